@@ -1,0 +1,80 @@
+/* The context: device, threads, memory, messages. Everything else hangs from one.
+ *
+ * Thread rule: one thread at a time per context; different contexts are independent and may run in parallel. A thread
+ * pool may be shared by several contexts. */
+#ifndef PLUMB_CONTEXT_H
+#define PLUMB_CONTEXT_H
+
+#include "plumb/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Host memory. alloc returns 64-byte-aligned memory or NULL; free gets the size back. */
+typedef struct plumb_allocator {
+    void *user;
+    void *(*alloc)(void *user, size_t bytes);
+    void (*free)(void *user, void *memory, size_t bytes);
+} plumb_allocator;
+
+/* Files. Each function behaves as the POSIX call of its name: -1 and errno on failure, short counts allowed. */
+typedef struct plumb_io {
+    void *user;
+    int (*open)(void *user, const char *path, int flags, int mode);
+    int64_t (*read)(void *user, int fd, void *to, size_t bytes);
+    int64_t (*write)(void *user, int fd, const void *from, size_t bytes);
+    int (*sync)(void *user, int fd);
+    int (*close)(void *user, int fd);
+    int (*rename)(void *user, const char *from, const char *to);
+    int (*unlink)(void *user, const char *path);
+} plumb_io;
+
+typedef enum plumb_log_level { PLUMB_LOG_DEBUG, PLUMB_LOG_INFO, PLUMB_LOG_WARNING } plumb_log_level;
+
+/* Filled when plumb_open fails, because then there is no context to ask. */
+typedef struct plumb_error {
+    plumb_status status;
+    char message[1024];
+} plumb_error;
+
+typedef struct plumb_options {
+    size_t size;
+    const char *device;               /* "cpu" (default), "auto", "null", "faulty:N", later "cuda", "cuda:1" */
+    uint64_t seed;                    /* of every random number drawn under this context */
+    int threads;                      /* 0: as many as the process may use; results do not depend on it */
+    plumb_pool *pool;                 /* share this pool instead (not owned) */
+    const char *implementations;      /* "conv2d=cpu.ref,*=cpu.native": force choices; also PLUMB_IMPL */
+    const plumb_allocator *allocator; /* copied; NULL: the C library's */
+    const plumb_io *io;               /* copied; NULL: POSIX */
+    void (*log)(void *user, plumb_log_level level, const char *line); /* NULL: silent */
+    void *log_user;
+    plumb_error *error;               /* told why when plumb_open returns NULL */
+    const char *isa;                  /* limit CPU kernels: "scalar", "avx2", "avx512"; NULL: the best there is */
+    bool strict_memory;               /* poison and guard planned memory (slower; finds overruns and stale reads) */
+} plumb_options;
+
+PLUMB_API PLUMB_MUST_CHECK plumb_context *plumb_open(const plumb_options *options); /* NULL options: all defaults */
+PLUMB_API void plumb_close(plumb_context *context);                                 /* frees all; NULL is fine */
+
+/* The first error since the last plumb_clear_error, or "". Owned by the context. */
+PLUMB_API const char *plumb_message(const plumb_context *context);
+PLUMB_API plumb_status plumb_last_status(const plumb_context *context);
+PLUMB_API void plumb_clear_error(plumb_context *context);
+
+PLUMB_API const char *plumb_device_name(const plumb_context *context); /* "cpu" */
+PLUMB_API int plumb_threads(const plumb_context *context);
+PLUMB_API uint64_t plumb_seed(const plumb_context *context);
+
+/* Bytes held now and at most, host and device together, of everything this context allocated. */
+PLUMB_API int64_t plumb_memory_now(const plumb_context *context);
+PLUMB_API int64_t plumb_memory_peak(const plumb_context *context);
+
+/* A pool of threads that contexts may share. threads 0: as many as the process may use. NULL when out of memory. */
+PLUMB_API PLUMB_MUST_CHECK plumb_pool *plumb_pool_new(int threads);
+PLUMB_API void plumb_pool_free(plumb_pool *pool); /* after the contexts that use it were closed */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,178 @@
+/* The ops: each function adds one op (or a short composition) to the graph and returns the id of its first output.
+ *
+ * Shapes are written beside the parameters. Unless said otherwise, operands have one floating dtype (f64, f32, bf16,
+ * f16), results have it too, sums are accumulated in at least f32, and NaN propagates. Broadcasting follows NumPy:
+ * shapes are aligned at the right, dimensions of size 1 stretch. Axes may be negative (counted from the end). */
+#ifndef PLUMB_OPS_H
+#define PLUMB_OPS_H
+
+#include "plumb/graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* -- element-wise, two operands, broadcasting; add, sub, mul, div, maximum, minimum take integers too -- */
+PLUMB_API plumb_t plumb_add(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_sub(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_mul(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_div(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_pow(plumb_graph *g, plumb_t a, plumb_t b);     /* a^b */
+PLUMB_API plumb_t plumb_maximum(plumb_graph *g, plumb_t a, plumb_t b); /* ties: the gradient goes to a */
+PLUMB_API plumb_t plumb_minimum(plumb_graph *g, plumb_t a, plumb_t b); /* ties: the gradient goes to a */
+PLUMB_API plumb_t plumb_equal(plumb_graph *g, plumb_t a, plumb_t b);   /* u8; comparisons with NaN are 0 */
+PLUMB_API plumb_t plumb_less(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_less_equal(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_where(plumb_graph *g, plumb_t condition_u8, plumb_t a, plumb_t b); /* condition ? a : b */
+
+/* -- element-wise, one operand -- */
+PLUMB_API plumb_t plumb_affine(plumb_graph *g, plumb_t x, double scale, double shift); /* scale*x + shift */
+PLUMB_API plumb_t plumb_neg(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_abs(plumb_graph *g, plumb_t x);  /* gradient sign(x), 0 at 0 */
+PLUMB_API plumb_t plumb_sign(plumb_graph *g, plumb_t x); /* -1, 0, 1; gradient 0 */
+PLUMB_API plumb_t plumb_exp(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_log(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_log1p(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_sqrt(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_rsqrt(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_square(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_reciprocal(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_sin(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_cos(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_erf(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_sigmoid(plumb_graph *g, plumb_t x);                /* 1/(1 + e^-x) */
+PLUMB_API plumb_t plumb_tanh(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_relu(plumb_graph *g, plumb_t x);                   /* gradient 0 at 0 */
+PLUMB_API plumb_t plumb_leaky_relu(plumb_graph *g, plumb_t x, double slope); /* slope 0: 0.01; slope at 0 */
+PLUMB_API plumb_t plumb_elu(plumb_graph *g, plumb_t x, double alpha);      /* alpha 0: 1 */
+PLUMB_API plumb_t plumb_gelu(plumb_graph *g, plumb_t x);                   /* exact, with erf (Hendrycks & Gimpel 2016) */
+PLUMB_API plumb_t plumb_silu(plumb_graph *g, plumb_t x);                   /* x * sigmoid(x) */
+PLUMB_API plumb_t plumb_softplus(plumb_graph *g, plumb_t x);               /* ln(1 + e^x), stable */
+PLUMB_API plumb_t plumb_huber(plumb_graph *g, plumb_t x, double delta);    /* x^2/2 inside |x|<=delta, else delta(|x|-delta/2) */
+PLUMB_API plumb_t plumb_clamp(plumb_graph *g, plumb_t x, double low, double high); /* gradient 1 where low<=x<=high */
+PLUMB_API plumb_t plumb_cast(plumb_graph *g, plumb_t x, plumb_dtype to);   /* to an integer: toward zero, saturating, NaN to 0 */
+PLUMB_API plumb_t plumb_stop_gradient(plumb_graph *g, plumb_t x);          /* x, with gradient 0 */
+
+/* -- reductions over `axes` (NULL, 0: all); keep: leave size-1 dimensions -- */
+PLUMB_API plumb_t plumb_sum(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);
+PLUMB_API plumb_t plumb_mean(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);
+PLUMB_API plumb_t plumb_max(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep); /* gradient shared equally by ties */
+PLUMB_API plumb_t plumb_min(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);
+PLUMB_API plumb_t plumb_argmax(plumb_graph *g, plumb_t x, int axis, bool keep); /* i64, the first of ties; NaN wins */
+#define PLUMB_AXES(...) (const int[]){__VA_ARGS__}, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
+
+/* -- shape -- */
+PLUMB_API plumb_t plumb_reshape(plumb_graph *g, plumb_t x, plumb_shape to); /* one dimension may be PLUMB_INFER */
+PLUMB_API plumb_t plumb_reshape_like(plumb_graph *g, plumb_t x, plumb_t like);
+PLUMB_API plumb_t plumb_flatten(plumb_graph *g, plumb_t x, int axis); /* (d0..) -> (d0*..*d[axis-1], rest); axis>=1 keeps a symbolic batch only for axis 1 */
+PLUMB_API plumb_t plumb_transpose(plumb_graph *g, plumb_t x, const int *order); /* output dim i is input dim order[i]; NULL: reversed */
+PLUMB_API plumb_t plumb_expand(plumb_graph *g, plumb_t x, plumb_shape to);      /* broadcast to a shape */
+PLUMB_API plumb_t plumb_expand_like(plumb_graph *g, plumb_t x, plumb_t like);
+PLUMB_API plumb_t plumb_sum_to(plumb_graph *g, plumb_t x, plumb_shape to);      /* the adjoint of expand: sums the stretched dims */
+PLUMB_API plumb_t plumb_sum_to_like(plumb_graph *g, plumb_t x, plumb_t like);
+PLUMB_API plumb_t plumb_concat(plumb_graph *g, const plumb_t *x, int count, int axis);
+/* begin/end/step per dimension of x, NumPy's rules (negatives count from the end, clipped; step may be negative; end
+ * PLUMB_END: through the last in step's direction). NULL step: all 1. */
+#define PLUMB_END INT64_MAX
+PLUMB_API plumb_t plumb_slice(plumb_graph *g, plumb_t x, const int64_t *begin, const int64_t *end, const int64_t *step);
+
+/* -- linear algebra -- */
+/* op(a) * op(b) over the last two dimensions, (.., M, K) x (.., K, N) -> (.., M, N); leading dimensions broadcast.
+ * transpose_x swaps that operand's last two dimensions. Rank >= 2. */
+PLUMB_API plumb_t plumb_matmul(plumb_graph *g, plumb_t a, plumb_t b, bool transpose_a, bool transpose_b);
+
+/* -- convolution: cross-correlation, x (N, C, H, W), w (O, C/groups, KH, KW), bias (O) or none -> (N, O, OH, OW),
+ *    OH = floor((H + top + bottom - dilation*(KH-1) - 1) / stride) + 1 -- */
+typedef struct plumb_conv2d_options {
+    size_t size;
+    int64_t stride[2];   /* 0: 1; height, width */
+    int64_t padding[4];  /* top, left, bottom, right; negative is refused */
+    int64_t dilation[2]; /* 0: 1 */
+    int64_t groups;      /* 0: 1 */
+    bool flip;           /* rotate the filter by 180 degrees: convolution in the mathematical sense */
+} plumb_conv2d_options;
+PLUMB_API plumb_t plumb_conv2d(plumb_graph *g, plumb_t x, plumb_t w, plumb_t bias, const plumb_conv2d_options *options);
+/* Its adjoints, ordinary ops: dx from dy (x lends its shape), dw from x and dy (w lends its shape). */
+PLUMB_API plumb_t plumb_conv2d_backward_data(plumb_graph *g, plumb_t dy, plumb_t w, plumb_t like_x, const plumb_conv2d_options *options);
+PLUMB_API plumb_t plumb_conv2d_backward_filter(plumb_graph *g, plumb_t x, plumb_t dy, plumb_t like_w, const plumb_conv2d_options *options);
+
+/* -- pooling, x (N, C, H, W) -- */
+typedef struct plumb_pool2d_options {
+    size_t size;
+    int64_t window[2];
+    int64_t stride[2];   /* 0: the window */
+    int64_t padding[4];  /* top, left, bottom, right; each below the window */
+    int64_t dilation[2]; /* max pooling only; 0: 1 */
+    bool ceil_mode;      /* round the output size up; a window that starts in the right padding is dropped */
+    bool exclude_padding;/* average: divide by the elements inside x only (PyTorch count_include_pad=False) */
+} plumb_pool2d_options;
+PLUMB_API plumb_t plumb_max_pool2d(plumb_graph *g, plumb_t x, const plumb_pool2d_options *options); /* second output: i64 index within H*W of the (first) maximum */
+PLUMB_API plumb_t plumb_average_pool2d(plumb_graph *g, plumb_t x, const plumb_pool2d_options *options);
+PLUMB_API plumb_t plumb_global_average_pool2d(plumb_graph *g, plumb_t x); /* (N, C, 1, 1) */
+PLUMB_API plumb_t plumb_output(plumb_graph *g, plumb_t first, int k);     /* the k-th output of the op that made `first` */
+
+/* -- normalisation over every dimension but the channel (dimension 1), Ioffe & Szegedy 2015: the biased variance
+ *    normalises; running := (1 - momentum) * running + momentum * batch, with the unbiased variance m/(m-1) unless
+ *    `biased_running`. Inference programs use the running statistics instead. -- */
+typedef struct plumb_batch_norm_options {
+    size_t size;
+    double epsilon;  /* 0: 1e-5; PLUMB_ZERO: none */
+    double momentum; /* 0: 0.1; PLUMB_ZERO: running statistics stay */
+    bool biased_running;
+    bool fixed;      /* always use the running statistics (frozen layer) */
+} plumb_batch_norm_options;
+/* scale, shift, running_mean, running_var: (C). The new running statistics are assigned by training programs when the
+ * running tensors are variables. */
+PLUMB_API plumb_t plumb_batch_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, plumb_t running_mean,
+                                   plumb_t running_var, const plumb_batch_norm_options *options);
+
+/* -- softmax family, along one axis, shifted by the maximum so that it cannot overflow -- */
+PLUMB_API plumb_t plumb_softmax(plumb_graph *g, plumb_t x, int axis);
+PLUMB_API plumb_t plumb_log_softmax(plumb_graph *g, plumb_t x, int axis);
+PLUMB_API plumb_t plumb_hardmax(plumb_graph *g, plumb_t x, int axis); /* one-hot of argmax; gradient 0 */
+
+/* -- losses. `reduce` of PLUMB_REDUCE_MEAN averages over examples (all but nothing else); with weights the weighted
+ *    mean divides by the sum of weights. weights: PLUMB_NONE or broadcastable to the per-element loss. -- */
+typedef enum plumb_reduce { PLUMB_REDUCE_MEAN = 0, PLUMB_REDUCE_SUM, PLUMB_REDUCE_NONE } plumb_reduce;
+typedef struct plumb_loss_options {
+    size_t size;
+    plumb_reduce reduce;
+    plumb_t weights;       /* per example (cross-entropy: (N)), or broadcastable to the per-element loss */
+    plumb_t class_weights; /* cross-entropy: (C) */
+    int64_t ignore_index;  /* cross-entropy: this label counts for nothing */
+    bool use_ignore_index;
+    double label_smoothing;/* cross-entropy: in [0, 1) */
+    double delta;          /* Huber; 0: 1 */
+} plumb_loss_options;
+/* logits (N, C); labels i32 or i64 (N). A label outside [0, C) is an error of the run, unless ignored. When every
+ * label is ignored the mean is 0. */
+PLUMB_API plumb_t plumb_softmax_cross_entropy(plumb_graph *g, plumb_t logits, plumb_t labels, const plumb_loss_options *options);
+/* logits and targets (N, C), targets a distribution (one-hot or soft). */
+PLUMB_API plumb_t plumb_softmax_cross_entropy_soft(plumb_graph *g, plumb_t logits, plumb_t targets, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_bce_with_logits(plumb_graph *g, plumb_t logits, plumb_t targets, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_bce(plumb_graph *g, plumb_t probabilities, plumb_t targets, const plumb_loss_options *options); /* "log loss" */
+PLUMB_API plumb_t plumb_squared_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options);      /* (p-t)^2 */
+PLUMB_API plumb_t plumb_half_squared_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options); /* (p-t)^2/2 */
+PLUMB_API plumb_t plumb_absolute_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_huber_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_rmse(plumb_graph *g, plumb_t prediction, plumb_t target); /* a metric: sqrt(mean (p-t)^2) */
+
+/* -- lookup -- */
+PLUMB_API plumb_t plumb_embedding(plumb_graph *g, plumb_t table, plumb_t indices); /* (V, D), i32/i64 (..) -> (.., D) */
+PLUMB_API plumb_t plumb_gather(plumb_graph *g, plumb_t x, plumb_t indices, int axis); /* NumPy take; negative indices count from the end */
+PLUMB_API plumb_t plumb_one_hot(plumb_graph *g, plumb_t indices, int64_t classes, plumb_dtype dtype); /* (..) -> (.., classes); outside: all 0 */
+
+/* -- random: keyed (seed, stream, step, element), so equal on every device, thread count and after resume; each call
+ *    gets a stream of its own. Training programs draw anew each step; inference programs pass x through dropout. -- */
+PLUMB_API plumb_t plumb_dropout(plumb_graph *g, plumb_t x, double drop); /* inverted; drop in [0, 1) */
+PLUMB_API plumb_t plumb_random_uniform(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double low, double high);
+PLUMB_API plumb_t plumb_random_normal(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double mean, double deviation);
+
+/* -- checks -- */
+PLUMB_API plumb_t plumb_all_finite(plumb_graph *g, const plumb_t *x, int count); /* u8 scalar */
+PLUMB_API plumb_t plumb_sum_squares(plumb_graph *g, const plumb_t *x, int count); /* f32 (f64 for f64) scalar over many tensors */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,89 @@
+/* Optimisers: one struct, one table row each; all parameters of a step are updated by one op. */
+#ifndef PLUMB_OPTIM_H
+#define PLUMB_OPTIM_H
+
+#include "plumb/program.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* rule: "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw". Fields a rule does not use are ignored.
+ *   sgd       W -= lr g
+ *   momentum  v = beta v + (1 - beta) g; W -= lr v        (classic: v = beta v + g)
+ *   nesterov  V = beta V + lr grad(W - beta V); W -= V, in the form that needs g at the stored point (Sutskever 2013)
+ *   adagrad   G += g^2; W -= lr g / sqrt(G + eps)                                     (Duchi et al. 2011)
+ *   rmsprop   s = beta2 s + (1 - beta2) g^2; W -= lr g / (sqrt(s) + eps)              (Hinton 2012)
+ *   adam      m, s bias-corrected at read-out; W -= lr m^ / (sqrt(s^) + eps)          (Kingma & Ba 2015)
+ *   adamw     adam, and W -= lr * weight_decay * W                                    (Loshchilov & Hutter 2019) */
+typedef struct plumb_optimizer {
+    size_t size;
+    const char *rule;     /* NULL: "adam" */
+    const char *name;     /* keys the moments "name/m:weight"; NULL: the rule's name. Two optimisers need two names. */
+    double lr;            /* 0: the rule's default (adam 1e-3, sgd 1e-2 ...). Lives in the state as "NAME/lr:". */
+    double momentum;      /* beta of momentum and nesterov; 0: 0.9 */
+    bool classic;         /* momentum without the (1 - beta) */
+    double beta1, beta2;  /* 0: 0.9 (adam), 0.999 (adam) or 0.9 (rmsprop) */
+    double epsilon;       /* 0: 1e-8 */
+    double weight_decay;  /* decoupled; adamw's default 0.01 */
+    double l2, l1;        /* lambda, added to the gradient: l2*W, l1*sign(W) (sign(0) = 0) */
+    bool decay_all;       /* weight decay, L2 and L1 on biases and other rank-1 parameters too */
+    double clip_norm;     /* 0: none; scales all gradients so that their global L2 norm is at most this */
+    bool skip_bad_steps;  /* apply nothing in a step whose loss or gradients are not finite */
+} plumb_optimizer;
+
+#define PLUMB_OPTIMIZER(rule_name, ...) (&(plumb_optimizer){.size = sizeof(plumb_optimizer), .rule = rule_name, __VA_ARGS__})
+#define PLUMB_SGD(...) PLUMB_OPTIMIZER("sgd", __VA_ARGS__)
+#define PLUMB_MOMENTUM(...) PLUMB_OPTIMIZER("momentum", __VA_ARGS__)
+#define PLUMB_NESTEROV(...) PLUMB_OPTIMIZER("nesterov", __VA_ARGS__)
+#define PLUMB_ADAGRAD(...) PLUMB_OPTIMIZER("adagrad", __VA_ARGS__)
+#define PLUMB_RMSPROP(...) PLUMB_OPTIMIZER("rmsprop", __VA_ARGS__)
+#define PLUMB_ADAM(...) PLUMB_OPTIMIZER("adam", __VA_ARGS__)
+#define PLUMB_ADAMW(...) PLUMB_OPTIMIZER("adamw", __VA_ARGS__)
+
+/* Appends gradients and the update of `parameters` (NULL, 0: the graph's trainable variables) as effects. */
+PLUMB_API plumb_status plumb_minimize(plumb_graph *graph, plumb_t loss, const plumb_t *parameters, int count,
+                                      const plumb_optimizer *optimizer);
+
+/* The whole training step as one program: forward, backward, update. The graph itself is left as it was. Outputs:
+ * the loss and whatever `outputs` adds. */
+PLUMB_API PLUMB_MUST_CHECK plumb_program *plumb_compile_training(plumb_graph *graph, plumb_state *state, plumb_t loss,
+                                                                 const plumb_optimizer *optimizer,
+                                                                 const plumb_t *outputs, int n_outputs);
+
+/* The learning rate and the number of applied steps of an optimiser (by plumb_optimizer.name or rule). */
+PLUMB_API plumb_status plumb_set_lr(plumb_state *state, const char *optimizer, double lr);
+PLUMB_API plumb_status plumb_get_steps(const plumb_state *state, const char *optimizer, int64_t *steps);
+
+PLUMB_API int plumb_optimizer_count(void);
+PLUMB_API const char *plumb_optimizer_rule(int index); /* names, for help texts */
+
+/* Learning-rate schedules as pure functions of position. `epoch` counts from 0 and may be fractional; `step` from 0.
+ *   constant      lr
+ *   inverse       lr / (1 + decay * epoch)
+ *   exponential   lr * decay^epoch
+ *   sqrt_epoch    lr * k / sqrt(epoch)   (epoch from 1)      sqrt_step  lr * k / sqrt(step) (step from 1)
+ *   staircase     lr * decay^floor(epoch / every)
+ *   cosine        lr_end + (lr - lr_end)(1 + cos(pi * epoch / epochs)) / 2
+ *   one_cycle     up linearly to lr in the first 30 %, down by cosine to lr_end
+ * Warm-up rises linearly over the first `warmup` epochs. */
+typedef struct plumb_schedule {
+    size_t size;
+    const char *rule; /* NULL: "constant" */
+    double lr, lr_end, decay, k, every, epochs, warmup;
+    const double *values; /* rule "manual": lr of each epoch, the last one stays */
+    int n_values;
+} plumb_schedule;
+PLUMB_API double plumb_schedule_lr(const plumb_schedule *schedule, double epoch, int64_t step); /* NaN: unknown rule */
+
+/* Exponentially weighted average v = beta v + (1 - beta) x; read-out corrected by 1 - beta^t. */
+typedef struct plumb_ewa {
+    double beta, v;
+    int64_t t;
+} plumb_ewa;
+PLUMB_API double plumb_ewa_add(plumb_ewa *average, double x); /* returns the bias-corrected average */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

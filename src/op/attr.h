@@ -1,0 +1,75 @@
+/* Attributes of the ops, as plain data: what builders fill, shape rules check and implementations read. Zero a struct
+ * (memset) before filling it: attributes are compared bytewise. */
+#ifndef PLUMB_ATTR_H
+#define PLUMB_ATTR_H
+
+#include "op/op.h"
+
+/* input, variable, constant, full, random_*: begin with the shape and dtype of the result */
+typedef struct plumb_attr_leaf {
+    plumb_attr_made made;
+    plumb_init init; /* variable */
+    bool frozen;     /* variable */
+    double value;    /* full */
+    uint64_t data;   /* constant: address of the bytes, owned by the graph */
+    uint64_t hash;   /* constant: of the bytes, for merging */
+} plumb_attr_leaf;   /* full takes an optional lender (LIKE): min_in 0 */
+
+typedef struct plumb_attr_numbers { double a, b; } plumb_attr_numbers; /* affine: scale, shift; leaky_relu: slope; elu:
+                                                                          alpha; huber: delta; clamp: low, high */
+typedef struct plumb_attr_cast { plumb_attr_made made; } plumb_attr_cast; /* made.shape unused (rank 0) */
+
+/* sum, mean, max, min: axes as a bit mask, normalised by the builder; argmax: one axis */
+typedef struct plumb_attr_reduce { uint32_t axes; int32_t keep; int32_t axis; int32_t all; } plumb_attr_reduce; /* all: every axis, whatever the rank */
+
+typedef struct plumb_attr_shape { plumb_shape shape; } plumb_attr_shape; /* reshape, expand, sum_to (LIKE: min_in 1; rank -1 while a lender is there);
+                                                                            reshape may hold one PLUMB_INFER */
+typedef struct plumb_attr_transpose { int32_t order[PLUMB_MAX_RANK]; int32_t rank; int32_t reverse; } plumb_attr_transpose;
+typedef struct plumb_attr_axis { int32_t axis; } plumb_attr_axis; /* concat, softmax family (may be negative; the shape rule checks, users normalise) */
+typedef struct plumb_attr_slice { plumb_shape shape; /* slice_backward only (LIKE): the shape of x */
+    int32_t rank; int64_t begin[PLUMB_MAX_RANK], end[PLUMB_MAX_RANK], step[PLUMB_MAX_RANK]; } plumb_attr_slice;
+
+typedef struct plumb_attr_matmul { int32_t transpose_a, transpose_b; } plumb_attr_matmul;
+
+/* conv2d (x, w[, bias]); backward_data (dy, w[, lender x]); backward_filter (x, dy[, lender w]) */
+typedef struct plumb_attr_conv2d {
+    plumb_shape shape; /* LIKE: shape of dx or dw in the backward ops; rank 0 in conv2d */
+    int64_t stride[2], padding[4], dilation[2], groups;
+    int32_t flip;
+} plumb_attr_conv2d;
+
+/* max_pool2d (x) -> y, index; max_pool2d_backward (dy, index[, lender x]) -> dx; max_pool2d_select (x, index) -> y;
+ * average_pool2d (x); average_pool2d_backward (dy[, lender x]) */
+typedef struct plumb_attr_pool2d {
+    plumb_shape shape; /* LIKE */
+    int64_t window[2], stride[2], padding[4], dilation[2];
+    int32_t ceil_mode, exclude_padding;
+} plumb_attr_pool2d;
+
+/* batch_norm (x, scale, shift, running_mean, running_var) -> y, mean, invstd, new_running_mean, new_running_var;
+ * batch_norm_inference (x, scale, shift, running_mean, running_var) -> y;
+ * batch_norm_backward (x, scale, mean, invstd, dy) -> dx, dscale, dshift */
+typedef struct plumb_attr_batch_norm { double epsilon, momentum; int32_t biased_running; } plumb_attr_batch_norm;
+
+/* cross_entropy (logits (N, C), labels (N)[, class_weights (C)]) -> loss (N), weight (N);
+ * cross_entropy_backward (logits, labels, dloss (N)[, class_weights]) -> dlogits. loss is already times the weight. */
+typedef struct plumb_attr_cross_entropy { int64_t ignore_index; int32_t use_ignore_index; double label_smoothing; } plumb_attr_cross_entropy;
+
+/* gather (x, indices); gather_backward (dy, indices[, lender x]) */
+typedef struct plumb_attr_gather { plumb_shape shape; int32_t axis; } plumb_attr_gather;
+typedef struct plumb_attr_one_hot { plumb_attr_made made; /* dtype only */ int64_t classes; } plumb_attr_one_hot;
+
+/* dropout (x, key); random_uniform, random_normal (key): a low, b high; a mean, b deviation */
+typedef struct plumb_attr_random { plumb_attr_made made; uint32_t stream; double a, b; /* dropout: a = drop */ } plumb_attr_random;
+
+/* Updates: inputs apply (u8), lr (f32 or f64 scalar), scale (scalar, multiplies every gradient), step (i64: updates
+ * applied before this one), then for each tensor: p, g, slot1..; outputs for each tensor: p', slot1'... All tensors
+ * of one op share a dtype (f32 or f64) which is also lr's and scale's. Where apply is 0 outputs equal inputs. */
+typedef struct plumb_attr_update {
+    double beta1, beta2, epsilon, weight_decay, l2, l1; /* momentum: beta1 */
+    int32_t classic;
+    int32_t slots; /* moments per tensor: sgd 0, momentum 1, nesterov 1, adagrad 1, rmsprop 1, adam 2 */
+} plumb_attr_update;
+enum { PLUMB_UPDATE_HEAD = 4 };
+
+#endif
