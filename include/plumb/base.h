@@ -20,11 +20,11 @@ extern "C" {
 #if defined(__GNUC__)
 #define PLUMB_API __attribute__((visibility("default")))
 #define PLUMB_MUST_CHECK __attribute__((warn_unused_result))
-#define PLUMB_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define PLUMB_PRINTF(string, first) __attribute__((__format__(__printf__, string, first)))
 #else
 #define PLUMB_API
 #define PLUMB_MUST_CHECK
-#define PLUMB_PRINTF(format, first)
+#define PLUMB_PRINTF(string, first)
 #endif
 
 /* The values are also the exit codes of the `plumb` command. */

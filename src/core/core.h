@@ -51,7 +51,7 @@ struct plumb_context {
 /* Records the first error of the context and returns `status`. Later errors before a clear are kept out. */
 plumb_status plumb_fail(plumb_context *context, plumb_status status, const char *format, ...) PLUMB_PRINTF(3, 4);
 plumb_status plumb_fail_v(plumb_context *context, plumb_status status, const char *format, va_list args);
-void plumb_log(plumb_context *context, plumb_log_level level, const char *format, ...) PLUMB_PRINTF(3, 4);
+void plumb_log_line(plumb_context *context, plumb_log_level level, const char *format, ...) PLUMB_PRINTF(3, 4);
 
 /* Handles. plumb_handle_new returns NULL when out of memory (object is not destroyed then). plumb_handle_get returns
  * the object, or NULL after recording "stale or wrong handle" in the cell's context; NULL in gives NULL out. */
