@@ -12,7 +12,10 @@ struct plumb_node {
     int n_in, n_out;
     uint32_t *in;    /* tensor indices */
     uint32_t out;    /* index of the first output; the others follow */
+    int phase;       /* enum plumb_phase: for the memory report */
 };
+
+enum plumb_phase { PLUMB_PHASE_FORWARD, PLUMB_PHASE_BACKWARD, PLUMB_PHASE_UPDATE };
 
 struct plumb_tensor {
     plumb_type type;
@@ -29,9 +32,12 @@ struct graph {
     plumb_context *context;
     plumb_graph *handle;
     uint32_t serial;
+    uint32_t origin;     /* serial of the graph this one was cloned from (tensor indices agree), or its own */
     struct plumb_arena arena;
     const char *name;
-    plumb_status status; /* first error */
+    plumb_status status; /* first error, */
+    const char *message; /* and what it said */
+    int phase;           /* given to the nodes being added */
     struct plumb_node *node;
     int n_nodes, node_room;
     struct plumb_tensor *tensor;
@@ -64,5 +70,17 @@ plumb_status plumb_copy_effects(struct plumb_copy *copy);
 void plumb_copy_end(struct plumb_copy *copy);                      /* frees the map only */
 struct graph *plumb_graph_clone(const struct graph *from, uint32_t **map); /* whole; map malloc'ed by plumb_alloc if asked for */
 
-/* Reverse-mode differentiation inside one graph (pass/differentiate.c); tensor ids as in the public function. */
+/* Handles of clones, for code that works through the public builders. Indices (low 32 bits of ids) stay the same. */
+plumb_graph *plumb_graph_clone_public(plumb_graph *graph);
+/* A clone in which every tensor of dtype `from` has dtype `to` (gradient checks: f32 to f64). */
+plumb_graph *plumb_graph_retype(plumb_graph *graph, plumb_dtype from, plumb_dtype to);
+/* The tensor of `clone` that has the index of `original`. */
+plumb_t plumb_id_in(plumb_graph *clone, plumb_t original);
+/* Sets the gate of every effect that has none. */
+plumb_status plumb_gate_effects(plumb_graph *graph, plumb_t gate);
+/* The phase of nodes added from now on; returns the previous one. */
+int plumb_set_phase(plumb_graph *graph, int phase);
+
+#define PLUMB_KEY_NAME "random:key" /* the i64 (2) variable {seed, step} that random ops read */
+
 #endif
