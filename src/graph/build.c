@@ -171,8 +171,8 @@ static plumb_t append(struct graph *g, const plumb_op *op, const void *attr, con
     return plumb_id(g, node.out);
 }
 
-static plumb_t emit_named(struct graph *g, const plumb_op *op, const void *attr, const plumb_t *in, int n_in,
-                          const char *name)
+plumb_t plumb_emit_named(struct graph *g, const plumb_op *op, const void *attr, const plumb_t *in, int n_in,
+                         const char *name)
 {
     if (n_in < op->min_in || (op->max_in >= 0 && n_in > op->max_in))
         return plumb_poison(g->handle, "%s: takes %d to %d inputs, got %d", op->name, op->min_in, op->max_in, n_in);
@@ -201,7 +201,7 @@ plumb_t plumb_emit(plumb_graph *graph, const plumb_op *op, const void *attr, con
     struct graph *g = plumb_graph_get(graph);
     if (!g || g->status != PLUMB_OK)
         return PLUMB_NONE;
-    return emit_named(g, op, attr, in, n_in, "");
+    return plumb_emit_named(g, op, attr, in, n_in, "");
 }
 
 plumb_t plumb_output(plumb_graph *graph, plumb_t first, int k)
@@ -273,7 +273,7 @@ plumb_t plumb_input(plumb_graph *graph, const char *name, plumb_dtype dtype, plu
     plumb_attr_leaf attr;
     memset(&attr, 0, sizeof attr);
     attr.made = (plumb_attr_made){.shape = shape, .dtype = dtype};
-    return emit_named(g, &plumb_op_input, &attr, NULL, 0, name);
+    return plumb_emit_named(g, &plumb_op_input, &attr, NULL, 0, name);
 }
 
 plumb_t plumb_variable(plumb_graph *graph, const char *name, plumb_dtype dtype, plumb_shape shape,
@@ -311,7 +311,7 @@ plumb_t plumb_variable(plumb_graph *graph, const char *name, plumb_dtype dtype, 
     }
     if (attr.init.rule > PLUMB_INIT_ORTHOGONAL)
         return plumb_poison(graph, "variable '%s': unknown initialiser %d", name, (int)attr.init.rule);
-    return emit_named(g, &plumb_op_variable, &attr, NULL, 0, name);
+    return plumb_emit_named(g, &plumb_op_variable, &attr, NULL, 0, name);
 }
 
 bool plumb_is_variable(const plumb_graph *graph, plumb_t tensor)
@@ -375,7 +375,7 @@ plumb_t plumb_constant(plumb_graph *graph, plumb_dtype dtype, plumb_shape shape,
     memcpy(attr.made.shape.dim, shape.dim, sizeof shape.dim[0] * (size_t)shape.rank);
     attr.data = (uint64_t)(uintptr_t)copy;
     attr.hash = hash;
-    return emit_named(g, &plumb_op_constant, &attr, NULL, 0, "");
+    return plumb_emit_named(g, &plumb_op_constant, &attr, NULL, 0, "");
 }
 
 plumb_t plumb_scalar(plumb_graph *graph, plumb_dtype dtype, double value)

@@ -34,7 +34,7 @@ static plumb_t copy_constant(struct plumb_copy *copy, const struct plumb_node *n
     return plumb_constant(copy->to->handle, a->made.dtype, a->made.shape, (const void *)(uintptr_t)a->data);
 }
 
-plumb_status plumb_copy_node(struct plumb_copy *copy, int node)
+plumb_status plumb_copy_node_as(struct plumb_copy *copy, int node, const void *attr, int n_in)
 {
     const struct plumb_node *n = &copy->from->node[node];
     struct graph *to = copy->to;
@@ -42,25 +42,29 @@ plumb_status plumb_copy_node(struct plumb_copy *copy, int node)
     plumb_t out = PLUMB_NONE;
     if (n->op == &plumb_op_constant) {
         out = copy_constant(copy, n);
+    } else if (n->op == &plumb_op_input) {
+        const plumb_attr_leaf *a = n->attr;
+        out = plumb_input(to->handle, n->name, a->made.dtype, a->made.shape);
     } else {
         plumb_t few[16];
-        plumb_t *in = n->n_in <= 16 ? few : plumb_alloc(to->context, sizeof *in * (size_t)n->n_in);
-        for (int i = 0; in && i < n->n_in; i++)
-            in[i] = plumb_id(to, copy->map[n->in[i]]);
+        plumb_t *in = n_in <= 16 ? few : plumb_alloc(to->context, sizeof *in * (size_t)n_in);
+        for (int i = 0; in && i < n_in; i++)
+            in[i] = copy->map[n->in[i]] == PLUMB_NO_TENSOR ? PLUMB_NONE : plumb_id(to, copy->map[n->in[i]]);
         if (in)
-            out = plumb_emit(to->handle, n->op, n->attr, in, n->n_in);
+            out = plumb_emit_named(to, n->op, attr, in, n_in, n->name);
         if (in != few)
             plumb_free(to->context, in);
     }
     if (out == PLUMB_NONE)
         return to->status != PLUMB_OK ? to->status : PLUMB_FAILED;
-    struct plumb_node *made = &to->node[to->n_nodes - 1];
-    made->name = *n->name ? plumb_arena_strdup(&to->arena, n->name) : "";
-    if (!made->name)
-        return PLUMB_FAILED;
     for (int i = 0; i < n->n_out; i++)
-        copy->map[n->out + (uint32_t)i] = made->out + (uint32_t)i;
+        copy->map[n->out + (uint32_t)i] = plumb_index(to, out) + (uint32_t)i;
     return PLUMB_OK;
+}
+
+plumb_status plumb_copy_node(struct plumb_copy *copy, int node)
+{
+    return plumb_copy_node_as(copy, node, copy->from->node[node].attr, copy->from->node[node].n_in);
 }
 
 plumb_status plumb_copy_effects(struct plumb_copy *copy)

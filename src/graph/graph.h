@@ -58,6 +58,10 @@ static inline plumb_t plumb_id(const struct graph *g, uint32_t tensor)
 /* The tensor index behind an id, or PLUMB_NO_TENSOR if it is not of this graph. */
 uint32_t plumb_index(const struct graph *g, plumb_t id);
 
+/* plumb_emit for a node that has a name from the start, so that its shape rule's errors can use it. */
+plumb_t plumb_emit_named(struct graph *g, const plumb_op *op, const void *attr, const plumb_t *in, int n_in,
+                         const char *name);
+
 /* Copying graph to graph. map[old tensor index] = new tensor index. */
 struct plumb_copy {
     const struct graph *from;
@@ -66,6 +70,8 @@ struct plumb_copy {
 };
 bool plumb_copy_begin(struct plumb_copy *copy, const struct graph *from, const int64_t *symbols);
 plumb_status plumb_copy_node(struct plumb_copy *copy, int node);   /* as is, inputs mapped */
+/* The same with other attributes and only the first n_in inputs. */
+plumb_status plumb_copy_node_as(struct plumb_copy *copy, int node, const void *attr, int n_in);
 plumb_status plumb_copy_effects(struct plumb_copy *copy);
 void plumb_copy_end(struct plumb_copy *copy);                      /* frees the map only */
 struct graph *plumb_graph_clone(const struct graph *from, uint32_t **map); /* whole; map malloc'ed by plumb_alloc if asked for */
