@@ -1,0 +1,161 @@
+/* What shape rules and implementations of every family share: refusals that name the op, the common checks, NumPy
+ * broadcasting, and small facts about views. */
+#include "op/op.h"
+
+#include <stdio.h>
+
+#define MESSAGE_ROOM 768
+#define SHAPE_ROOM 160
+
+/* "conv2d 'conv1': " + text, recorded in the context. */
+static plumb_status fail_named(plumb_context *context, plumb_status status, const plumb_op *op, const char *name,
+                               const char *format, va_list args)
+{
+    char text[MESSAGE_ROOM];
+    vsnprintf(text, sizeof text, format, args);
+    if (name && name[0]) {
+        return plumb_fail(context, status, "%s '%s': %s", op->name, name, text);
+    }
+    return plumb_fail(context, status, "%s: %s", op->name, text);
+}
+
+plumb_status plumb_refuse(const plumb_infer *q, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    plumb_status status = fail_named(q->context, PLUMB_BAD_INPUT, q->op, q->name, format, args);
+    va_end(args);
+    return status;
+}
+
+plumb_status plumb_call_fail(const plumb_call *call, plumb_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    status = fail_named(call->context, status, call->op, call->name, format, args);
+    va_end(args);
+    return status;
+}
+
+plumb_shape plumb_bound(const plumb_infer *q, plumb_shape shape)
+{
+    for (int d = 0; q->symbols && d < shape.rank; d++) {
+        if (plumb_is_symbol(shape.dim[d]) && q->symbols[plumb_symbol_index(shape.dim[d])] >= 0) {
+            shape.dim[d] = q->symbols[plumb_symbol_index(shape.dim[d])];
+        }
+    }
+    return shape;
+}
+
+plumb_status plumb_need_float(const plumb_infer *q, int input)
+{
+    if (plumb_dtype_is_float(q->in[input].dtype)) {
+        return PLUMB_OK;
+    }
+    return plumb_refuse(q, "input %d is %s, expected a floating dtype", input, plumb_dtype_name(q->in[input].dtype));
+}
+
+plumb_status plumb_need_rank(const plumb_infer *q, int input, int rank)
+{
+    char shape[SHAPE_ROOM];
+    if (q->in[input].shape.rank == rank) {
+        return PLUMB_OK;
+    }
+    return plumb_refuse(q, "input %d has shape %s, expected rank %d", input,
+                        plumb_shape_text(&q->in[input].shape, shape, sizeof shape), rank);
+}
+
+plumb_status plumb_need_same_dtype(const plumb_infer *q, int a, int b)
+{
+    if (q->in[a].dtype == q->in[b].dtype) {
+        return PLUMB_OK;
+    }
+    return plumb_refuse(q, "input %d is %s and input %d is %s, expected the same dtype", a,
+                        plumb_dtype_name(q->in[a].dtype), b, plumb_dtype_name(q->in[b].dtype));
+}
+
+plumb_status plumb_need_index(const plumb_infer *q, int input)
+{
+    plumb_dtype dtype = q->in[input].dtype;
+    if (dtype == PLUMB_I32 || dtype == PLUMB_I64) {
+        return PLUMB_OK;
+    }
+    return plumb_refuse(q, "input %d is %s, expected i32 or i64", input, plumb_dtype_name(dtype));
+}
+
+/* One dimension of a broadcast result; false: the two cannot meet. A size that is not known yet may turn out to be 1,
+ * so it meets every number (which is then the result) and every unknown size; two different symbols never meet. */
+static bool broadcast_dim(int64_t a, int64_t b, int64_t *out)
+{
+    if (a == b || b == 1) {
+        *out = a;
+    } else if (a == 1) {
+        *out = b;
+    } else if (a >= 0 && b >= 0) {
+        return false;
+    } else if (a >= 0 || b >= 0) {
+        *out = a >= 0 ? a : b;
+    } else {
+        *out = PLUMB_UNKNOWN;
+        return a == PLUMB_UNKNOWN || b == PLUMB_UNKNOWN;
+    }
+    return true;
+}
+
+plumb_status plumb_broadcast(const plumb_infer *q, const plumb_shape *a, const plumb_shape *b, plumb_shape *out)
+{
+    plumb_shape result = {.rank = a->rank > b->rank ? a->rank : b->rank};
+    char text_a[SHAPE_ROOM], text_b[SHAPE_ROOM];
+    for (int d = 0; d < result.rank; d++) {
+        int at_a = d - (result.rank - a->rank), at_b = d - (result.rank - b->rank);
+        int64_t dim_a = at_a >= 0 ? a->dim[at_a] : 1, dim_b = at_b >= 0 ? b->dim[at_b] : 1;
+        if (!broadcast_dim(dim_a, dim_b, &result.dim[d])) {
+            return plumb_refuse(q, "shapes %s and %s do not broadcast", plumb_shape_text(a, text_a, sizeof text_a),
+                                plumb_shape_text(b, text_b, sizeof text_b));
+        }
+    }
+    *out = result;
+    return PLUMB_OK;
+}
+
+plumb_status plumb_need_axis(const plumb_infer *q, int rank, int *axis)
+{
+    if (*axis < -rank || *axis >= rank) {
+        return plumb_refuse(q, "axis %d is outside a shape of rank %d", *axis, rank);
+    }
+    *axis += *axis < 0 ? rank : 0;
+    return PLUMB_OK;
+}
+
+int64_t plumb_view_count(const plumb_view *view)
+{
+    int64_t count = 1;
+    for (int d = 0; d < view->rank; d++) {
+        count *= view->dim[d];
+    }
+    return count;
+}
+
+bool plumb_view_contiguous(const plumb_view *view)
+{
+    int64_t expected = 1;
+    if (plumb_view_count(view) == 0) {
+        return true;
+    }
+    for (int d = view->rank - 1; d >= 0; d--) {
+        if (view->dim[d] != 1 && view->stride[d] != expected) {
+            return false;
+        }
+        expected *= view->dim[d];
+    }
+    return true;
+}
+
+void plumb_view_pack(plumb_view *view)
+{
+    int64_t stride = 1;
+    for (int d = view->rank - 1; d >= 0; d--) {
+        view->stride[d] = stride;
+        stride *= view->dim[d];
+    }
+}
