@@ -17,7 +17,10 @@ struct plumb_device;
 
 /* A handle is the address of a cell plus the cell's generation in the low bits (cells are 64-byte aligned). Cells live
  * as long as the context and are reused first-freed-first, so a stale handle meets another generation. */
-enum plumb_kind { PLUMB_KIND_FREE = 0, PLUMB_KIND_GRAPH = 0x6701, PLUMB_KIND_STATE, PLUMB_KIND_PROGRAM, PLUMB_KIND_OTHER };
+enum plumb_kind {
+    PLUMB_KIND_FREE = 0, PLUMB_KIND_GRAPH = 0x6701, PLUMB_KIND_STATE, PLUMB_KIND_PROGRAM, PLUMB_KIND_OTHER,
+    PLUMB_KIND_DATASET, PLUMB_KIND_LOADER
+};
 
 struct plumb_cell {
     uint32_t kind;
