@@ -1,0 +1,47 @@
+# The front door: thin names over CMake and scripts/. `make help` lists them.
+.DEFAULT_GOAL := build
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+.PHONY: build demo test crosscheck gradcheck exact nightly bench clean install help setup
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+setup: ## install what is missing (Debian packages; root or sudo)
+	@scripts/setup
+
+build: ## build/bin/plumb, build/lib/libplumb.a and libplumb.so (default)
+	@command -v cmake >/dev/null || { echo "cmake is missing: run scripts/setup (or make demo, which does)"; exit 1; }
+	@cmake --preset release >/dev/null
+	@cmake --build build --parallel $(JOBS)
+
+demo: setup ## train LeNet-5 on Fashion-MNIST and write pictures to out/
+	@$(MAKE) --no-print-directory build
+	@scripts/demo
+
+test: setup ## everything CI runs
+	@scripts/test
+
+crosscheck: build ## every op, case, dtype, layout and implementation against the reference
+	@cmake --build build --parallel $(JOBS) --target plumb-crosscheck
+	@build/bin/plumb-crosscheck
+
+gradcheck: build ## every gradient rule and the models against finite differences
+	@cmake --build build --parallel $(JOBS) --target plumb-gradcheck
+	@build/bin/plumb-gradcheck
+
+exact: build ## the cross-check on small integers, bit for bit
+	@cmake --build build --parallel $(JOBS) --target plumb-crosscheck
+	@build/bin/plumb-crosscheck --exact
+
+nightly: setup ## what takes longer than a commit should wait
+	@scripts/nightly
+
+bench: build ## training speed beside PyTorch's, measured in the same run
+	@scripts/bench
+
+install: build ## into PREFIX (/usr/local)
+	@cmake --install build --prefix $(PREFIX)
+
+clean: ## remove build/ and out/
+	@rm -rf build out
