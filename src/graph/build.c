@@ -419,6 +419,8 @@ void plumb_assign(plumb_graph *graph, plumb_t variable, plumb_t value, plumb_t g
         return;
     uint32_t v = plumb_index(g, variable), x = plumb_index(g, value);
     uint32_t c = gate == PLUMB_NONE ? PLUMB_NO_TENSOR : plumb_index(g, gate);
+    if (x != PLUMB_NO_TENSOR && plumb_is_variable(graph, value)) /* as it was before any effect: a copy */
+        x = plumb_index(g, plumb_stop_gradient(graph, value));
     if (v == PLUMB_NO_TENSOR || g->node[g->tensor[v].node].op != &plumb_op_variable) {
         plumb_poison(graph, "assign: the target is not a variable of this graph");
         return;

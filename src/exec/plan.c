@@ -1,0 +1,258 @@
+/* A plan: a program for one binding of its symbols. Bind, simplify, lay out, choose implementations, give addresses. */
+#include "exec/exec.h"
+
+/* ---- the context's arena ---- */
+
+static void destroy_exec(plumb_context *context, void *object)
+{
+    struct plumb_exec *x = object;
+    if (x->arena)
+        context->device->table->free(context->device, x->arena);
+    plumb_free(context, x);
+}
+
+struct plumb_exec *plumb_exec_of(plumb_context *context)
+{
+    if (!context->exec) {
+        context->exec = plumb_zalloc(context, sizeof(struct plumb_exec));
+        context->exec_destroy = destroy_exec;
+    }
+    return context->exec;
+}
+
+plumb_status plumb_exec_reserve(plumb_context *context, int64_t bytes)
+{
+    struct plumb_exec *x = plumb_exec_of(context);
+    if (!x)
+        return PLUMB_FAILED;
+    if (bytes <= x->bytes)
+        return PLUMB_OK;
+    void *arena = NULL;
+    plumb_device *device = context->device;
+    plumb_status status = device->table->alloc(device, (size_t)bytes, &arena);
+    if (status != PLUMB_OK)
+        return status;
+    if (x->arena)
+        device->table->free(device, x->arena);
+    x->arena = arena;
+    x->bytes = bytes;
+    x->generation++;
+    return PLUMB_OK;
+}
+
+/* ---- making a plan ---- */
+
+static plumb_status transform(struct program *p, struct plumb_plan *plan)
+{
+    struct plumb_copy bind, simple;
+    uint32_t *roots = plumb_alloc(p->context, sizeof *roots * (size_t)(p->n_outputs + 1));
+    if (!roots || !plumb_copy_begin(&bind, p->source, plan->symbols)) {
+        plumb_free(p->context, roots);
+        return PLUMB_FAILED;
+    }
+    plumb_status status = plumb_pass_bind(&bind);
+    for (int i = 0; status == PLUMB_OK && i < p->n_outputs; i++)
+        roots[i] = bind.map[p->root[i]];
+    bool began = status == PLUMB_OK && plumb_copy_begin(&simple, bind.to, plan->symbols);
+    if (status == PLUMB_OK)
+        status = began ? plumb_pass_simplify(&simple, roots, p->n_outputs, p->off, plumb_reference) : PLUMB_FAILED;
+    if (status == PLUMB_OK) {
+        for (int i = 0; i < p->n_outputs; i++)
+            plan->roots[i] = simple.map[roots[i]];
+        for (int i = 0; i < p->n_inputs; i++) {
+            uint32_t bound = bind.map[p->input[i]];
+            plan->inputs[i] = bound == PLUMB_NO_TENSOR ? PLUMB_NO_TENSOR : simple.map[bound];
+        }
+        plan->graph = simple.to;
+    } else {
+        const struct graph *bad = began ? simple.to : bind.to;
+        if (bad->status != PLUMB_OK)
+            plumb_fail(p->context, bad->status, "%s", bad->message);
+        if (began)
+            plumb_graph_free(simple.to->handle);
+    }
+    if (began)
+        plumb_copy_end(&simple);
+    plumb_graph_free(bind.to->handle);
+    plumb_copy_end(&bind);
+    plumb_free(p->context, roots);
+    return status;
+}
+
+/* The call of step i (a node, or an effect as an `assign`), with views but no addresses. */
+static plumb_status make_call(struct program *p, struct plumb_plan *plan, int i, struct plumb_step *step)
+{
+    const struct graph *g = plan->graph;
+    uint32_t effect_in[3], effect_out;
+    const uint32_t *in, *out;
+    uint32_t node_out[1];
+    struct plumb_call *call = &step->call;
+    *call = (plumb_call){.context = p->context, .device = p->context->device, .pool = p->context->pool,
+                         .isa = p->context->isa};
+    if (i < g->n_nodes) {
+        const struct plumb_node *n = &g->node[i];
+        call->op = n->op;
+        call->name = n->name;
+        call->attr = n->attr;
+        call->n_in = n->n_in;
+        call->n_out = n->n_out;
+        in = n->in;
+        node_out[0] = n->out;
+        out = node_out;
+    } else {
+        const struct plumb_effect *e = &g->effect[i - g->n_nodes];
+        call->op = &plumb_op_assign;
+        call->name = g->node[g->tensor[e->variable].node].name;
+        effect_in[0] = e->variable;
+        effect_in[1] = e->value;
+        effect_in[2] = e->gate;
+        call->n_in = e->gate == PLUMB_NO_TENSOR ? 2 : 3;
+        call->n_out = 1;
+        effect_out = e->variable;
+        in = effect_in;
+        out = &effect_out;
+    }
+    size_t n = (size_t)(call->n_in + call->n_out);
+    plumb_view *views = plumb_arena_alloc(&plan->arena, sizeof *views * (n + 1));
+    int *buffers = plumb_arena_alloc(&plan->arena, sizeof *buffers * (n + 1));
+    if (!views || !buffers)
+        return PLUMB_FAILED;
+    for (int k = 0; k < call->n_in; k++) {
+        views[k] = plumb_layout_view(&plan->layout, in[k], NULL);
+        buffers[k] = plan->layout.place[in[k]].buffer;
+    }
+    for (int k = 0; k < call->n_out; k++) {
+        views[call->n_in + k] = plumb_layout_view(&plan->layout, out[0] + (uint32_t)k, NULL);
+        buffers[call->n_in + k] = plan->layout.place[out[0] + (uint32_t)k].buffer;
+    }
+    call->in = views;
+    call->out = views + call->n_in;
+    step->in_buffer = buffers;
+    step->out_buffer = buffers + call->n_in;
+    return PLUMB_OK;
+}
+
+static bool runs(const struct plumb_plan *plan, int i)
+{
+    const struct graph *g = plan->graph;
+    if (i >= g->n_nodes)
+        return !plan->layout.direct[i - g->n_nodes];
+    return !(g->node[i].op->flags & PLUMB_OP_LEAF) && !plan->layout.aliased[i];
+}
+
+static double call_bytes(const plumb_call *call)
+{
+    double bytes = 0;
+    for (int k = 0; k < call->n_in + call->n_out; k++)
+        bytes += (double)plumb_view_count(&call->in[k]) * (double)plumb_dtype_size(call->in[k].dtype);
+    return bytes;
+}
+
+static plumb_status choose_steps(struct program *p, struct plumb_plan *plan)
+{
+    const struct graph *g = plan->graph;
+    int steps = g->n_nodes + (p->effects ? g->n_effects : 0);
+    plan->step = plumb_arena_alloc(&plan->arena, sizeof *plan->step * (size_t)(steps + 1));
+    if (!plan->step)
+        return PLUMB_FAILED;
+    plumb_status status = PLUMB_OK;
+    for (int i = 0; status == PLUMB_OK && i < steps; i++) {
+        if (!runs(plan, i))
+            continue;
+        struct plumb_step *step = &plan->step[plan->n_steps];
+        status = make_call(p, plan, i, step);
+        if (status != PLUMB_OK)
+            break;
+        step->impl = plumb_choose(&step->call, p->implementations);
+        if (!step->impl)
+            return p->context->status;
+        size_t room = step->impl->workspace ? step->impl->workspace(&step->call) : 0;
+        status = plumb_layout_workspace(&plan->layout, i, (int64_t)room);
+        step->workspace = plan->layout.workspace[i];
+        const plumb_op *op = step->call.op;
+        plan->flops += op->flops ? op->flops(&step->call) : (double)plumb_view_count(&step->call.out[0]);
+        plan->bytes += call_bytes(&step->call);
+        plan->n_steps++;
+    }
+    return status;
+}
+
+/* Memory that is the plan's own or the state's; arena buffers get their address before a run. */
+static plumb_status give_memory(struct program *p, struct plumb_plan *plan)
+{
+    const struct graph *g = plan->graph;
+    plumb_device *device = p->context->device;
+    struct state *s = p->state ? plumb_state_get_internal(p->state) : NULL;
+    plan->memory = plumb_zalloc(p->context, sizeof *plan->memory * (size_t)(plan->layout.n_buffers + 1));
+    if (!plan->memory)
+        return PLUMB_FAILED;
+    for (int i = 0; i < plan->layout.n_buffers; i++) {
+        const struct plumb_buffer *b = &plan->layout.buffer[i];
+        const struct plumb_node *n = b->owner == PLUMB_NO_TENSOR ? NULL : &g->node[g->tensor[b->owner].node];
+        plumb_status status = PLUMB_OK;
+        if (b->memory == PLUMB_MEMORY_ARENA)
+            continue;
+        if (b->memory == PLUMB_MEMORY_STATE) {
+            struct plumb_entry *e = s ? plumb_state_find(s, n->name) : NULL;
+            if (!e)
+                return plumb_fail(p->context, PLUMB_BAD_INPUT, "variable '%s' has no value: compile with a state", n->name);
+            plan->memory[i] = e->memory;
+            continue;
+        }
+        status = device->table->alloc(device, (size_t)b->bytes, &plan->memory[i]);
+        if (status == PLUMB_OK && b->memory == PLUMB_MEMORY_CONSTANT)
+            status = device->table->upload(device, plan->memory[i],
+                                           (const void *)(uintptr_t)((const plumb_attr_leaf *)n->attr)->data,
+                                           (size_t)b->bytes);
+        else if (status == PLUMB_OK)
+            status = device->table->fill(device, plan->memory[i], 0, (size_t)b->bytes);
+        if (status != PLUMB_OK)
+            return status;
+    }
+    return PLUMB_OK;
+}
+
+enum { GUARD = 64 }; /* behind each buffer under strict_memory */
+
+struct plumb_plan *plumb_plan_make(struct program *p, const int64_t *symbols)
+{
+    plumb_context *c = p->context;
+    struct plumb_plan *plan = plumb_zalloc(c, sizeof *plan);
+    if (!plan)
+        return NULL;
+    memcpy(plan->symbols, symbols, sizeof plan->symbols);
+    plan->arena.context = c;
+    plan->roots = plumb_arena_alloc(&plan->arena, sizeof *plan->roots * (size_t)(p->n_outputs + 1));
+    plan->inputs = plumb_arena_alloc(&plan->arena, sizeof *plan->inputs * (size_t)(p->n_inputs + 1));
+    plan->fed = plumb_arena_alloc(&plan->arena, (size_t)p->n_inputs + 1);
+    plumb_status status = plan->roots && plan->inputs && plan->fed ? transform(p, plan) : PLUMB_FAILED;
+    if (status == PLUMB_OK)
+        status = plumb_layout_begin(&plan->layout, plan->graph, plan->roots, p->n_outputs, p->effects, p->off);
+    if (status == PLUMB_OK)
+        status = choose_steps(p, plan);
+    if (status == PLUMB_OK)
+        status = plumb_layout_offsets(&plan->layout, p->off, c->options.strict_memory ? GUARD : 0);
+    if (status == PLUMB_OK && c->options.strict_memory)
+        status = plumb_layout_verify(&plan->layout);
+    if (status == PLUMB_OK)
+        status = give_memory(p, plan);
+    if (status == PLUMB_OK)
+        return plan;
+    plumb_plan_free(p, plan);
+    return NULL;
+}
+
+void plumb_plan_free(struct program *p, struct plumb_plan *plan)
+{
+    plumb_context *c = p->context;
+    for (int i = 0; plan->memory && i < plan->layout.n_buffers; i++)
+        if (plan->layout.buffer[i].memory != PLUMB_MEMORY_ARENA && plan->layout.buffer[i].memory != PLUMB_MEMORY_STATE &&
+            plan->memory[i])
+            c->device->table->free(c->device, plan->memory[i]);
+    plumb_free(c, plan->memory);
+    plumb_layout_free(&plan->layout);
+    if (plan->graph)
+        plumb_graph_free(plan->graph->handle);
+    plumb_arena_free(&plan->arena);
+    plumb_free(c, plan);
+}

@@ -1,0 +1,17 @@
+/* The one place that names the providers, and the choice among their implementations. */
+#ifndef PLUMB_PROVIDERS_H
+#define PLUMB_PROVIDERS_H
+
+#include "op/op.h"
+
+/* In order of preference. */
+const plumb_provider *const *plumb_providers(int *count);
+
+/* The first implementation that takes the call, in order of preference, after the forced choices in `forced`
+ * ("conv2d=cpu.ref,*=cpu.native"; may be NULL). NULL after an error. A choice forced by an op's name is an order; one
+ * forced by '*' is a wish. */
+const plumb_impl *plumb_choose(const plumb_call *call, const char *forced);
+plumb_status plumb_check_forced(plumb_context *context, const char *forced); /* unknown ops or implementations */
+const plumb_impl *plumb_reference(const plumb_op *op); /* NULL: none */
+
+#endif

@@ -1,0 +1,157 @@
+/* What a program decided, for people: memory by purpose, cost, the list of steps, the registry. */
+#include "exec/exec.h"
+
+#include <stdio.h>
+
+static int64_t live_at(const struct plumb_memory_layout *m, int step)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < m->n_buffers; i++)
+        if (m->buffer[i].memory == PLUMB_MEMORY_ARENA && m->buffer[i].first <= step && step <= m->buffer[i].last)
+            sum += m->buffer[i].bytes;
+    return sum;
+}
+
+/* The arena is split by what is alive at its fullest step; what packing wastes counts as activations. */
+static void split_arena(const struct plumb_memory_layout *m, plumb_memory_plan *plan)
+{
+    const struct graph *g = m->graph;
+    int worst = 0;
+    int64_t most = -1;
+    for (int i = 0; i < g->n_nodes + g->n_effects; i++) {
+        int64_t live = live_at(m, i);
+        if (live > most) {
+            most = live;
+            worst = i;
+        }
+    }
+    for (int i = 0; i < m->n_buffers; i++) {
+        const struct plumb_buffer *b = &m->buffer[i];
+        if (b->memory != PLUMB_MEMORY_ARENA || b->first > worst || b->last < worst)
+            continue;
+        if (b->owner == PLUMB_NO_TENSOR)
+            plan->workspace += b->bytes;
+        else if (g->node[g->tensor[b->owner].node].phase != PLUMB_PHASE_FORWARD)
+            plan->gradients += b->bytes;
+    }
+    plan->activations = m->arena_bytes - plan->workspace - plan->gradients;
+}
+
+plumb_status plumb_program_memory(plumb_program *program, plumb_memory_plan *memory)
+{
+    struct program *p = plumb_program_get(program);
+    struct plumb_plan *plan = p ? plumb_current_plan(p) : NULL;
+    memset(memory, 0, sizeof *memory);
+    if (!plan)
+        return p ? p->context->status : PLUMB_BAD_INPUT;
+    const struct plumb_memory_layout *m = &plan->layout;
+    for (int i = 0; i < m->n_buffers; i++) {
+        const struct plumb_buffer *b = &m->buffer[i];
+        if (b->memory == PLUMB_MEMORY_STATE) {
+            const char *name = plan->graph->node[plan->graph->tensor[b->owner].node].name;
+            *(strchr(name, ':') ? &memory->moments : &memory->weights) += b->bytes;
+        } else if (b->memory != PLUMB_MEMORY_ARENA) {
+            memory->inputs_outputs += b->bytes;
+        }
+    }
+    split_arena(m, memory);
+    memory->total = memory->weights + memory->gradients + memory->moments + memory->activations + memory->workspace +
+                    memory->inputs_outputs;
+    return PLUMB_OK;
+}
+
+plumb_status plumb_program_cost(plumb_program *program, double *flops, double *bytes)
+{
+    struct program *p = plumb_program_get(program);
+    struct plumb_plan *plan = p ? plumb_current_plan(p) : NULL;
+    if (!plan)
+        return p ? p->context->status : PLUMB_BAD_INPUT;
+    *flops = plan->flops;
+    *bytes = plan->bytes;
+    return PLUMB_OK;
+}
+
+static void add_views(struct plumb_text *text, const plumb_view *views, int count)
+{
+    for (int i = 0; i < count && i < 6; i++) {
+        char shape[160];
+        plumb_shape s = {.rank = views[i].rank};
+        memcpy(s.dim, views[i].dim, sizeof s.dim);
+        plumb_text_add(text, "%s%s%s", i ? ", " : "", plumb_shape_text(&s, shape, sizeof shape),
+                       plumb_view_contiguous(&views[i]) ? "" : "~"); /* ~ marks a strided view */
+    }
+    if (count > 6)
+        plumb_text_add(text, ", ... %d in all", count);
+}
+
+char *plumb_program_text(plumb_program *program)
+{
+    struct program *p = plumb_program_get(program);
+    struct plumb_plan *plan = p ? plumb_current_plan(p) : NULL;
+    if (!plan)
+        return NULL;
+    struct plumb_text text = {.context = p->context};
+    for (int i = 0; i < plan->n_steps; i++) {
+        const struct plumb_step *s = &plan->step[i];
+        plumb_text_add(&text, "%3d %-24s %-12s %-16s ", i, s->call.op->name, s->impl->name, s->call.name);
+        add_views(&text, s->call.in, s->call.n_in);
+        plumb_text_add(&text, " -> ");
+        add_views(&text, s->call.out, s->call.n_out);
+        const struct plumb_buffer *b = &plan->layout.buffer[s->out_buffer[0]];
+        if (b->memory == PLUMB_MEMORY_ARENA)
+            plumb_text_add(&text, " @%lld", (long long)b->offset);
+        if (s->workspace >= 0)
+            plumb_text_add(&text, " workspace %lld", (long long)plan->layout.buffer[s->workspace].bytes);
+        plumb_text_add(&text, "\n");
+    }
+    plumb_memory_plan m;
+    if (plumb_program_memory(program, &m) == PLUMB_OK)
+        plumb_text_add(&text, "memory in bytes: weights %lld, gradients %lld, moments %lld, activations %lld, "
+                              "workspace %lld, inputs and outputs %lld, total %lld\n",
+                       (long long)m.weights, (long long)m.gradients, (long long)m.moments, (long long)m.activations,
+                       (long long)m.workspace, (long long)m.inputs_outputs, (long long)m.total);
+    return plumb_text_take(&text);
+}
+
+/* ---- the registry ---- */
+
+static const char *dtypes_text(unsigned mask)
+{
+    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_ALL_DTYPES)
+        return "f32 f64 bf16 f16 i32 i64 u8";
+    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_FLOATS)
+        return "f32 f64 bf16 f16";
+    if ((mask & PLUMB_ALL_DTYPES) == (PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_F64)))
+        return "f32 f64";
+    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_BIT(PLUMB_F32))
+        return "f32";
+    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_BIT(PLUMB_U8))
+        return "u8";
+    if ((mask & PLUMB_ALL_DTYPES) == (PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64)))
+        return "i32 i64";
+    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_BIT(PLUMB_I64))
+        return "i64";
+    return "some";
+}
+
+bool plumb_op_list(plumb_context *context, int index, plumb_op_row *row)
+{
+    (void)context;
+    int count;
+    const plumb_provider *const *list = plumb_providers(&count);
+    for (int p = 0; p < count; p++) {
+        if (index >= list[p]->count) {
+            index -= list[p]->count;
+            continue;
+        }
+        const plumb_impl *impl = list[p]->impls[index];
+        const char *dot = strchr(list[p]->name, '.');
+        *row = (plumb_op_row){.op = impl->op->name, .implementation = impl->name, .device = "cpu",
+                              .provider = dot ? dot + 1 : list[p]->name, .dtypes = dtypes_text(impl->dtypes),
+                              .backward = (impl->op->flags & PLUMB_OP_BACKWARD) != 0,
+                              .differentiable = impl->op->gradient != NULL,
+                              .exact = (impl->flags & PLUMB_IMPL_EXACT) != 0};
+        return true;
+    }
+    return false;
+}
