@@ -1,0 +1,289 @@
+/* The bodies of the inner kernels, written once with vector extensions and included once per element type and
+ * instruction set. Before inclusion define T (element type), WIDE (its bytes, for the preprocessor), VB (bytes of a vector), NAME(x) (a name of its own for
+ * each inclusion), ROWS and VECTORS (the tile whose sums fill the registers), TALL (the vectors of tiles of more than
+ * six rows, 0: there are none), DOT_ROWS and TABLE (the table's name). Undefined again at the end.
+ *
+ * Sums run over k in order in each lane, so a result depends on the table, never on who computes it. */
+#define LANES ((int)(VB / sizeof(T)))
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+typedef T NAME(vec) __attribute__((vector_size(VB), aligned(sizeof(T))));
+#define VEC NAME(vec)
+
+INLINE VEC NAME(load)(const T *from) { return *(const VEC *)from; }
+INLINE void NAME(store)(T *to, VEC x) { *(VEC *)to = x; }
+
+INLINE void NAME(tile)(const int rows, const int vectors, int64_t k, const T *a, const T *b, const int32_t *offset,
+                       T *c, int64_t ldc, bool add)
+{
+    VEC sum[PLUMB_TILE_ROWS][PLUMB_TILE_VECTORS];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            sum[i][v] = add ? NAME(load)(c + i * ldc + v * LANES) : (VEC){0};
+    }
+    for (int64_t p = 0; p < k; p++, a += rows) {
+        const T *row = b + offset[p];
+        VEC x[PLUMB_TILE_VECTORS];
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            x[v] = NAME(load)(row + v * LANES);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[i][v] += a[i] * x[v];
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            NAME(store)(c + i * ldc + v * LANES, sum[i][v]);
+    }
+}
+
+/* The sum of a vector's lanes: always halves on halves. */
+INLINE T NAME(total)(VEC x)
+{
+#if VB / WIDE >= 16
+    x += __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
+    x += __builtin_shufflevector(x, x, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3);
+#elif VB / WIDE == 8
+    x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+    x += __builtin_shufflevector(x, x, 2, 3, 2, 3, 2, 3, 2, 3);
+#elif VB / WIDE == 4
+    x += __builtin_shufflevector(x, x, 2, 3, 0, 1);
+#endif
+    return x[0] + x[1];
+}
+
+INLINE void NAME(dot)(const int rows, int64_t segments, int64_t length, const T *a, int64_t ar, int64_t as, const T *b,
+                      const int64_t *offset, int64_t bs, T *out)
+{
+    const int64_t whole = length / LANES * LANES;
+    memset(out, 0, (size_t)rows * PLUMB_DOT_COLUMNS * sizeof(T));
+    VEC sum[PLUMB_DOT_ROWS][PLUMB_DOT_COLUMNS];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int j = 0; j < PLUMB_DOT_COLUMNS; j++)
+            sum[i][j] = (VEC){0};
+    }
+    for (int64_t s = 0; s < segments; s++, a += as, b += bs) {
+        const T *b0 = b + offset[0], *b1 = b + offset[1], *b2 = b + offset[2], *b3 = b + offset[3];
+        for (int64_t p = 0; p < whole; p += LANES) {
+            VEC x0 = NAME(load)(b0 + p), x1 = NAME(load)(b1 + p), x2 = NAME(load)(b2 + p), x3 = NAME(load)(b3 + p);
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                VEC y = NAME(load)(a + i * ar + p);
+                sum[i][0] += y * x0;
+                sum[i][1] += y * x1;
+                sum[i][2] += y * x2;
+                sum[i][3] += y * x3;
+            }
+        }
+        for (int64_t p = whole; p < length; p++)
+            for (int i = 0; i < rows; i++)
+                for (int j = 0; j < PLUMB_DOT_COLUMNS; j++)
+                    out[i * PLUMB_DOT_COLUMNS + j] += a[i * ar + p] * b[offset[j] + p];
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int j = 0; j < PLUMB_DOT_COLUMNS; j++)
+            out[i * PLUMB_DOT_COLUMNS + j] += NAME(total)(sum[i][j]);
+    }
+}
+
+#define TILE(r, v)                                                                                                    \
+    static void NAME(tile_##r##_##v)(int64_t k, const void *a, const void *b, const int32_t *offset, void *c,         \
+                                     int64_t ldc, bool add)                                                           \
+    {                                                                                                                 \
+        NAME(tile)(r, v, k, a, b, offset, c, ldc, add);                                                               \
+    }
+#define DOT(r)                                                                                                        \
+    static void NAME(dot_##r)(int64_t segments, int64_t length, const void *a, int64_t ar, int64_t as, const void *b, \
+                              const int64_t *offset, int64_t bs, void *out)                                           \
+    {                                                                                                                 \
+        NAME(dot)(r, segments, length, a, ar, as, b, offset, bs, out);                                                \
+    }
+#define EACH_ROW(what, v) what(1, v) what(2, v) what(3, v) what(4, v) what(5, v) what(6, v)
+EACH_ROW(TILE, 1)
+EACH_ROW(TILE, 2)
+#if VECTORS > 2
+EACH_ROW(TILE, 3)
+EACH_ROW(TILE, 4)
+#endif
+#if TALL > 0
+TILE(7, 1) TILE(7, 2) TILE(7, 3)
+TILE(8, 1) TILE(8, 2) TILE(8, 3)
+#endif
+DOT(1) DOT(2) DOT(3)
+#if DOT_ROWS > 3
+DOT(4) DOT(5) DOT(6)
+#endif
+
+/* Short rows are the rule in convolutions: a row is whole vectors and one more that overlaps them; a row shorter than
+ * a vector is the same with vectors of half the size. Source and destination never overlap. */
+typedef T NAME(half) __attribute__((vector_size(VB / 2), aligned(sizeof(T))));
+typedef T NAME(quarter) __attribute__((vector_size(VB / 4 > 8 ? VB / 4 : 8), aligned(sizeof(T))));
+#define SPAN(type, bias)                                                                                              \
+    do {                                                                                                              \
+        const int64_t width = (int64_t)(sizeof(type) / sizeof(T));                                                    \
+        if (n >= width) {                                                                                             \
+            int64_t j = 0;                                                                                            \
+            for (; j + width <= n; j += width)                                                                        \
+                *(type *)(to + j) = *(const type *)(from + j) bias;                                                   \
+            if (j < n)                                                                                                \
+                *(type *)(to + n - width) = *(const type *)(from + n - width) bias;                                   \
+            return;                                                                                                   \
+        }                                                                                                             \
+    } while (0)
+
+INLINE void NAME(copy_row)(T *to, const T *from, int64_t n)
+{
+    SPAN(VEC, );
+    SPAN(NAME(half), );
+    SPAN(NAME(quarter), );
+    for (int64_t j = 0; j < n; j++)
+        to[j] = from[j];
+}
+
+INLINE void NAME(add_row)(T *to, const T *from, int64_t n, T bias)
+{
+    SPAN(VEC, +bias);
+    SPAN(NAME(half), +bias);
+    SPAN(NAME(quarter), +bias);
+    for (int64_t j = 0; j < n; j++)
+        to[j] = from[j] + bias;
+}
+
+static void NAME(move)(const plumb_move *m)
+{
+    T *to = m->to;
+    const T *from = m->from;
+    bool plain = m->to_step == 1 && m->from_step == 1;
+    for (int64_t i = 0; i < m->rows; i++, to += m->to_row, from += m->from_row) {
+        if (plain && m->bias)
+            NAME(add_row)(to, from, m->columns, *(const T *)m->bias);
+        else if (plain)
+            NAME(copy_row)(to, from, m->columns);
+        else if (m->bias)
+            for (int64_t j = 0; j < m->columns; j++)
+                to[j * m->to_step] = from[j * m->from_step] + *(const T *)m->bias;
+        else
+            for (int64_t j = 0; j < m->columns; j++)
+                to[j * m->to_step] = from[j * m->from_step];
+    }
+}
+
+#if WIDE == 4 && VB >= 32
+/* An 8 x 8 block through registers: pairs, then fours, then halves change places. Rows from `rows` on are taken as
+ * zeros; the columns are written in order, eight elements each. */
+typedef T NAME(eight) __attribute__((vector_size(32), aligned(sizeof(T))));
+INLINE void NAME(block)(T *to, int64_t ld, const T *from, int64_t row, int64_t rows)
+{
+    NAME(eight) r[8], s[8];
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        r[i] = i < rows ? *(const NAME(eight) *)(from + i * row) : (NAME(eight)){0};
+    UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = __builtin_shufflevector(s[i], s[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        r[i + 1] = __builtin_shufflevector(s[i], s[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        r[i + 2] = __builtin_shufflevector(s[i + 1], s[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+        r[i + 3] = __builtin_shufflevector(s[i + 1], s[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        *(NAME(eight) *)(to + i * ld) = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        *(NAME(eight) *)(to + (i + 4) * ld) = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+}
+#else
+INLINE void NAME(block)(T *to, int64_t ld, const T *from, int64_t row, int64_t rows)
+{
+    for (int j = 0; j < 8; j++)
+        for (int64_t i = 0; i < rows; i++)
+            to[j * ld + i] = from[i * row + j];
+}
+#endif
+
+/* Fewer than eight rows in all go through blocks too: what a column writes too much, the next column writes over, and
+ * the last column is written element by element. */
+static void NAME(interleave)(void *to_start, int64_t ld, const void *from_start, int64_t row, int64_t rows,
+                             int64_t columns)
+{
+    T *to = to_start;
+    const T *from = from_start;
+    int64_t i = 0;
+    for (; i + 8 <= rows || (i == 0 && rows > 3 && ld == rows); i += 8) {
+        const int64_t high = plumb_least(rows - i, 8), whole = (columns - (high < 8)) / 8 * 8;
+        for (int64_t j = 0; j < whole; j += 8)
+            NAME(block)(to + j * ld + i, ld, from + i * row + j, row, high);
+        for (int64_t j = whole; j < columns; j++)
+            for (int64_t e = i; e < i + high; e++)
+                to[j * ld + e] = from[e * row + j];
+    }
+    for (; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            to[j * ld + i] = from[i * row + j];
+}
+
+#define CELL(r, v) [r][v] = NAME(tile_##r##_##v),
+#define CELL_DOT(r) [r] = NAME(dot_##r),
+const plumb_kernels TABLE = {
+    .size = sizeof(T),
+    .lanes = VB / sizeof(T),
+    .rows = ROWS,
+    .vectors = {0, VECTORS, VECTORS, VECTORS, VECTORS, VECTORS, VECTORS, TALL, TALL},
+    .dot_rows = DOT_ROWS,
+    .tile =
+        {
+            EACH_ROW(CELL, 1) EACH_ROW(CELL, 2)
+#if VECTORS > 2
+                EACH_ROW(CELL, 3) EACH_ROW(CELL, 4)
+#endif
+#if TALL > 0
+                    CELL(7, 1) CELL(7, 2) CELL(7, 3) CELL(8, 1) CELL(8, 2) CELL(8, 3)
+#endif
+        },
+    .dot =
+        {
+            CELL_DOT(1) CELL_DOT(2) CELL_DOT(3)
+#if DOT_ROWS > 3
+                CELL_DOT(4) CELL_DOT(5) CELL_DOT(6)
+#endif
+        },
+    .move = NAME(move),
+    .interleave = NAME(interleave),
+};
+
+#undef LANES
+#undef INLINE
+#undef UNROLL
+#undef VEC
+#undef TILE
+#undef DOT
+#undef EACH_ROW
+#undef SPAN
+#undef CELL
+#undef CELL_DOT
+#undef T
+#undef WIDE
+#undef NAME
+#undef TABLE
