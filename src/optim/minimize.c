@@ -1,0 +1,249 @@
+/* Appends a training step to a graph: gradients, their checks and scaling, updates, and the assigns that keep them.
+ *
+ * Decided here:
+ * - What changes from step to step is in the state: "NAME/lr:", "NAME/step:" (applied updates so far) and the moments
+ *   "NAME/m:PARAMETER". Names with a ':' belong to optimisers; weights-only files leave them out.
+ * - All parameters that share a dtype and whether they decay are one update op. Parameters of rank >= 2 decay; biases
+ *   and scales do only with `decay_all`.
+ * - Clipping looks at the loss's gradients, before L2 and L1 are added: scale = min(1, clip / norm).
+ * - skip_bad_steps: one flag, all_finite(loss, gradients), gates every assign of the graph that has no gate yet, so a
+ *   bad batch leaves batch-norm statistics alone too. Without it the flag is a constant 1. */
+#include "graph/graph.h"
+#include "optim/rules.h"
+
+#include <math.h>
+
+/* Everything a step is made of. */
+struct minimizer {
+    plumb_graph *graph;
+    plumb_context *context;
+    struct plumb_recipe recipe;
+    int count;
+    plumb_t *parameter, *gradient; /* [count] */
+    plumb_dtype dtype;             /* of lr and of the norm: f64 if any parameter is */
+    plumb_t loss, apply, lr, step, scale;
+};
+
+/* A state variable of the optimiser: "NAME/WHAT:OF" */
+static plumb_t own_variable(struct minimizer *m, const char *what, const char *of, plumb_dtype dtype, plumb_shape shape,
+                            double value)
+{
+    struct plumb_text text = {.context = m->context};
+    plumb_text_add(&text, "%s/%s:%s", m->recipe.name, what, of);
+    char *name = plumb_text_take(&text);
+    if (!name)
+        return plumb_poison(m->graph, "optimizer '%s': out of memory", m->recipe.name);
+    const plumb_variable_options options = {
+        .size = sizeof options, .init = {.rule = PLUMB_INIT_CONSTANT, .a = value}, .frozen = true};
+    plumb_t variable = plumb_variable(m->graph, name, dtype, shape, &options);
+    plumb_free(m->context, name);
+    return variable;
+}
+
+/* ---- what is asked for ---- */
+
+static bool check_parameter(struct minimizer *m, int i)
+{
+    plumb_t p = m->parameter[i];
+    const char *name = plumb_name_of(m->graph, p), *who = m->recipe.name;
+    plumb_dtype dtype = plumb_dtype_of(m->graph, p);
+    if (!plumb_is_variable(m->graph, p)) {
+        plumb_poison(m->graph, "optimizer '%s': parameter %d '%s' is not a variable of this graph", who, i, name);
+        return false;
+    }
+    if (dtype != PLUMB_F32 && dtype != PLUMB_F64) {
+        plumb_poison(m->graph, "optimizer '%s': parameter '%s' is %s; only f32 and f64 can be updated (keep f32 and cast)",
+                     who, name, plumb_dtype_name(dtype));
+        return false;
+    }
+    for (int j = 0; j < i; j++) {
+        if (m->parameter[j] == p) {
+            plumb_poison(m->graph, "optimizer '%s': parameter '%s' is listed twice", who, name);
+            return false;
+        }
+    }
+    if (dtype == PLUMB_F64)
+        m->dtype = PLUMB_F64;
+    return true;
+}
+
+static bool check_loss(struct minimizer *m)
+{
+    plumb_shape shape = plumb_shape_of(m->graph, m->loss);
+    plumb_dtype dtype = plumb_dtype_of(m->graph, m->loss);
+    char text[160];
+    if (dtype != PLUMB_NO_DTYPE && shape.rank == 0 && plumb_dtype_is_float(dtype))
+        return true;
+    if (dtype == PLUMB_NO_DTYPE)
+        plumb_poison(m->graph, "optimizer '%s': the loss is not a tensor of this graph", m->recipe.name);
+    else
+        plumb_poison(m->graph, "optimizer '%s': the loss must be a floating scalar, got %s %s (take its mean?)",
+                     m->recipe.name, plumb_dtype_name(dtype), plumb_shape_text(&shape, text, sizeof text));
+    return false;
+}
+
+static bool check_all(struct minimizer *m)
+{
+    if (!check_loss(m))
+        return false;
+    if (m->count <= 0) {
+        plumb_poison(m->graph, "optimizer '%s': no trainable parameters", m->recipe.name);
+        return false;
+    }
+    m->dtype = PLUMB_F32;
+    for (int i = 0; i < m->count; i++)
+        if (!check_parameter(m, i))
+            return false;
+    struct plumb_text text = {.context = m->context};
+    plumb_text_add(&text, "%s/lr:", m->recipe.name);
+    char *name = plumb_text_take(&text);
+    bool taken = name && plumb_find(m->graph, name) != PLUMB_NONE;
+    plumb_free(m->context, name);
+    if (taken)
+        plumb_poison(m->graph, "optimizer '%s': the graph has one of that name already; give each a name of its own",
+                     m->recipe.name);
+    return !taken;
+}
+
+/* ---- what is common to all updates ---- */
+
+static plumb_t converted(struct minimizer *m, plumb_t x, plumb_dtype dtype)
+{
+    return plumb_dtype_of(m->graph, x) == dtype ? x : plumb_cast(m->graph, x, dtype);
+}
+
+/* The gradients of one dtype, to `some`; returns how many. */
+static int gradients_of(const struct minimizer *m, plumb_dtype dtype, plumb_t *some)
+{
+    int n = 0;
+    for (int i = 0; i < m->count; i++)
+        if (plumb_dtype_of(m->graph, m->parameter[i]) == dtype)
+            some[n++] = m->gradient[i];
+    return n;
+}
+
+/* min(1, clip / norm); a norm of 0 divides a tiny number instead, a norm that is not finite gives NaN or 0, which the
+ * gradients then show. */
+static plumb_t clip_scale(struct minimizer *m, plumb_t *some)
+{
+    const plumb_dtype dtypes[] = {PLUMB_F32, PLUMB_F64};
+    plumb_t total = PLUMB_NONE;
+    for (int d = 0; d < 2; d++) {
+        int n = gradients_of(m, dtypes[d], some);
+        if (n == 0)
+            continue;
+        plumb_t part = converted(m, plumb_sum_squares(m->graph, some, n), m->dtype);
+        total = total == PLUMB_NONE ? part : plumb_add(m->graph, total, part);
+    }
+    plumb_t norm = plumb_affine(m->graph, plumb_sqrt(m->graph, total), 1, 1e-30);
+    plumb_t ratio = plumb_div(m->graph, plumb_scalar(m->graph, m->dtype, m->recipe.clip_norm), norm);
+    return plumb_minimum(m->graph, plumb_scalar(m->graph, m->dtype, 1), ratio);
+}
+
+static void head(struct minimizer *m, plumb_t *some)
+{
+    plumb_graph *g = m->graph;
+    if (m->recipe.skip_bad_steps) {
+        some[0] = m->loss;
+        memcpy(some + 1, m->gradient, sizeof *some * (size_t)m->count);
+        m->apply = plumb_all_finite(g, some, m->count + 1);
+    } else {
+        m->apply = plumb_full(g, PLUMB_U8, PLUMB_SCALAR_SHAPE, 1);
+    }
+    m->lr = own_variable(m, "lr", "", m->dtype, PLUMB_SCALAR_SHAPE, m->recipe.lr);
+    m->step = own_variable(m, "step", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
+    m->scale = m->recipe.clip_norm > 0 ? clip_scale(m, some) : plumb_scalar(g, m->dtype, 1);
+}
+
+/* ---- updates ---- */
+
+static plumb_t gate_of(const struct minimizer *m) { return m->recipe.skip_bad_steps ? m->apply : PLUMB_NONE; }
+
+/* Whether the attributes treat parameter i as one that decays. */
+static bool decays(const struct minimizer *m, int i)
+{
+    return m->recipe.decay_all || plumb_shape_of(m->graph, m->parameter[i]).rank >= 2;
+}
+
+/* One op for the parameters of `dtype` that do or do not decay. `in` has room for all of them. */
+static void update_group(struct minimizer *m, plumb_dtype dtype, bool decaying, bool split, plumb_t *in)
+{
+    const struct plumb_rule *rule = m->recipe.rule;
+    plumb_attr_update attr = m->recipe.attr;
+    int n = PLUMB_UPDATE_HEAD;
+    for (int i = 0; i < m->count; i++) {
+        if (plumb_dtype_of(m->graph, m->parameter[i]) != dtype || (split && decays(m, i) != decaying))
+            continue;
+        in[n++] = m->parameter[i];
+        in[n++] = m->gradient[i];
+        for (int s = 0; s < rule->slots; s++)
+            in[n++] = own_variable(m, rule->slot[s], plumb_name_of(m->graph, m->parameter[i]), dtype,
+                                   plumb_shape_of(m->graph, m->parameter[i]), 0);
+    }
+    if (n == PLUMB_UPDATE_HEAD)
+        return;
+    if (!decaying)
+        attr.weight_decay = attr.l2 = attr.l1 = 0;
+    in[0] = m->apply;
+    in[1] = converted(m, m->lr, dtype);
+    in[2] = converted(m, m->scale, dtype);
+    in[3] = m->step;
+    plumb_t first = plumb_emit(m->graph, rule->op, &attr, in, n);
+    plumb_named(m->graph, first, m->recipe.name);
+    for (int i = PLUMB_UPDATE_HEAD, out = 0; i < n; i++) {
+        bool gradient = (i - PLUMB_UPDATE_HEAD) % (2 + rule->slots) == 1;
+        if (!gradient)
+            plumb_assign(m->graph, in[i], plumb_output(m->graph, first, out++), gate_of(m));
+    }
+}
+
+static void updates(struct minimizer *m, plumb_t *in)
+{
+    const plumb_attr_update *a = &m->recipe.attr;
+    bool split = a->weight_decay > 0 || a->l2 > 0 || a->l1 > 0;
+    const plumb_dtype dtypes[] = {PLUMB_F32, PLUMB_F64};
+    for (int d = 0; d < 2; d++) {
+        update_group(m, dtypes[d], true, split, in);
+        if (split)
+            update_group(m, dtypes[d], false, split, in);
+    }
+    plumb_t next = plumb_add(m->graph, m->step, plumb_scalar(m->graph, PLUMB_I64, 1));
+    plumb_assign(m->graph, m->step, next, gate_of(m));
+}
+
+static void minimize(struct minimizer *m, plumb_t *room)
+{
+    if (plumb_gradients(m->graph, m->loss, m->parameter, m->count, m->gradient) != PLUMB_OK)
+        return;
+    int phase = plumb_set_phase(m->graph, PLUMB_PHASE_UPDATE);
+    head(m, room);
+    updates(m, room);
+    if (m->recipe.skip_bad_steps)
+        plumb_gate_effects(m->graph, m->apply);
+    plumb_set_phase(m->graph, phase);
+}
+
+plumb_status plumb_minimize(plumb_graph *graph, plumb_t loss, const plumb_t *parameters, int count,
+                            const plumb_optimizer *optimizer)
+{
+    struct minimizer m = {.graph = graph, .context = plumb_graph_context(graph), .loss = loss};
+    plumb_status status = plumb_graph_status(graph);
+    if (status != PLUMB_OK || !plumb_recipe_read(graph, optimizer, &m.recipe))
+        return status != PLUMB_OK ? status : plumb_graph_status(graph);
+    m.count = parameters ? count : plumb_parameters(graph, NULL, 0);
+    size_t n = m.count > 0 ? (size_t)m.count : 0, each = 2 + PLUMB_OPTIM_SLOTS;
+    /* parameters, gradients, and the inputs of an op over all of them */
+    plumb_t *memory = plumb_alloc(m.context, sizeof *memory * (n * (2 + each) + PLUMB_UPDATE_HEAD));
+    if (!memory)
+        return PLUMB_FAILED;
+    m.parameter = memory;
+    m.gradient = memory + n;
+    if (parameters)
+        memcpy(m.parameter, parameters, sizeof *memory * n);
+    else
+        plumb_parameters(graph, m.parameter, m.count);
+    if (check_all(&m))
+        minimize(&m, memory + 2 * n);
+    plumb_free(m.context, memory);
+    return plumb_graph_status(graph);
+}

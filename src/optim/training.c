@@ -1,0 +1,90 @@
+/* The whole training step as one program, and the two numbers of an optimiser that are read and written between steps.
+ *
+ * The user's graph must stay as it was, so the step is built in a clone of it. Tensors keep their index in a clone, so
+ * the program understands the ids of the original in feeds and fetches. */
+#include "graph/graph.h"
+#include "plumb/optim.h"
+
+#include <math.h>
+
+static plumb_program *compile_clone(plumb_graph *clone, plumb_state *state, plumb_t loss,
+                                    const plumb_optimizer *optimizer, const plumb_t *outputs, int n_outputs)
+{
+    plumb_context *context = plumb_graph_context(clone);
+    if (plumb_minimize(clone, plumb_id_in(clone, loss), NULL, 0, optimizer) != PLUMB_OK)
+        return NULL;
+    plumb_t *all = plumb_alloc(context, sizeof *all * (size_t)(n_outputs + 1));
+    if (!all)
+        return NULL;
+    all[0] = plumb_id_in(clone, loss);
+    for (int i = 0; i < n_outputs; i++)
+        all[i + 1] = plumb_id_in(clone, outputs[i]);
+    const plumb_compile_options options = {
+        .size = sizeof options, .outputs = all, .n_outputs = n_outputs + 1, .training = true, .effects = true};
+    plumb_program *program = plumb_compile(clone, state, &options);
+    plumb_free(context, all);
+    return program;
+}
+
+plumb_program *plumb_compile_training(plumb_graph *graph, plumb_state *state, plumb_t loss,
+                                      const plumb_optimizer *optimizer, const plumb_t *outputs, int n_outputs)
+{
+    plumb_context *context = plumb_graph_context(graph);
+    if (!context)
+        return NULL;
+    if (n_outputs < 0 || (n_outputs > 0 && !outputs)) {
+        plumb_fail(context, PLUMB_BAD_INPUT, "compile_training: %d outputs", n_outputs);
+        return NULL;
+    }
+    plumb_graph *clone = plumb_graph_clone_public(graph);
+    if (!clone)
+        return NULL;
+    plumb_program *program = compile_clone(clone, state, loss, optimizer, outputs, n_outputs);
+    plumb_graph_free(clone);
+    return program;
+}
+
+/* ---- numbers in the state ---- */
+
+/* "NAME/WHAT:", to be freed; NULL after recording why not. */
+static char *own_name(const plumb_state *state, const char *optimizer, const char *what)
+{
+    plumb_context *context = state ? plumb_handle_context(state) : NULL;
+    if (!context)
+        return NULL;
+    if (!optimizer)
+        optimizer = "adam";
+    struct plumb_text text = {.context = context};
+    plumb_text_add(&text, "%s/%s:", optimizer, what);
+    char *name = plumb_text_take(&text);
+    if (name && !plumb_state_has(state, name)) {
+        plumb_fail(context, PLUMB_BAD_INPUT, "the state has no optimizer '%s' (it is added when its program is compiled)",
+                   optimizer);
+        plumb_free(context, name);
+        return NULL;
+    }
+    return name;
+}
+
+plumb_status plumb_set_lr(plumb_state *state, const char *optimizer, double lr)
+{
+    char *name = own_name(state, optimizer, "lr");
+    if (!name)
+        return PLUMB_BAD_INPUT;
+    plumb_context *context = plumb_handle_context(state);
+    plumb_status status = lr >= 0 && isfinite(lr)
+                              ? plumb_state_set_number(state, name, lr)
+                              : plumb_fail(context, PLUMB_BAD_INPUT, "%s: lr %g must be finite and not negative", name, lr);
+    plumb_free(context, name);
+    return status;
+}
+
+plumb_status plumb_get_steps(const plumb_state *state, const char *optimizer, int64_t *steps)
+{
+    char *name = steps ? own_name(state, optimizer, "step") : NULL;
+    if (!name)
+        return PLUMB_BAD_INPUT;
+    plumb_status status = plumb_state_get(state, name, steps, sizeof *steps);
+    plumb_free(plumb_handle_context(state), name);
+    return status;
+}
