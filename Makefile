@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-setup: ## install what is missing (Debian packages; root or sudo)
+setup: ## install what is missing (Debian packages, as root or through sudo)
 	@scripts/setup
 
 build: ## build/bin/plumb, build/lib/libplumb.a and libplumb.so (default)
@@ -15,11 +15,13 @@ build: ## build/bin/plumb, build/lib/libplumb.a and libplumb.so (default)
 	@cmake --preset release >/dev/null
 	@cmake --build build --parallel $(JOBS)
 
-demo: setup ## train LeNet-5 on Fashion-MNIST and write pictures to out/
+demo: ## train LeNet-5 on Fashion-MNIST and write pictures to out/
+	@scripts/setup demo
 	@$(MAKE) --no-print-directory build
 	@scripts/demo
 
-test: setup ## everything CI runs
+test: ## everything CI runs
+	@scripts/setup test
 	@scripts/test
 
 crosscheck: build ## every op, case, dtype, layout and implementation against the reference
@@ -34,10 +36,13 @@ exact: build ## the cross-check on small integers, bit for bit
 	@cmake --build build --parallel $(JOBS) --target plumb-crosscheck
 	@build/bin/plumb-crosscheck --exact
 
-nightly: setup ## what takes longer than a commit should wait
+nightly: ## what takes longer than a commit should wait
+	@scripts/setup test
 	@scripts/nightly
 
-bench: build ## training speed beside PyTorch's, measured in the same run
+bench: ## training speed beside PyTorch's, measured in the same run
+	@scripts/setup bench
+	@$(MAKE) --no-print-directory build
 	@scripts/bench
 
 install: build ## into PREFIX (/usr/local)
