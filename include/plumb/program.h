@@ -16,8 +16,7 @@ enum {
     PLUMB_PASS_DCE = 1 << 2,     /* dead code */
     PLUMB_PASS_IN_PLACE = 1 << 3,/* outputs over inputs that are not read again */
     PLUMB_PASS_VIEWS = 1 << 4,   /* reshape, transpose, slice, expand without copying */
-    PLUMB_PASS_REUSE = 1 << 5,   /* memory planned by lifetimes; off: every tensor has its own */
-    PLUMB_PASS_FUSE = 1 << 6     /* patterns claimed by one implementation */
+    PLUMB_PASS_REUSE = 1 << 5    /* memory planned by lifetimes; off: every tensor has its own */
 };
 
 typedef struct plumb_compile_options {
