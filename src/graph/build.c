@@ -201,7 +201,16 @@ plumb_t plumb_emit(plumb_graph *graph, const plumb_op *op, const void *attr, con
     struct graph *g = plumb_graph_get(graph);
     if (!g || g->status != PLUMB_OK)
         return PLUMB_NONE;
-    return plumb_emit_named(g, op, attr, in, n_in, "");
+    const char *name = g->next_name ? g->next_name : "";
+    g->next_name = NULL;
+    return plumb_emit_named(g, op, attr, in, n_in, name);
+}
+
+void plumb_name_next(plumb_graph *graph, const char *name)
+{
+    struct graph *g = plumb_graph_get(graph);
+    if (g)
+        g->next_name = name;
 }
 
 plumb_t plumb_output(plumb_graph *graph, plumb_t first, int k)

@@ -45,6 +45,7 @@ struct graph {
     struct plumb_effect *effect;
     int n_effects, effect_room;
     uint32_t next_stream;
+    const char *next_name; /* of the next op, set by plumb_name_next */
     uint32_t key; /* tensor index of the random key variable, or PLUMB_NO_TENSOR */
     const int64_t *symbols; /* when building a bound copy: passed to shape rules */
 };
@@ -61,6 +62,10 @@ uint32_t plumb_index(const struct graph *g, plumb_t id);
 /* plumb_emit for a node that has a name from the start, so that its shape rule's errors can use it. */
 plumb_t plumb_emit_named(struct graph *g, const plumb_op *op, const void *attr, const plumb_t *in, int n_in,
                          const char *name);
+
+/* Names the next op that a public builder adds, before its shape rule runs: a layer's errors then say which layer. NULL
+ * takes it back (a builder may have refused before it added anything). `name` is borrowed. */
+void plumb_name_next(plumb_graph *graph, const char *name);
 
 /* Copying graph to graph. map[old tensor index] = new tensor index. */
 struct plumb_copy {
