@@ -21,17 +21,25 @@ enum {
  * i < rows, j < vectors * lanes. */
 typedef void plumb_tile(int64_t k, const void *a, const void *b, const int32_t *offset, void *c, int64_t ldc, bool add);
 
-/* out[i*4 + j] = sum over s < segments, p < length of a[i*ar + s*as + p] * b[offset[j] + s*bs + p]; length is a
- * multiple of lanes. */
-typedef void plumb_dot(int64_t segments, int64_t length, const void *a, int64_t ar, int64_t as, const void *b,
-                       const int64_t *offset, int64_t bs, void *out);
+/* c[i*ldc + j] = (add ? c[i*ldc + j] : 0) + sum over s < segments, p < length of
+ * a[i*ar + s*as + p] * b[offset[j] + s*bs + p], j < 4. */
+typedef struct plumb_dots {
+    int64_t segments, length;
+    const void *a, *b;
+    int64_t ar, as, bs, offset[PLUMB_DOT_COLUMNS];
+    void *c;
+    int64_t ldc;
+    bool add;
+} plumb_dots;
 
-/* A rectangle of elements and where it goes: to[i*to_row + j*to_step] = from[i*from_row + j*from_step] (+ *bias). */
+/* A rectangle of elements and where it goes:
+ * to[i*to_row + j*to_step] = from[i*from_row + j*from_step] (+ bias[i*bias_row]). */
 typedef struct plumb_move {
     void *to;
     const void *from;
     int64_t rows, columns, to_row, to_step, from_row, from_step;
-    const void *bias; /* one element; NULL: copied bit by bit */
+    const void *bias; /* NULL: copied bit by bit */
+    int64_t bias_row;
 } plumb_move;
 
 typedef struct plumb_kernels {
@@ -41,10 +49,15 @@ typedef struct plumb_kernels {
     int vectors[PLUMB_TILE_ROWS + 1]; /* [rows]: most vectors of a tile of so many rows */
     int dot_rows;
     plumb_tile *tile[PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1]; /* [rows][vectors], from 1 */
-    plumb_dot *dot[PLUMB_DOT_ROWS + 1];                            /* [rows], from 1 */
+    void (*dot[PLUMB_DOT_ROWS + 1])(const plumb_dots *dots);       /* [rows], from 1 */
     void (*move)(const plumb_move *move);
     /* to[j*ld + i] = from[i*from_row + j], i < rows, j < columns: what interleaves rows into a panel */
     void (*interleave)(void *to, int64_t ld, const void *from, int64_t from_row, int64_t rows, int64_t columns);
+    /* to[p*width + at[s] + j] = from[offset[p] + run[s] + j], p < k, s < runs, j < at[s + 1] - at[s]: a panel from
+     * runs of elements that lie alike behind every offset */
+    void (*gather)(void *to, int64_t width, const void *from, const int32_t *offset, int64_t k, const int32_t *run,
+                   const int32_t *at, int64_t runs);
+    bool (*finite)(const void *x, int64_t count); /* no infinity, no NaN */
 } plumb_kernels;
 
 /* The best table for F32 or F64 within `isa`; NULL for other types. */

@@ -49,27 +49,48 @@ INLINE void NAME(tile)(const int rows, const int vectors, int64_t k, const T *a,
     }
 }
 
-/* The sum of a vector's lanes: always halves on halves. */
-INLINE T NAME(total)(VEC x)
-{
-#if VB / WIDE >= 16
-    x += __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-    x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
-    x += __builtin_shufflevector(x, x, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3);
-#elif VB / WIDE == 8
-    x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
-    x += __builtin_shufflevector(x, x, 2, 3, 2, 3, 2, 3, 2, 3);
-#elif VB / WIDE == 4
-    x += __builtin_shufflevector(x, x, 2, 3, 0, 1);
+/* The sums of four vectors' lanes: halves on halves down to four (two) lanes, then a transposed addition. */
+#if VB / WIDE > 4
+typedef T NAME(four) __attribute__((vector_size(4 * WIDE), aligned(sizeof(T))));
+#else
+typedef VEC NAME(four);
 #endif
-    return x[0] + x[1];
+
+INLINE NAME(four) NAME(fold)(VEC x)
+{
+#if VB / WIDE == 16
+    typedef T octet __attribute__((vector_size(32), aligned(sizeof(T))));
+    octet y = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
+              __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+    return __builtin_shufflevector(y, y, 0, 1, 2, 3) + __builtin_shufflevector(y, y, 4, 5, 6, 7);
+#elif VB / WIDE == 8
+    return __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+#else
+    return x;
+#endif
 }
 
-INLINE void NAME(dot)(const int rows, int64_t segments, int64_t length, const T *a, int64_t ar, int64_t as, const T *b,
-                      const int64_t *offset, int64_t bs, T *out)
+INLINE void NAME(totals)(T *c, bool add, VEC w, VEC x, VEC y, VEC z)
 {
-    const int64_t whole = length / LANES * LANES;
-    memset(out, 0, (size_t)rows * PLUMB_DOT_COLUMNS * sizeof(T));
+    NAME(four) a = NAME(fold)(w), b = NAME(fold)(x), d = NAME(fold)(y), e = NAME(fold)(z);
+#if VB / WIDE == 2
+    NAME(four) low = __builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3);
+    NAME(four) high = __builtin_shufflevector(d, e, 0, 2) + __builtin_shufflevector(d, e, 1, 3);
+    *(NAME(four) *)c = add ? *(NAME(four) *)c + low : low;
+    *(NAME(four) *)(c + 2) = add ? *(NAME(four) *)(c + 2) + high : high;
+#else
+    NAME(four) ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    NAME(four) de = __builtin_shufflevector(d, e, 0, 4, 1, 5) + __builtin_shufflevector(d, e, 2, 6, 3, 7);
+    NAME(four) sum = __builtin_shufflevector(ab, de, 0, 1, 4, 5) + __builtin_shufflevector(ab, de, 2, 3, 6, 7);
+    *(NAME(four) *)c = add ? *(NAME(four) *)c + sum : sum;
+#endif
+}
+
+INLINE void NAME(dot)(const int rows, const plumb_dots *d)
+{
+    const int64_t whole = d->length / LANES * LANES, ar = d->ar;
+    const T *a = d->a, *b = d->b;
+    T *c = d->c, rest[PLUMB_DOT_ROWS][PLUMB_DOT_COLUMNS] = {{0}};
     VEC sum[PLUMB_DOT_ROWS][PLUMB_DOT_COLUMNS];
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -77,8 +98,8 @@ INLINE void NAME(dot)(const int rows, int64_t segments, int64_t length, const T 
         for (int j = 0; j < PLUMB_DOT_COLUMNS; j++)
             sum[i][j] = (VEC){0};
     }
-    for (int64_t s = 0; s < segments; s++, a += as, b += bs) {
-        const T *b0 = b + offset[0], *b1 = b + offset[1], *b2 = b + offset[2], *b3 = b + offset[3];
+    for (int64_t s = 0; s < d->segments; s++, a += d->as, b += d->bs) {
+        const T *b0 = b + d->offset[0], *b1 = b + d->offset[1], *b2 = b + d->offset[2], *b3 = b + d->offset[3];
         for (int64_t p = 0; p < whole; p += LANES) {
             VEC x0 = NAME(load)(b0 + p), x1 = NAME(load)(b1 + p), x2 = NAME(load)(b2 + p), x3 = NAME(load)(b3 + p);
             UNROLL
@@ -90,17 +111,17 @@ INLINE void NAME(dot)(const int rows, int64_t segments, int64_t length, const T 
                 sum[i][3] += y * x3;
             }
         }
-        for (int64_t p = whole; p < length; p++)
+        for (int64_t p = whole; p < d->length; p++)
             for (int i = 0; i < rows; i++)
                 for (int j = 0; j < PLUMB_DOT_COLUMNS; j++)
-                    out[i * PLUMB_DOT_COLUMNS + j] += a[i * ar + p] * b[offset[j] + p];
+                    rest[i][j] += a[i * ar + p] * b[d->offset[j] + p];
     }
     UNROLL
-    for (int i = 0; i < rows; i++) {
-        UNROLL
+    for (int i = 0; i < rows; i++)
+        NAME(totals)(c + i * d->ldc, d->add, sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
+    for (int i = 0; i < rows && whole < d->length; i++)
         for (int j = 0; j < PLUMB_DOT_COLUMNS; j++)
-            out[i * PLUMB_DOT_COLUMNS + j] += NAME(total)(sum[i][j]);
-    }
+            c[i * d->ldc + j] += rest[i][j];
 }
 
 #define TILE(r, v)                                                                                                    \
@@ -110,10 +131,9 @@ INLINE void NAME(dot)(const int rows, int64_t segments, int64_t length, const T 
         NAME(tile)(r, v, k, a, b, offset, c, ldc, add);                                                               \
     }
 #define DOT(r)                                                                                                        \
-    static void NAME(dot_##r)(int64_t segments, int64_t length, const void *a, int64_t ar, int64_t as, const void *b, \
-                              const int64_t *offset, int64_t bs, void *out)                                           \
+    static void NAME(dot_##r)(const plumb_dots *dots)                                                                 \
     {                                                                                                                 \
-        NAME(dot)(r, segments, length, a, ar, as, b, offset, bs, out);                                                \
+        NAME(dot)(r, dots);                                                                                           \
     }
 #define EACH_ROW(what, v) what(1, v) what(2, v) what(3, v) what(4, v) what(5, v) what(6, v)
 EACH_ROW(TILE, 1)
@@ -169,16 +189,16 @@ INLINE void NAME(add_row)(T *to, const T *from, int64_t n, T bias)
 static void NAME(move)(const plumb_move *m)
 {
     T *to = m->to;
-    const T *from = m->from;
+    const T *from = m->from, *bias = m->bias;
     bool plain = m->to_step == 1 && m->from_step == 1;
     for (int64_t i = 0; i < m->rows; i++, to += m->to_row, from += m->from_row) {
-        if (plain && m->bias)
-            NAME(add_row)(to, from, m->columns, *(const T *)m->bias);
+        if (plain && bias)
+            NAME(add_row)(to, from, m->columns, bias[i * m->bias_row]);
         else if (plain)
             NAME(copy_row)(to, from, m->columns);
-        else if (m->bias)
+        else if (bias)
             for (int64_t j = 0; j < m->columns; j++)
-                to[j * m->to_step] = from[j * m->from_step] + *(const T *)m->bias;
+                to[j * m->to_step] = from[j * m->from_step] + bias[i * m->bias_row];
         else
             for (int64_t j = 0; j < m->columns; j++)
                 to[j * m->to_step] = from[j * m->from_step];
@@ -244,6 +264,37 @@ static void NAME(interleave)(void *to_start, int64_t ld, const void *from_start,
             to[j * ld + i] = from[i * row + j];
 }
 
+static void NAME(gather)(void *to_start, int64_t width, const void *from, const int32_t *offset, int64_t k,
+                         const int32_t *run, const int32_t *at, int64_t runs)
+{
+    T *to = to_start;
+    for (int64_t p = 0; p < k; p++, to += width) {
+        const T *row = (const T *)from + offset[p];
+        for (int64_t s = 0; s < runs; s++)
+            NAME(copy_row)(to + at[s], row + run[s], at[s + 1] - at[s]);
+    }
+}
+
+/* Whatever is not finite gives NaN times zero, and NaN stays. */
+static bool NAME(finite)(const void *x_start, int64_t count)
+{
+    const T *x = x_start;
+    VEC sum[4] = {{0}, {0}, {0}, {0}};
+    T rest = 0;
+    int64_t i = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES) {
+        UNROLL
+        for (int v = 0; v < 4; v++)
+            sum[v] += NAME(load)(x + i + v * LANES) * (T)0;
+    }
+    for (; i < count; i++)
+        rest += x[i] * (T)0;
+    for (int v = 0; v < 4; v++)
+        for (int e = 0; e < LANES; e++)
+            rest += sum[v][e];
+    return rest == 0;
+}
+
 #define CELL(r, v) [r][v] = NAME(tile_##r##_##v),
 #define CELL_DOT(r) [r] = NAME(dot_##r),
 const plumb_kernels TABLE = {
@@ -271,6 +322,8 @@ const plumb_kernels TABLE = {
         },
     .move = NAME(move),
     .interleave = NAME(interleave),
+    .gather = NAME(gather),
+    .finite = NAME(finite),
 };
 
 #undef LANES

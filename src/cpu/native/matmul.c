@@ -145,18 +145,22 @@ typedef struct block {
 static void run_dots(const block *w)
 {
     const product *p = w->p;
-    int64_t offset[PLUMB_DOT_COLUMNS];
-    double out[PLUMB_DOT_ROWS * PLUMB_DOT_COLUMNS]; /* of either type */
+    double edge[PLUMB_DOT_ROWS * PLUMB_DOT_COLUMNS]; /* of either type */
+    plumb_dots d = {.segments = 1, .length = p->k, .ar = p->a_row};
     for (int64_t j = w->n0; j < w->n1; j += PLUMB_DOT_COLUMNS) {
         int64_t columns = plumb_least(PLUMB_DOT_COLUMNS, w->n1 - j);
+        bool whole = columns == PLUMB_DOT_COLUMNS;
+        d.b = plumb_at(w->b, j * p->b_column, p->size);
         for (int64_t e = 0; e < PLUMB_DOT_COLUMNS; e++) /* past the last column: the last one again */
-            offset[e] = plumb_least(e, columns - 1) * p->b_column;
+            d.offset[e] = plumb_least(e, columns - 1) * p->b_column;
         for (int64_t i = w->m0; i < w->m1; i += p->height) {
             int64_t rows = plumb_least(p->height, w->m1 - i);
-            p->kernels->dot[rows](1, p->k, plumb_at(w->a, i * p->a_row, p->size), p->a_row, 0,
-                                  plumb_at(w->b, j * p->b_column, p->size), offset, 0, out);
-            for (int64_t r = 0; r < rows; r++)
-                memcpy(plumb_at(w->c, (i + r) * p->n + j, p->size), plumb_at(out, r * PLUMB_DOT_COLUMNS, p->size),
+            char *c = plumb_at(w->c, i * p->n + j, p->size);
+            d.a = plumb_at(w->a, i * p->a_row, p->size);
+            d.c = whole ? (void *)c : edge, d.ldc = whole ? p->n : PLUMB_DOT_COLUMNS;
+            p->kernels->dot[rows](&d);
+            for (int64_t r = 0; r < rows && !whole; r++)
+                memcpy(plumb_at(c, r * p->n, p->size), plumb_at(edge, r * PLUMB_DOT_COLUMNS, p->size),
                        (size_t)columns * p->size);
         }
     }
