@@ -23,3 +23,19 @@ PLUMB_IMPL(nesterov_update, ref)
 PLUMB_IMPL(adagrad_update, ref)
 PLUMB_IMPL(rmsprop_update, ref)
 PLUMB_IMPL(adam_update, ref)
+/* matmul.c */
+PLUMB_IMPL(matmul, ref)
+/* conv.c */
+PLUMB_IMPL(conv2d, ref)
+PLUMB_IMPL(conv2d_backward_data, ref)
+PLUMB_IMPL(conv2d_backward_filter, ref)
+/* pool.c */
+PLUMB_IMPL(max_pool2d, ref)
+PLUMB_IMPL(max_pool2d_backward, ref)
+PLUMB_IMPL(max_pool2d_select, ref)
+PLUMB_IMPL(average_pool2d, ref)
+PLUMB_IMPL(average_pool2d_backward, ref)
+/* norm.c */
+PLUMB_IMPL(batch_norm, ref)
+PLUMB_IMPL(batch_norm_inference, ref)
+PLUMB_IMPL(batch_norm_backward, ref)

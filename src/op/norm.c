@@ -1,0 +1,349 @@
+/* Batch normalisation: over every dimension but the channel, which is dimension 1 of x (N, C, ..).
+ *
+ * Decided here:
+ * - The biased variance normalises. running := (1 - momentum) running + momentum batch, where the variance of the batch
+ *   is the unbiased one (m/(m-1), as in PyTorch) unless `biased_running`.
+ * - Training over a single value per channel (m = 1) is refused when sizes are bound: the normalised value would be the
+ *   shift whatever x is. Over no values at all (an empty batch) mean is 0, invstd that of a zero variance, and the
+ *   running statistics stay.
+ * - Outside training the op becomes batch_norm_inference, which reads the running statistics; its other outputs are
+ *   then these statistics, unchanged.
+ * - y is differentiated by batch_norm_backward. The rarer gradients (of the statistics, of the backward form, of the
+ *   inference form) are those of a composition of simple ops, so that they are exact at any order. */
+#include "op/attr.h"
+
+#include <math.h>
+
+enum { X, SCALE, SHIFT, RUNNING_MEAN, RUNNING_VAR };          /* inputs of batch_norm and batch_norm_inference */
+enum { Y, MEAN, INVSTD, NEW_RUNNING_MEAN, NEW_RUNNING_VAR };  /* outputs of batch_norm */
+
+/* ---- shape rules ---- */
+
+static plumb_status need_channels(const plumb_infer *q, int first, int last)
+{
+    char text_x[160], text[160];
+    const plumb_shape *x = &q->in[0].shape;
+    if (plumb_need_float(q, 0))
+        return PLUMB_BAD_INPUT;
+    if (x->rank < 2)
+        return plumb_refuse(q, "input has shape %s, expected rank 2 or more",
+                            plumb_shape_text(x, text_x, sizeof text_x));
+    for (int i = first; i <= last; i++) {
+        if (plumb_need_same_dtype(q, 0, i) || plumb_need_rank(q, i, 1))
+            return PLUMB_BAD_INPUT;
+        if (!plumb_dims_agree(q->in[i].shape.dim[0], x->dim[1]))
+            return plumb_refuse(q, "input %s has %lld channels, input %d has shape %s",
+                                plumb_shape_text(x, text_x, sizeof text_x), (long long)x->dim[1], i,
+                                plumb_shape_text(&q->in[i].shape, text, sizeof text));
+    }
+    return PLUMB_OK;
+}
+
+static plumb_status check_options(const plumb_infer *q)
+{
+    const plumb_attr_batch_norm *attr = q->attr;
+    if (!(attr->epsilon >= 0) || isinf(attr->epsilon))
+        return plumb_refuse(q, "epsilon %g, expected a finite number that is not negative", attr->epsilon);
+    if (!(attr->momentum >= 0 && attr->momentum <= 1))
+        return plumb_refuse(q, "momentum %g is outside [0, 1]", attr->momentum);
+    return PLUMB_OK;
+}
+
+/* Values per channel, negative while not known. */
+static int64_t values_per_channel(const plumb_shape *x)
+{
+    plumb_shape others = *x;
+    others.dim[1] = 1;
+    return plumb_shape_count(&others);
+}
+
+static plumb_type per_channel(const plumb_infer *q)
+{
+    return (plumb_type){.dtype = q->in[0].dtype, .shape = {.rank = 1, .dim = {q->in[0].shape.dim[1]}}};
+}
+
+static plumb_status infer_batch_norm(plumb_infer *q)
+{
+    char text[160];
+    if (need_channels(q, SCALE, RUNNING_VAR) || check_options(q))
+        return PLUMB_BAD_INPUT;
+    if (q->symbols && values_per_channel(&q->in[X].shape) == 1)
+        return plumb_refuse(q, "training needs more than one value per channel, the input is %s",
+                            plumb_shape_text(&q->in[X].shape, text, sizeof text));
+    q->out[Y] = q->in[X];
+    for (int i = MEAN; i <= NEW_RUNNING_VAR; i++)
+        q->out[i] = per_channel(q);
+    return PLUMB_OK;
+}
+
+static plumb_status infer_inference(plumb_infer *q)
+{
+    if (need_channels(q, SCALE, RUNNING_VAR) || check_options(q))
+        return PLUMB_BAD_INPUT;
+    q->out[0] = q->in[X];
+    return PLUMB_OK;
+}
+
+/* (x, scale, mean, invstd, dy) -> dx, dscale, dshift */
+static plumb_status infer_backward(plumb_infer *q)
+{
+    char text_x[160], text[160];
+    if (need_channels(q, 1, 3) || check_options(q) || plumb_need_same_dtype(q, 0, 4) ||
+        plumb_need_rank(q, 4, q->in[0].shape.rank))
+        return PLUMB_BAD_INPUT;
+    for (int i = 0; i < q->in[0].shape.rank; i++)
+        if (!plumb_dims_agree(q->in[0].shape.dim[i], q->in[4].shape.dim[i]))
+            return plumb_refuse(q, "the output's gradient has shape %s, the input %s",
+                                plumb_shape_text(&q->in[4].shape, text, sizeof text),
+                                plumb_shape_text(&q->in[0].shape, text_x, sizeof text_x));
+    q->out[0] = q->in[0];
+    q->out[1] = q->out[2] = per_channel(q);
+    return PLUMB_OK;
+}
+
+/* ---- compositions, and gradients through them ---- */
+
+/* A tensor equal to x, at which the derivative can be taken without the paths on which x reaches the others. */
+static plumb_t fresh(plumb_graph *g, plumb_t x)
+{
+    plumb_attr_shape attr;
+    memset(&attr, 0, sizeof attr);
+    attr.shape.rank = -1;
+    return plumb_emit(g, &plumb_op_reshape, &attr, (const plumb_t[]){x, x}, 2);
+}
+
+/* (C) -> (1, C, 1, ..), to meet x */
+static plumb_t spread(plumb_graph *g, plumb_t per_c, plumb_t x)
+{
+    plumb_shape shape = {.rank = plumb_shape_of(g, x).rank};
+    for (int i = 0; i < shape.rank; i++)
+        shape.dim[i] = i == 1 ? PLUMB_INFER : 1;
+    return plumb_reshape(g, per_c, shape);
+}
+
+/* (1, C, 1, ..) -> (C) */
+static plumb_t flat(plumb_graph *g, plumb_t x) { return plumb_reshape(g, x, PLUMB_SHAPE(PLUMB_INFER)); }
+
+/* Every axis but the channel's; returns how many. */
+static int other_axes(plumb_graph *g, plumb_t x, int axes[PLUMB_MAX_RANK])
+{
+    int count = 0;
+    for (int i = 0; i < plumb_shape_of(g, x).rank; i++)
+        if (i != 1)
+            axes[count++] = i;
+    return count;
+}
+
+static plumb_t mean_of(plumb_graph *g, plumb_t x)
+{
+    int axes[PLUMB_MAX_RANK], count = other_axes(g, x, axes);
+    return plumb_mean(g, x, axes, count, true);
+}
+
+static plumb_t sum_of(plumb_graph *g, plumb_t x)
+{
+    int axes[PLUMB_MAX_RANK], count = other_axes(g, x, axes);
+    return plumb_sum(g, x, axes, count, true);
+}
+
+/* The biased variance times m/(m-1); where m is not known yet it is counted. */
+static plumb_t unbiased(plumb_graph *g, plumb_t variance, plumb_t x)
+{
+    plumb_shape shape = plumb_shape_of(g, x);
+    int64_t m = values_per_channel(&shape);
+    if (m >= 0)
+        return plumb_affine(g, variance, m > 1 ? (double)m / (double)(m - 1) : 1, 0);
+    plumb_t count = sum_of(g, plumb_full_like(g, x, 1));
+    return plumb_mul(g, variance, plumb_div(g, count, plumb_affine(g, count, 1, -1)));
+}
+
+/* d(statistics of x)/dx for whichever of the outputs from MEAN on have gradients; PLUMB_NONE if none has. */
+static plumb_t through_statistics(const plumb_grad *q)
+{
+    const plumb_attr_batch_norm *attr = q->attr;
+    plumb_graph *g = q->graph;
+    plumb_t y[4], dy[4], dx = PLUMB_NONE;
+    int count = 0;
+    if (q->dout[MEAN] == PLUMB_NONE && q->dout[INVSTD] == PLUMB_NONE && q->dout[NEW_RUNNING_MEAN] == PLUMB_NONE &&
+        q->dout[NEW_RUNNING_VAR] == PLUMB_NONE)
+        return PLUMB_NONE;
+    plumb_t x = fresh(g, q->in[X]), mean = mean_of(g, x);
+    plumb_t variance = mean_of(g, plumb_square(g, plumb_sub(g, x, mean)));
+    for (int i = MEAN; i <= NEW_RUNNING_VAR; i++) {
+        if (q->dout[i] == PLUMB_NONE)
+            continue;
+        plumb_t value = mean;
+        if (i == INVSTD)
+            value = plumb_rsqrt(g, plumb_affine(g, variance, 1, attr->epsilon));
+        else if (i == NEW_RUNNING_VAR)
+            value = attr->biased_running ? variance : unbiased(g, variance, x);
+        if (i >= NEW_RUNNING_MEAN)
+            value = plumb_affine(g, value, attr->momentum, 0);
+        y[count] = flat(g, value);
+        dy[count++] = q->dout[i];
+    }
+    plumb_gradients_from(g, y, dy, count, &x, 1, &dx);
+    return dx;
+}
+
+static plumb_status gradient_batch_norm(plumb_grad *q)
+{
+    const plumb_attr_batch_norm *attr = q->attr;
+    plumb_graph *g = q->graph;
+    plumb_t dx = q->want[X] ? through_statistics(q) : PLUMB_NONE;
+    for (int i = 0; i < q->n_in; i++)
+        q->din[i] = PLUMB_NO_GRADIENT;
+    if (q->dout[Y] != PLUMB_NONE) {
+        const plumb_t in[] = {q->in[X], q->in[SCALE], q->out[MEAN], q->out[INVSTD], q->dout[Y]};
+        plumb_t first = plumb_emit(g, &plumb_op_batch_norm_backward, attr, in, 5);
+        dx = dx == PLUMB_NONE ? first : plumb_add(g, first, dx);
+        q->din[SCALE] = plumb_output(g, first, 1);
+        q->din[SHIFT] = plumb_output(g, first, 2);
+    }
+    if (dx != PLUMB_NONE)
+        q->din[X] = dx;
+    for (int i = 0; i < 2; i++)
+        if (q->want[RUNNING_MEAN + i] && q->dout[NEW_RUNNING_MEAN + i] != PLUMB_NONE)
+            q->din[RUNNING_MEAN + i] = plumb_affine(g, q->dout[NEW_RUNNING_MEAN + i], 1 - attr->momentum, 0);
+    return PLUMB_OK;
+}
+
+/* Gradients of the composition's outputs y, of which those without a gradient are left out, to the fresh inputs. */
+static plumb_status through_composition(plumb_grad *q, const plumb_t *fresh_in, const plumb_t *y)
+{
+    plumb_t from[3] = {0}, seed[3] = {0}, wrt[5] = {0}, d[5] = {0};
+    int n_y = 0, n_wrt = 0, at[5];
+    for (int i = 0; i < q->n_out; i++) {
+        if (q->dout[i] == PLUMB_NONE)
+            continue;
+        from[n_y] = y[i];
+        seed[n_y++] = q->dout[i];
+    }
+    for (int i = 0; i < q->n_in; i++) {
+        if (!q->want[i])
+            continue;
+        at[n_wrt] = i;
+        wrt[n_wrt++] = fresh_in[i];
+    }
+    plumb_status status = plumb_gradients_from(q->graph, from, seed, n_y, wrt, n_wrt, d);
+    for (int i = 0; i < n_wrt; i++)
+        q->din[at[i]] = d[i];
+    return status;
+}
+
+/* dx = scale invstd (dy - mean(dy) - z mean(dy z)), dscale = sum(dy z), dshift = sum(dy), z = (x - mean) invstd */
+static plumb_status gradient_backward(plumb_grad *q)
+{
+    plumb_graph *g = q->graph;
+    plumb_t in[5], y[3];
+    for (int i = 0; i < 5; i++)
+        in[i] = fresh(g, q->in[i]);
+    plumb_t x = in[0], dy = in[4], invstd = spread(g, in[3], x);
+    plumb_t z = plumb_mul(g, plumb_sub(g, x, spread(g, in[2], x)), invstd);
+    plumb_t weighted = plumb_mul(g, dy, z);
+    plumb_t rest = plumb_sub(g, plumb_sub(g, dy, mean_of(g, dy)), plumb_mul(g, z, mean_of(g, weighted)));
+    y[0] = plumb_mul(g, plumb_mul(g, spread(g, in[1], x), invstd), rest);
+    y[1] = flat(g, sum_of(g, weighted));
+    y[2] = flat(g, sum_of(g, dy));
+    return through_composition(q, in, y);
+}
+
+static plumb_t invstd_of(plumb_graph *g, plumb_t variance, double epsilon)
+{
+    return plumb_rsqrt(g, plumb_affine(g, variance, 1, epsilon));
+}
+
+static plumb_status gradient_inference(plumb_grad *q)
+{
+    const plumb_attr_batch_norm *attr = q->attr;
+    plumb_graph *g = q->graph;
+    plumb_t in[5];
+    for (int i = 0; i < 5; i++)
+        in[i] = fresh(g, q->in[i]);
+    plumb_t factor = plumb_mul(g, invstd_of(g, in[RUNNING_VAR], attr->epsilon), in[SCALE]), x = in[X];
+    plumb_t centred = plumb_sub(g, x, spread(g, in[RUNNING_MEAN], x));
+    plumb_t y = plumb_add(g, plumb_mul(g, centred, spread(g, factor, x)), spread(g, in[SHIFT], x));
+    return through_composition(q, in, &y);
+}
+
+static plumb_status inference_form(plumb_rewrite *q)
+{
+    const plumb_attr_batch_norm *attr = q->attr;
+    q->out[Y] = plumb_emit(q->graph, &plumb_op_batch_norm_inference, attr, q->in, q->n_in);
+    q->out[MEAN] = q->out[NEW_RUNNING_MEAN] = q->in[RUNNING_MEAN];
+    q->out[INVSTD] = invstd_of(q->graph, q->in[RUNNING_VAR], attr->epsilon);
+    q->out[NEW_RUNNING_VAR] = q->in[RUNNING_VAR];
+    return PLUMB_OK;
+}
+
+/* ---- facts ---- */
+
+static double terms_channel(const plumb_call *call)
+{
+    const plumb_view *x = &call->in[0];
+    return x->dim[1] > 0 ? (double)plumb_view_count(x) / (double)x->dim[1] : 1;
+}
+
+static double flops_training(const plumb_call *call) { return 6 * (double)plumb_view_count(&call->in[0]); }
+static double flops_inference(const plumb_call *call) { return 2 * (double)plumb_view_count(&call->in[0]); }
+static double flops_backward(const plumb_call *call) { return 10 * (double)plumb_view_count(&call->in[0]); }
+
+static void print_batch_norm(const void *opaque, struct plumb_text *text)
+{
+    const plumb_attr_batch_norm *a = opaque;
+    plumb_text_add(text, "epsilon=%g momentum=%g%s", a->epsilon, a->momentum, a->biased_running ? " biased_running" : "");
+}
+
+/* ---- rows ---- */
+
+const plumb_op plumb_op_batch_norm = {
+    .name = "batch_norm", .min_in = 5, .max_in = 5, .n_out = 5, .attr_size = sizeof(plumb_attr_batch_norm),
+    .infer = infer_batch_norm, .gradient = gradient_batch_norm, .inference = inference_form, .flops = flops_training,
+    .terms = terms_channel, .tolerance = PLUMB_TOL_NORM, .print = print_batch_norm,
+};
+
+const plumb_op plumb_op_batch_norm_inference = {
+    .name = "batch_norm_inference", .min_in = 5, .max_in = 5, .n_out = 1, .attr_size = sizeof(plumb_attr_batch_norm),
+    .infer = infer_inference, .gradient = gradient_inference, .flops = flops_inference, .tolerance = PLUMB_TOL_NORM,
+    .print = print_batch_norm,
+};
+
+const plumb_op plumb_op_batch_norm_backward = {
+    .name = "batch_norm_backward", .min_in = 5, .max_in = 5, .n_out = 3, .attr_size = sizeof(plumb_attr_batch_norm),
+    .flags = PLUMB_OP_BACKWARD, .infer = infer_backward, .gradient = gradient_backward, .flops = flops_backward,
+    .terms = terms_channel, .tolerance = PLUMB_TOL_NORM, .print = print_batch_norm,
+};
+
+/* ---- builder ---- */
+
+/* The default where a field is 0; PLUMB_ZERO, told apart by its sign, is 0 itself. */
+static double chosen(double value, double standard)
+{
+    if (value != 0)
+        return value;
+    return signbit(value) ? 0 : standard;
+}
+
+plumb_t plumb_batch_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, plumb_t running_mean,
+                         plumb_t running_var, const plumb_batch_norm_options *options)
+{
+    plumb_batch_norm_options o = {0};
+    plumb_attr_batch_norm attr;
+    memset(&attr, 0, sizeof attr);
+    if (options)
+        memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    attr.epsilon = chosen(o.epsilon, 1e-5);
+    attr.momentum = chosen(o.momentum, 0.1);
+    attr.biased_running = o.biased_running;
+    const plumb_t in[] = {x, scale, shift, running_mean, running_var};
+    if (o.fixed)
+        return plumb_emit(g, &plumb_op_batch_norm_inference, &attr, in, 5);
+    plumb_t y = plumb_emit(g, &plumb_op_batch_norm, &attr, in, 5);
+    if (y == PLUMB_NONE)
+        return PLUMB_NONE;
+    if (plumb_is_variable(g, running_mean))
+        plumb_assign(g, running_mean, plumb_output(g, y, NEW_RUNNING_MEAN), PLUMB_NONE);
+    if (plumb_is_variable(g, running_var))
+        plumb_assign(g, running_var, plumb_output(g, y, NEW_RUNNING_VAR), PLUMB_NONE);
+    return y;
+}
