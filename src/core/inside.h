@@ -1,0 +1,26 @@
+/* What the files of src/core share among themselves and nobody else needs. */
+#ifndef PLUMB_CORE_INSIDE_H
+#define PLUMB_CORE_INSIDE_H
+
+#include "core/core.h"
+
+extern const plumb_allocator plumb_allocator_c; /* the C library's */
+extern const plumb_io plumb_io_posix;
+
+/* Adds to the bytes held and keeps the peak. */
+static inline void plumb_count(plumb_context *context, int64_t bytes)
+{
+    context->memory_now += bytes;
+    if (context->memory_now > context->memory_peak) {
+        context->memory_peak = context->memory_now;
+    }
+}
+
+/* A pool from an allocator; *why says what was missing when NULL comes back. */
+plumb_pool *plumb_pool_make(const plumb_allocator *allocator, int threads, const char **why);
+int64_t plumb_pool_bytes(const plumb_pool *pool);
+
+/* Destroys every live object, newest first, and then the cells themselves. */
+void plumb_handles_close(plumb_context *context);
+
+#endif

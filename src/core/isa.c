@@ -1,0 +1,25 @@
+/* Which vector instructions the CPU kernels may use: asked of the processor and the operating system at run time, so
+ * one build serves all machines. */
+#include "core/core.h"
+
+int plumb_isa_detect(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        return PLUMB_ISA_SCALAR;
+    }
+    bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return avx512 ? PLUMB_ISA_AVX512 : PLUMB_ISA_AVX2;
+#else
+    return PLUMB_ISA_SCALAR;
+#endif
+}
+
+const char *plumb_isa_name(int isa)
+{
+    static const char *const names[] = {
+        [PLUMB_ISA_SCALAR] = "scalar", [PLUMB_ISA_AVX2] = "avx2", [PLUMB_ISA_AVX512] = "avx512"};
+    return isa >= 0 && isa < (int)(sizeof(names) / sizeof(names[0])) ? names[isa] : "?";
+}

@@ -1,0 +1,354 @@
+/* Threads. A run is a number of chunks; whoever is free claims the next one, so a busy neighbour costs only its share.
+ *
+ * The claim word holds the run's number beside how many chunks nobody has claimed. A claim succeeds only while its run
+ * has unclaimed chunks, and the work is replaced only after the last chunk was done; so whoever claims has read the
+ * work of that very run, and nobody need wait for a sleeping thread that has claimed nothing, which on a loaded machine
+ * is most of the cost of small ops. The calling thread takes part, and could finish alone (as it does in a forked
+ * child, where the others do not exist).
+ *
+ * Idle threads spin for some 30 microseconds, then sleep on a condition variable: steps of a program follow each other
+ * faster than a sleeper wakes. With more threads than CPUs nobody spins. */
+#include "core/inside.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_SECONDS 30e-6
+#define MAX_CHUNKS ((int64_t)1 << 31) /* of one round; longer runs take several */
+
+typedef void (*chunk_body)(void *user, int64_t chunk, int worker);
+
+struct worker {
+    plumb_pool *pool;
+    int index; /* 1 .. size - 1; the caller is 0 */
+    pthread_t thread;
+};
+
+struct plumb_pool {
+    plumb_allocator allocator;
+    size_t bytes; /* of this struct with its workers */
+    int size;     /* threads that take part, the caller included */
+    int started;  /* worker threads to join */
+    bool spin;
+    pid_t process;        /* threads do not survive a fork */
+    pthread_mutex_t turn; /* one run at a time */
+    pthread_mutex_t lock; /* for sleeping and waking only */
+    pthread_cond_t work, finished;
+    /* The work of the current run; written by the caller between runs. */
+    _Atomic(chunk_body) body;
+    _Atomic(void *) user;
+    atomic_llong base;   /* number of the round's first chunk */
+    atomic_uint chunks;  /* of the round */
+    _Alignas(64) atomic_ullong claim; /* run number << 32 | chunks nobody has claimed */
+    _Alignas(64) atomic_uint done;    /* chunks done in this round */
+    _Alignas(64) atomic_uint sleepers; /* workers asleep, or about to be */
+    atomic_bool caller_sleeps, stop;
+    struct worker workers[];
+};
+
+/* ---- floating-point mode: round to nearest, nothing traps, denormals are zero ---- */
+#if defined(__x86_64__)
+typedef unsigned fp_mode;
+static fp_mode fp_enter(void)
+{
+    fp_mode old = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(0x1f80 | 0x8040);
+    return old;
+}
+static void fp_leave(fp_mode old)
+{
+    __builtin_ia32_ldmxcsr(old);
+}
+#elif defined(__aarch64__)
+typedef uint64_t fp_mode;
+static fp_mode fp_enter(void)
+{
+    fp_mode old;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)1 << 24));
+    return old;
+}
+static void fp_leave(fp_mode old)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(old));
+}
+#else
+typedef int fp_mode;
+static fp_mode fp_enter(void)
+{
+    return 0;
+}
+static void fp_leave(fp_mode old)
+{
+    (void)old;
+}
+#endif
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+double plumb_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+int plumb_cpu_count(void)
+{
+    /* A fixed cpu_set_t holds 1024 CPUs; larger machines refuse it and need a larger one. */
+    for (int room = 1024; room <= 65536; room *= 4) {
+        cpu_set_t *set = CPU_ALLOC((size_t)room);
+        if (!set) {
+            break;
+        }
+        size_t bytes = CPU_ALLOC_SIZE((size_t)room);
+        int count = sched_getaffinity(0, bytes, set) == 0 ? CPU_COUNT_S(bytes, set) : 0;
+        bool larger = count == 0 && errno == EINVAL;
+        CPU_FREE(set);
+        if (count > 0) {
+            return count;
+        }
+        if (!larger) {
+            break;
+        }
+    }
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
+/* Claims and does chunks of run `number` until none is left. */
+static void take_part(plumb_pool *pool, uint32_t number, int worker)
+{
+    chunk_body body = atomic_load_explicit(&pool->body, memory_order_relaxed);
+    void *user = atomic_load_explicit(&pool->user, memory_order_relaxed);
+    int64_t base = atomic_load_explicit(&pool->base, memory_order_relaxed);
+    uint32_t chunks = atomic_load_explicit(&pool->chunks, memory_order_relaxed);
+    uint32_t did = 0;
+    unsigned long long claim = atomic_load(&pool->claim);
+    while (claim >> 32 == number && (uint32_t)claim != 0) {
+        if (atomic_compare_exchange_weak(&pool->claim, &claim, claim - 1)) {
+            body(user, base + (chunks - (uint32_t)claim), worker);
+            did++;
+            claim = atomic_load(&pool->claim);
+        }
+    }
+    if (did && atomic_fetch_add(&pool->done, did) + did == chunks && atomic_load(&pool->caller_sleeps)) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_signal(&pool->finished);
+        pthread_mutex_unlock(&pool->lock);
+    }
+}
+
+static bool is_new(plumb_pool *pool, uint32_t seen)
+{
+    return atomic_load(&pool->claim) >> 32 != seen || atomic_load(&pool->stop);
+}
+
+/* Waits for a run other than `seen`: awake for a moment, then asleep. */
+static void await_work(plumb_pool *pool, uint32_t seen)
+{
+    if (pool->spin) {
+        double until = plumb_seconds() + SPIN_SECONDS;
+        do {
+            for (int i = 0; i < 32; i++) {
+                if (is_new(pool, seen)) {
+                    return;
+                }
+                relax();
+            }
+        } while (plumb_seconds() < until);
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->sleepers, 1); /* before looking again: the caller looks here after publishing a run */
+    while (!is_new(pool, seen)) {
+        pthread_cond_wait(&pool->work, &pool->lock);
+    }
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void *work(void *argument)
+{
+    struct worker *me = argument;
+    plumb_pool *pool = me->pool;
+    uint32_t seen = 0;
+    fp_enter();
+    while (!atomic_load(&pool->stop)) {
+        await_work(pool, seen);
+        seen = (uint32_t)(atomic_load(&pool->claim) >> 32);
+        take_part(pool, seen, me->index);
+    }
+    return NULL;
+}
+
+static void await_end(plumb_pool *pool, uint32_t chunks)
+{
+    if (pool->spin) {
+        double until = plumb_seconds() + SPIN_SECONDS;
+        do {
+            for (int i = 0; i < 32; i++) {
+                if (atomic_load(&pool->done) == chunks) {
+                    return;
+                }
+                relax();
+            }
+        } while (plumb_seconds() < until);
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->caller_sleeps, true);
+    while (atomic_load(&pool->done) != chunks) {
+        pthread_cond_wait(&pool->finished, &pool->lock);
+    }
+    atomic_store(&pool->caller_sleeps, false);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* At most MAX_CHUNKS chunks, from number `base` on. */
+static void run_round(plumb_pool *pool, int64_t base, uint32_t chunks, chunk_body body, void *user)
+{
+    atomic_store_explicit(&pool->body, body, memory_order_relaxed);
+    atomic_store_explicit(&pool->user, user, memory_order_relaxed);
+    atomic_store_explicit(&pool->base, base, memory_order_relaxed);
+    atomic_store_explicit(&pool->chunks, chunks, memory_order_relaxed);
+    atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+    uint32_t number = (uint32_t)(atomic_load(&pool->claim) >> 32) + 1;
+    atomic_store(&pool->claim, (unsigned long long)number << 32 | chunks);
+    unsigned asleep = atomic_load(&pool->sleepers);
+    if (asleep) {
+        unsigned wanted = chunks - 1; /* the caller takes one */
+        pthread_mutex_lock(&pool->lock);
+        if (wanted >= asleep) {
+            pthread_cond_broadcast(&pool->work);
+        } else {
+            for (unsigned i = 0; i < wanted; i++) {
+                pthread_cond_signal(&pool->work);
+            }
+        }
+        pthread_mutex_unlock(&pool->lock);
+    }
+    take_part(pool, number, 0);
+    await_end(pool, chunks);
+}
+
+void plumb_pool_run(plumb_pool *pool, int64_t chunks, void (*body)(void *user, int64_t chunk, int worker), void *user)
+{
+    if (chunks <= 0) {
+        return;
+    }
+    fp_mode mode = fp_enter();
+    if (pool->size == 1 || chunks == 1) {
+        for (int64_t chunk = 0; chunk < chunks; chunk++) {
+            body(user, chunk, 0);
+        }
+    } else {
+        pthread_mutex_lock(&pool->turn);
+        for (int64_t base = 0; base < chunks; base += MAX_CHUNKS) {
+            int64_t left = chunks - base;
+            run_round(pool, base, (uint32_t)(left < MAX_CHUNKS ? left : MAX_CHUNKS), body, user);
+        }
+        pthread_mutex_unlock(&pool->turn);
+    }
+    fp_leave(mode);
+}
+
+int plumb_pool_size(const plumb_pool *pool)
+{
+    return pool->size;
+}
+
+int64_t plumb_pool_bytes(const plumb_pool *pool)
+{
+    return (int64_t)pool->bytes;
+}
+
+/* Starts the workers with all signals blocked: those are for the application's own threads. */
+static bool start_workers(plumb_pool *pool)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    if (pool->size > 1) {
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        for (int i = 1; i < pool->size; i++) {
+            struct worker *worker = &pool->workers[i - 1];
+            *worker = (struct worker){.pool = pool, .index = i};
+            if (pthread_create(&worker->thread, NULL, work, worker) != 0) {
+                break;
+            }
+            pool->started = i;
+            char name[16];
+            snprintf(name, sizeof(name), "plumb-%d", i & 1023);
+            pthread_setname_np(worker->thread, name);
+        }
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    return pool->started == pool->size - 1;
+}
+
+plumb_pool *plumb_pool_make(const plumb_allocator *allocator, int threads, const char **why)
+{
+    int cpus = plumb_cpu_count();
+    int size = threads > 0 ? threads : cpus;
+    size_t bytes = sizeof(plumb_pool) + (size_t)(size - 1) * sizeof(struct worker);
+    plumb_pool *pool = allocator->alloc(allocator->user, bytes);
+    if (!pool) {
+        *why = "out of memory for the thread pool";
+        return NULL;
+    }
+    memset(pool, 0, bytes);
+    pool->allocator = *allocator;
+    pool->bytes = bytes;
+    pool->size = size;
+    pool->spin = size <= cpus;
+    pool->process = getpid();
+    pthread_mutex_init(&pool->turn, NULL); /* these four allocate nothing and cannot fail with default attributes */
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->finished, NULL);
+    if (!start_workers(pool)) {
+        *why = "the operating system refused to start that many threads";
+        plumb_pool_free(pool);
+        return NULL;
+    }
+    return pool;
+}
+
+plumb_pool *plumb_pool_new(int threads)
+{
+    const char *why;
+    return threads >= 0 && threads <= 1024 ? plumb_pool_make(&plumb_allocator_c, threads, &why) : NULL;
+}
+
+void plumb_pool_free(plumb_pool *pool)
+{
+    if (!pool) {
+        return;
+    }
+    if (pool->process == getpid()) { /* in a forked child there is nobody to join */
+        pthread_mutex_lock(&pool->lock);
+        atomic_store(&pool->stop, true);
+        pthread_cond_broadcast(&pool->work);
+        pthread_mutex_unlock(&pool->lock);
+        for (int i = 0; i < pool->started; i++) {
+            pthread_join(pool->workers[i].thread, NULL);
+        }
+        pthread_cond_destroy(&pool->work);
+        pthread_cond_destroy(&pool->finished);
+        pthread_mutex_destroy(&pool->lock);
+        pthread_mutex_destroy(&pool->turn);
+    }
+    plumb_allocator allocator = pool->allocator;
+    allocator.free(allocator.user, pool, pool->bytes);
+}
