@@ -28,6 +28,10 @@ typedef struct plumb_attr_transpose { int32_t order[PLUMB_MAX_RANK]; int32_t ran
 typedef struct plumb_attr_axis { int32_t axis; } plumb_attr_axis; /* concat, softmax family (may be negative; the shape rule checks, users normalise) */
 typedef struct plumb_attr_slice { plumb_shape shape; /* slice_backward only (LIKE): the shape of x */
     int32_t rank; int64_t begin[PLUMB_MAX_RANK], end[PLUMB_MAX_RANK], step[PLUMB_MAX_RANK]; } plumb_attr_slice;
+/* NumPy's reading of dimension d of a slice, of a tensor with `size` (>= 0) elements there: the elements start,
+ * start + step, ... `count` of them. */
+typedef struct plumb_range { int64_t start, step, count; } plumb_range;
+plumb_range plumb_slice_range(const plumb_attr_slice *attr, int d, int64_t size);
 
 typedef struct plumb_attr_matmul { int32_t transpose_a, transpose_b; } plumb_attr_matmul;
 

@@ -118,6 +118,25 @@ plumb_status plumb_broadcast(const plumb_infer *q, const plumb_shape *a, const p
     return PLUMB_OK;
 }
 
+plumb_status plumb_lent_shape(const plumb_infer *q, plumb_shape *shape)
+{
+    const plumb_shape *own = q->attr; /* LIKE attributes begin with it */
+    if (own->rank < 0 && q->n_in > q->op->min_in) {
+        *shape = q->in[q->n_in - 1].shape;
+        return PLUMB_OK;
+    }
+    if (own->rank < 0 || own->rank > PLUMB_MAX_RANK) {
+        return plumb_refuse(q, "a shape of rank %d was given, expected 0 to %d", own->rank, PLUMB_MAX_RANK);
+    }
+    for (int d = 0; d < own->rank; d++) {
+        if (own->dim[d] < 0 && !plumb_is_symbol(own->dim[d])) {
+            return plumb_refuse(q, "dimension %d of the given shape is %lld", d, (long long)own->dim[d]);
+        }
+    }
+    *shape = plumb_bound(q, *own);
+    return PLUMB_OK;
+}
+
 plumb_status plumb_need_axis(const plumb_infer *q, int rank, int *axis)
 {
     if (*axis < -rank || *axis >= rank) {
