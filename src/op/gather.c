@@ -32,10 +32,9 @@ static plumb_status infer_gather(plumb_infer *q)
 static plumb_status infer_gather_backward(plumb_infer *q)
 {
     const plumb_attr_gather *attr = q->attr;
-    bool lent = q->n_in > 2;
-    if (!lent && attr->shape.rank < 0)
-        return plumb_refuse(q, "neither a shape nor a tensor that lends one was given");
-    plumb_shape x = lent ? q->in[2].shape : plumb_bound(q, attr->shape);
+    plumb_shape x;
+    if (plumb_lent_shape(q, &x))
+        return PLUMB_BAD_INPUT;
     const plumb_shape *dy = &q->in[0].shape, *index = &q->in[1].shape;
     int axis = attr->axis;
     if (plumb_need_float(q, 0) || plumb_need_index(q, 1) || plumb_need_axis(q, x.rank, &axis))

@@ -1,3 +1,18 @@
 /* Every implementation of the cpu.native provider, in order of preference where an op has several: one row
  * PLUMB_IMPL(op, suffix) per `const plumb_impl plumb_impl_<op>_<suffix>`. Included with PLUMB_IMPL defined. */
 PLUMB_IMPL(matmul, native)
+PLUMB_IMPL(softmax, native)
+PLUMB_IMPL(log_softmax, native)
+PLUMB_IMPL(softmax_backward, native)
+PLUMB_IMPL(log_softmax_backward, native)
+PLUMB_IMPL(cross_entropy, native)
+PLUMB_IMPL(cross_entropy_backward, native)
+PLUMB_IMPL(gather, native)
+PLUMB_IMPL(gather_backward, native)
+PLUMB_IMPL(dropout, native)
+PLUMB_IMPL(sgd_update, native)
+PLUMB_IMPL(momentum_update, native)
+PLUMB_IMPL(nesterov_update, native)
+PLUMB_IMPL(adagrad_update, native)
+PLUMB_IMPL(rmsprop_update, native)
+PLUMB_IMPL(adam_update, native)
