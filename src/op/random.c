@@ -6,8 +6,8 @@
  * - dropout keeps an element where its uniform number is >= drop and scales it by 1/(1 - drop) ("inverted"; Srivastava
  *   et al. 2014), so inference is the identity. Its gradient is dropout of dy with the same stream and key, that is, the
  *   same mask: no mask is stored. A dropped element is 0 even if x is not finite there.
- * - random_uniform is low + (high - low) u in double, rounded once; what rounds up to `high` becomes `low`, so the
- *   interval stays half open in narrow types. random_normal is mean + deviation z, z from the shared polynomial. */
+ * - random_uniform is low + (high - low) u in double, rounded once; what rounds up to `high` steps down to the
+ *   numbers just below it, so the interval stays half open in narrow types. random_normal is mean + deviation z, z from the shared polynomial. */
 #include "op/attr.h"
 
 #include <math.h>

@@ -51,7 +51,7 @@ static void forward_cases(case_list *list, const plumb_op *op)
         op_case one = lane_case(op, i, "");
         one.in[one.n_in++] = op == &plumb_op_hardmax ? distinct(lanes[i].shape) : floats(lanes[i].shape);
         one.zero_gradient = one_element_lane(i); /* probability 1 whatever the logit */
-        one.mostly_zero = op == &plumb_op_hardmax;
+        one.mostly_zero = op == &plumb_op_hardmax || one_element_lane(i); /* whose logarithm is 0 */
         add_case(list, &one);
     }
     static const double far[] = {1e4, -1e4, 0, 1, 2, 3, -6e4, -6e4, -6e4, -1e4, 1e4, 5};

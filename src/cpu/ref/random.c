@@ -42,6 +42,7 @@ static plumb_status run_random_uniform(const plumb_call *call)
     const plumb_attr_random *attr = call->attr;
     const plumb_view *y = &call->out[0];
     double low = attr->a, high = attr->b;
+    double below = fmax(low, high - 1.5 * plumb_dtype_epsilon(y->dtype) * fabs(high)); /* a number of y's type or two down */
     struct draw d = draw_begin(call, &call->in[0]);
     struct walk w;
     walk_begin(&w, y->rank, y->dim);
@@ -49,7 +50,7 @@ static plumb_status run_random_uniform(const plumb_call *call)
     for (int64_t e = 0; w.left > 0; walk_step(&w), e++) {
         view_put(y, w.at[at], low + (high - low) * plumb_uniform_of_word(draw_word(&d, e)));
         if (view_get(y, w.at[at]) >= high)
-            view_put(y, w.at[at], low);
+            view_put(y, w.at[at], below);
     }
     return PLUMB_OK;
 }
