@@ -1,0 +1,145 @@
+/* Cases of batch normalisation: pictures, plain features and sequences; one channel and many; few values and many; the
+ * options; and sums large against their spread, where a careless variance loses everything. */
+#include "cases.h"
+
+#include <math.h>
+#include <stdio.h>
+
+struct row {
+    const char *label;
+    plumb_shape x;
+    double epsilon, momentum; /* 0: 1e-5, 0.1 */
+    bool biased, big, offset; /* offset: values around 100 */
+};
+
+static const struct row *rows(int *count)
+{
+    static struct row all[20];
+    int n = 0;
+    all[n++] = (struct row){.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5)};
+    all[n++] = (struct row){.label = "features", .x = PLUMB_SHAPE(6, 5)};
+    all[n++] = (struct row){.label = "sequences", .x = PLUMB_SHAPE(3, 4, 5)};
+    all[n++] = (struct row){.label = "rank 5", .x = PLUMB_SHAPE(2, 3, 2, 1, 4)};
+    all[n++] = (struct row){.label = "1 channel", .x = PLUMB_SHAPE(2, 1, 3, 4)};
+    all[n++] = (struct row){.label = "batch 1", .x = PLUMB_SHAPE(1, 3, 4, 5)};
+    all[n++] = (struct row){.label = "1x1 pictures", .x = PLUMB_SHAPE(7, 3, 1, 1)};
+    all[n++] = (struct row){.label = "two values", .x = PLUMB_SHAPE(2, 3, 1, 1), .epsilon = 0.1};
+    all[n++] = (struct row){.label = "large epsilon", .x = PLUMB_SHAPE(3, 2, 3, 3), .epsilon = 0.5};
+    all[n++] = (struct row){.label = "no epsilon", .x = PLUMB_SHAPE(3, 2, 3, 3), .epsilon = PLUMB_ZERO};
+    all[n++] = (struct row){.label = "momentum 1", .x = PLUMB_SHAPE(4, 3, 2, 2), .momentum = 1};
+    all[n++] = (struct row){.label = "momentum 0", .x = PLUMB_SHAPE(4, 3, 2, 2), .momentum = PLUMB_ZERO};
+    all[n++] = (struct row){.label = "biased running", .x = PLUMB_SHAPE(4, 3, 2, 2), .biased = true};
+    all[n++] = (struct row){.label = "far from zero", .x = PLUMB_SHAPE(4, 3, 3, 2), .offset = true};
+    all[n++] = (struct row){.label = "far from zero, features", .x = PLUMB_SHAPE(9, 7), .offset = true};
+    all[n++] = (struct row){.label = "residual block", .x = PLUMB_SHAPE(2, 16, 8, 8), .big = true};
+    all[n++] = (struct row){.label = "odd sizes", .x = PLUMB_SHAPE(5, 3, 7, 13), .big = true};
+    all[n++] = (struct row){.label = "wide features", .x = PLUMB_SHAPE(17, 70), .big = true};
+    all[n++] = (struct row){.label = "batch 0", .x = PLUMB_SHAPE(0, 3, 4, 4)};
+    all[n++] = (struct row){.label = "no channels", .x = PLUMB_SHAPE(3, 0, 4, 4)};
+    *count = n;
+    return all;
+}
+
+static plumb_attr_batch_norm attr_of(const struct row *row)
+{
+    plumb_attr_batch_norm attr;
+    memset(&attr, 0, sizeof attr);
+    attr.epsilon = row->epsilon != 0 ? row->epsilon : signbit(row->epsilon) ? 0 : 1e-5;
+    attr.momentum = row->momentum != 0 ? row->momentum : signbit(row->momentum) ? 0 : 0.1;
+    attr.biased_running = row->biased;
+    return attr;
+}
+
+/* (x, scale, shift, running_mean, running_var) of batch_norm and batch_norm_inference */
+static op_case forward(const plumb_op *op, const struct row *row)
+{
+    plumb_attr_batch_norm attr = attr_of(row);
+    plumb_shape channels = PLUMB_SHAPE(row->x.dim[1]);
+    op_case one = make_case(op, &attr, "%s", row->label);
+    one.n_in = 5;
+    one.in[0] = row->offset ? floats_in(row->x, 99, 101) : floats(row->x);
+    one.in[1] = floats_in(channels, 0.5, 2);
+    one.in[2] = floats(channels);
+    one.in[3] = floats(channels);
+    one.in[4] = floats_in(channels, 0.5, 3);
+    one.no_gradient = row->big;
+    one.mostly_zero = plumb_shape_count(&row->x) == 0;
+    return one;
+}
+
+/* (x, scale, mean, invstd, dy) */
+static op_case backward(const struct row *row)
+{
+    plumb_attr_batch_norm attr = attr_of(row);
+    plumb_shape channels = PLUMB_SHAPE(row->x.dim[1]);
+    op_case one = make_case(&plumb_op_batch_norm_backward, &attr, "%s", row->label);
+    one.n_in = 5;
+    one.in[0] = row->offset ? floats_in(row->x, 99, 101) : floats(row->x);
+    one.in[1] = floats_in(channels, 0.5, 2);
+    one.in[2] = row->offset ? floats_in(channels, 99, 101) : floats_in(channels, -0.5, 0.5);
+    one.in[3] = floats_in(channels, 0.5, 1.5);
+    one.in[4] = floats(row->x);
+    one.no_gradient = row->big;
+    one.mostly_zero = plumb_shape_count(&row->x) == 0;
+    return one;
+}
+
+static void refuse(case_list *list, op_case one, const char *label)
+{
+    snprintf(one.label, sizeof one.label, "%s", label);
+    one.expect = PLUMB_BAD_INPUT;
+    add_case(list, &one);
+}
+
+static void add_refusals(case_list *list)
+{
+    static const plumb_op *const forms[] = {&plumb_op_batch_norm, &plumb_op_batch_norm_inference};
+    struct row plain = {.label = "", .x = PLUMB_SHAPE(3, 4, 2, 5)};
+    struct row negative = {.label = "", .x = plain.x, .epsilon = -1e-5}, steep = {.label = "", .x = plain.x, .momentum = 1.5};
+    struct row no_number = {.label = "", .x = plain.x, .epsilon = (double)NAN};
+    for (int i = 0; i < 2; i++) {
+        op_case one = forward(forms[i], &plain);
+        one.in[1].shape = PLUMB_SHAPE(5);
+        refuse(list, one, "scale of another size");
+        one = forward(forms[i], &plain);
+        one.in[3].shape = PLUMB_SHAPE(1, 4);
+        refuse(list, one, "running mean of rank 2");
+        one = forward(forms[i], &plain);
+        one.in[0].shape = PLUMB_SHAPE(4);
+        refuse(list, one, "input of rank 1");
+        one = forward(forms[i], &plain);
+        one.in[4].dtype = PLUMB_F64;
+        one.dtypes = PLUMB_BIT(PLUMB_F32);
+        refuse(list, one, "dtypes differ");
+        refuse(list, forward(forms[i], &negative), "negative epsilon");
+        refuse(list, forward(forms[i], &no_number), "epsilon NaN");
+        refuse(list, forward(forms[i], &steep), "momentum over 1");
+    }
+    struct row single = {.label = "", .x = PLUMB_SHAPE(1, 4, 1, 1)}, single_feature = {.label = "", .x = PLUMB_SHAPE(1, 4)};
+    refuse(list, forward(&plumb_op_batch_norm, &single), "one value per channel");
+    refuse(list, forward(&plumb_op_batch_norm, &single_feature), "one value per feature");
+    op_case one = backward(&plain);
+    one.in[4].shape = PLUMB_SHAPE(3, 4, 5, 2);
+    refuse(list, one, "dy of another shape");
+    one = backward(&plain);
+    one.in[4].shape = PLUMB_SHAPE(3, 4, 10);
+    refuse(list, one, "dy of another rank");
+    one = backward(&plain);
+    one.in[2].shape = PLUMB_SHAPE(3);
+    refuse(list, one, "mean of another size");
+}
+
+void cases_norm(case_list *list)
+{
+    int count;
+    const struct row *row = rows(&count);
+    for (int i = 0; i < count; i++) {
+        op_case one = forward(&plumb_op_batch_norm, &row[i]);
+        add_case(list, &one);
+        one = forward(&plumb_op_batch_norm_inference, &row[i]);
+        add_case(list, &one);
+        one = backward(&row[i]);
+        add_case(list, &one);
+    }
+    add_refusals(list);
+}
