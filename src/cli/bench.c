@@ -1,0 +1,264 @@
+/* bench: never times what was not checked first. A training step is compared with the same step on the reference
+ * implementations (loss and every gradient), an op with the reference's result; then both are timed in samples of
+ * about a tenth of a second, and the median is reported with its spread. */
+#include <math.h>
+
+#include "cli/bench.h"
+
+/* ---- timing ---- */
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+plumb_status bench_time(plumb_status (*step)(void *user), void *user, int samples, struct bench_times *t)
+{
+    double seconds[BENCH_SAMPLES_MAX];
+    plumb_status status = PLUMB_OK;
+    int64_t per_sample = 1;
+    for (double spent = 0; !status && spent < 0.05; per_sample *= 2) { /* also warms up */
+        double begin = plumb_seconds();
+        for (int64_t i = 0; !status && i < per_sample; i++) {
+            status = step(user);
+        }
+        spent = plumb_seconds() - begin;
+    }
+    for (int s = 0; !status && s < samples; s++) {
+        double begin = plumb_seconds();
+        for (int64_t i = 0; !status && i < per_sample; i++) {
+            status = step(user);
+        }
+        seconds[s] = (plumb_seconds() - begin) / (double)per_sample;
+    }
+    if (!status) {
+        qsort(seconds, (size_t)samples, sizeof(double), compare);
+        *t = (struct bench_times){.median = seconds[samples / 2], .low = seconds[samples / 10],
+                                  .high = seconds[samples - 1 - samples / 10], .samples = samples,
+                                  .per_sample = per_sample};
+    }
+    return status;
+}
+
+double bench_spread(const struct bench_times *t)
+{
+    return t->median > 0 ? (t->high - t->low) / t->median : 0;
+}
+
+/* ---- comparing ---- */
+
+plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_program *b, plumb_t output, double *worst)
+{
+    plumb_shape shape = plumb_output_shape(a, output);
+    int64_t count = plumb_shape_count(&shape);
+    if (count < 1) {
+        return PLUMB_OK;
+    }
+    float *x = plumb_alloc(context, (size_t)count * sizeof(float)), *y = plumb_alloc(context, (size_t)count * sizeof(float));
+    plumb_status status = x && y ? plumb_fetch(a, output, x, (size_t)count * sizeof(float)) : PLUMB_FAILED;
+    if (!status) {
+        status = plumb_fetch(b, output, y, (size_t)count * sizeof(float));
+    }
+    double difference = 0, size = 0;
+    for (int64_t i = 0; !status && i < count; i++) {
+        double d = (double)x[i] - (double)y[i];
+        difference += d * d;
+        size += (double)y[i] * (double)y[i];
+    }
+    double relative = difference > 0 ? sqrt(difference / (size > 0 ? size : 1)) : difference; /* NaN stays NaN */
+    if (!status && !(relative <= *worst)) {
+        *worst = relative;
+    }
+    plumb_free(context, x);
+    plumb_free(context, y);
+    return status;
+}
+
+/* ---- a training step ---- */
+
+struct bench_train {
+    struct common_options common;
+    const char *model, *optimizer;
+    int64_t batch, classes, samples;
+    plumb_context *context;
+    plumb_model net;
+    plumb_state *state;
+    plumb_dataset *data;
+    plumb_loader *loader;
+    plumb_program *program;
+};
+
+static plumb_status make_data(struct bench_train *b)
+{
+    int64_t count = b->batch * 16, item = plumb_shape_count(&b->net.input_shape), all = 0;
+    if (!plumb_mul_size(count, item, &all) || all > (int64_t)1 << 32) {
+        return plumb_fail(b->context, PLUMB_BAD_INPUT, "bench: a batch of %lld pictures is too large", (long long)b->batch);
+    }
+    uint8_t *x = plumb_alloc(b->context, (size_t)all);
+    int32_t *y = plumb_alloc(b->context, (size_t)count * sizeof(int32_t));
+    if (x && y) {
+        for (int64_t i = 0; i < all; i++) {
+            x[i] = (uint8_t)(plumb_random_word(plumb_seed(b->context), 0x6264u, 0, i) >> 24);
+        }
+        for (int64_t n = 0; n < count; n++) {
+            y[n] = (int32_t)(plumb_random_word(plumb_seed(b->context), 0x6264u, 1, n) % (uint32_t)b->net.classes);
+        }
+        b->data = plumb_dataset_arrays(b->context, PLUMB_U8, b->net.input_shape, count, x, y, b->net.classes);
+    }
+    plumb_free(b->context, x);
+    plumb_free(b->context, y);
+    b->loader = b->data ? plumb_loader_new(b->data, &(plumb_loader_options){.size = sizeof(plumb_loader_options),
+                                                                          .batch = b->batch, .shuffle = true})
+                        : NULL;
+    return b->loader ? plumb_fit_scaling(&b->net, b->state, b->data, PLUMB_SCALING_STANDARD)
+                     : plumb_last_status(b->context);
+}
+
+/* Loss and gradients by the chosen implementations and by the reference, of the same batch. */
+static plumb_status check_step(struct bench_train *b, double *worst)
+{
+    plumb_t wrt[256], out[257];
+    int n = plumb_parameters(b->net.graph, wrt, 256);
+    if (n > 256) {
+        return plumb_fail(b->context, PLUMB_BAD_INPUT, "bench: more than 256 parameters");
+    }
+    plumb_status status = plumb_gradients(b->net.graph, b->net.loss, wrt, n, out + 1);
+    out[0] = b->net.loss;
+    plumb_program *programs[2] = {NULL, NULL};
+    for (int k = 0; !status && k < 2; k++) {
+        programs[k] = plumb_compile(b->net.graph, b->state,
+                                    &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = out,
+                                                             .n_outputs = n + 1, .training = true,
+                                                             .implementations = k ? "*=cpu.ref" : NULL});
+        status = programs[k] ? plumb_loader_seek(b->loader, 0, 0) : plumb_last_status(b->context);
+        if (!status && plumb_loader_next(b->loader, programs[k], b->net.input, b->net.label) < 0) {
+            status = plumb_last_status(b->context);
+        }
+        if (!status) {
+            status = plumb_run(programs[k]);
+        }
+    }
+    for (int i = 0; !status && i <= n; i++) {
+        status = bench_difference(b->context, programs[0], programs[1], out[i], worst);
+    }
+    plumb_program_free(programs[0]);
+    plumb_program_free(programs[1]);
+    if (!status && !(*worst <= BENCH_AGREE)) {
+        return plumb_fail(b->context, PLUMB_FAILED,
+                          "bench: loss or gradients differ from the reference by %.3g, allowed is %.3g: not timed", *worst,
+                          BENCH_AGREE);
+    }
+    return status;
+}
+
+static plumb_status one_step(void *user)
+{
+    struct bench_train *b = user;
+    int64_t count = plumb_loader_next(b->loader, b->program, b->net.input, b->net.label);
+    if (count == 0) {
+        count = plumb_loader_next(b->loader, b->program, b->net.input, b->net.label);
+    }
+    double loss;
+    plumb_status status = count < 0 ? plumb_last_status(b->context) : plumb_run(b->program);
+    return status ? status : plumb_fetch_number(b->program, b->net.loss, &loss);
+}
+
+static void print_train(const struct bench_train *b, const struct bench_times *t, double worst)
+{
+    double rate = (double)b->batch / t->median;
+    if (b->common.json) {
+        printf("{\"bench\":\"train\",\"model\":");
+        json_text(stdout, b->model);
+        printf(",\"batch\":%lld,\"threads\":%d,\"difference\":", (long long)b->batch, plumb_threads(b->context));
+        json_number(stdout, worst);
+        printf(",\"step_seconds\":");
+        json_number(stdout, t->median);
+        printf(",\"step_seconds_low\":");
+        json_number(stdout, t->low);
+        printf(",\"step_seconds_high\":");
+        json_number(stdout, t->high);
+        printf(",\"samples\":%d,\"images_per_s\":", t->samples);
+        json_number(stdout, rate);
+        printf(",\"peak_memory_bytes\":%lld}\n", (long long)plumb_memory_peak(b->context));
+        return;
+    }
+    printf("checked: loss and gradients are within %.2g of the reference\n", worst);
+    printf("%s, batch %lld, %s, %d threads: %.3f ms a step (%.3f to %.3f, spread %.0f%%), %.0f images/s\n", b->model,
+           (long long)b->batch, b->optimizer, plumb_threads(b->context), 1e3 * t->median, 1e3 * t->low, 1e3 * t->high,
+           100 * bench_spread(t), rate);
+}
+
+static plumb_status run_train(struct bench_train *b)
+{
+    double worst = 0;
+    struct bench_times times;
+    const plumb_model_options options = {.size = sizeof(options), .classes = (int)b->classes};
+    plumb_status status = plumb_model_build(b->context, b->model, &options, &b->net);
+    if (!status) {
+        b->state = plumb_state_new(b->net.graph);
+        status = b->state ? make_data(b) : plumb_last_status(b->context);
+    }
+    if (!status) {
+        status = check_step(b, &worst);
+    }
+    if (!status) {
+        b->program = plumb_compile_training(b->net.graph, b->state, b->net.loss,
+                                            &(plumb_optimizer){.size = sizeof(plumb_optimizer), .rule = b->optimizer},
+                                            &b->net.logits, 1);
+        status = b->program ? bench_time(one_step, b, (int)b->samples, &times) : plumb_last_status(b->context);
+    }
+    if (!status) {
+        print_train(b, &times, worst);
+    }
+    return status;
+}
+
+static const char *optimizer_name(int index)
+{
+    return index < plumb_optimizer_count() ? plumb_optimizer_rule(index) : NULL;
+}
+
+static int command_bench_train(int argc, char **argv)
+{
+    struct bench_train b = {.common = COMMON_DEFAULTS, .optimizer = "adam", .batch = 64, .classes = 10, .samples = 21};
+    const struct option_row rows[] = {
+        {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &b.model, 0, 0, cli_model_name},
+        {"batch", "N", "examples in a step (default 64)", OPTION_WHOLE, &b.batch, 1, 65536, NULL},
+        {"classes", "N", "of the model (default 10)", OPTION_WHOLE, &b.classes, 2, 256, NULL},
+        {"optimizer", "RULE", "default adam", OPTION_NAME, &b.optimizer, 0, 0, optimizer_name},
+        {"samples", "N", "of at least 0.05 s each (default 21)", OPTION_WHOLE, &b.samples, 3, BENCH_SAMPLES_MAX, NULL},
+        COMMON_ROWS(b.common),
+    };
+    static const struct command self = {"bench train", "", "Times a training step of random pictures, loader included.", NULL};
+    int code = 0;
+    if (cli_parse(&(struct option_set){&self, CLI_SOME(rows), NULL, NULL}, argc, argv, &code) ||
+        !cli_pick_model("bench train", NULL, &b.model, &code)) {
+        return code;
+    }
+    b.context = cli_open(&b.common, &code);
+    if (!b.context) {
+        return code;
+    }
+    plumb_status status = run_train(&b);
+    code = status ? cli_fail("bench train", b.context, status) : 0;
+    plumb_close(b.context);
+    return code;
+}
+
+int command_bench(int argc, char **argv)
+{
+    if (argc > 0 && strcmp(argv[0], "train") == 0) {
+        return command_bench_train(argc - 1, argv + 1);
+    }
+    if (argc > 0 && strcmp(argv[0], "op") == 0) {
+        return command_bench_op(argc - 1, argv + 1);
+    }
+    if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+        printf("Usage: plumb bench train [options]\n       plumb bench op [OP] [options]\n%s\n\n"
+               "plumb bench train --help and plumb bench op --help list the options.\n",
+               cli_command("bench")->summary);
+        return 0;
+    }
+    return cli_refuse("bench", "what? plumb bench train, or plumb bench op conv2d");
+}

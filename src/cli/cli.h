@@ -1,0 +1,115 @@
+/* What the sub-commands share: option tables that drive both parsing and --help, output that notices when nobody
+ * listens, and the way a model gets from its name or its file into memory. */
+#ifndef PLUMB_CLI_H
+#define PLUMB_CLI_H
+
+#include <stdio.h>
+
+#include "core/core.h"
+#include "plumb/plumb.h"
+
+#define CLI_SOME(array) (array), (int)(sizeof(array) / sizeof((array)[0]))
+
+/* ---- options (options.c) ---- */
+
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_WHOLE, OPTION_NUMBER, OPTION_NAME };
+
+struct option_row {
+    const char *name;     /* "epochs": given as --epochs N or --epochs=N */
+    const char *argument; /* "N"; NULL for a flag */
+    const char *help;
+    enum option_kind kind;
+    void *to;             /* bool, const char *, int64_t, double, const char * */
+    double low, high;     /* of numbers, both included */
+    const char *(*names)(int index); /* OPTION_NAME: what may be given, NULL past the end */
+};
+
+struct command {
+    const char *name, *argument, *summary; /* argument: "[INDEX]", or "" */
+    int (*run)(int argc, char **argv);
+};
+
+struct option_set {
+    const struct command *command;
+    const struct option_row *rows;
+    int count;
+    const char **positional; /* NULL: none is taken */
+    const char *notes;       /* printed after the options; may be NULL */
+};
+
+/* 0: go on; otherwise the program is done and *code is its exit code (--help, or a bad argument named in one line). */
+int cli_parse(const struct option_set *set, int argc, char **argv, int *code);
+/* "word" or the nearest of names, if it is near; else NULL. */
+const char *cli_nearest(const char *word, const char *(*name)(const void *user, int index), const void *user);
+bool cli_whole(const char *text, double low, double high, int64_t *value);
+bool cli_number(const char *text, double low, double high, double *value);
+
+/* ---- what most commands take (common.c) ---- */
+
+struct common_options {
+    const char *device, *implementations, *isa;
+    int64_t threads, seed;
+    bool json;
+};
+#define COMMON_DEFAULTS ((struct common_options){.seed = 1})
+#define COMMON_ROWS(common)                                                                                           \
+    {"device", "NAME", "cpu (default), auto", OPTION_TEXT, &(common).device, 0, 0, NULL},                             \
+    {"threads", "N", "threads to use (default: as many as the process may; results do not depend on it)",            \
+     OPTION_WHOLE, &(common).threads, 1, 1024, NULL},                                                                 \
+    {"seed", "N", "of weights, order and dropout (default 1)", OPTION_WHOLE, &(common).seed, 0, 9e15, NULL},          \
+    {"impl", "LIST", "force implementations: conv2d=cpu.ref,*=cpu.native", OPTION_TEXT, &(common).implementations, 0, \
+     0, NULL},                                                                                                        \
+    {"isa", "NAME", "limit CPU kernels to scalar, avx2 or avx512", OPTION_TEXT, &(common).isa, 0, 0, NULL},           \
+    {"json", NULL, "machine-readable output, one JSON object a line", OPTION_FLAG, &(common).json, 0, 0, NULL}
+
+/* NULL after printing why; *code is then the exit code. */
+plumb_context *cli_open(const struct common_options *common, int *code);
+/* Prints "plumb COMMAND: message" (one line) and returns the status as exit code. */
+int cli_fail(const char *command, const plumb_context *context, plumb_status status);
+int cli_refuse(const char *command, const char *format, ...) PLUMB_PRINTF(2, 3); /* returns 2 */
+
+const char *cli_model_name(int index);
+const char *cli_part_name(int index); /* "train", "test" */
+/* A model as plain argument or as option; lenet5 if neither. False after refusing, with *code set. */
+bool cli_pick_model(const char *command, const char *word, const char **model, int *code);
+
+/* A trained model read from its file: the graph by the file's own metadata, or by `model` if that is not NULL. */
+struct loaded_model {
+    plumb_model model;
+    plumb_state *state;
+    char name[64];
+};
+plumb_status cli_load_model(plumb_context *context, const char *path, const char *model, struct loaded_model *loaded);
+
+/* ---- output (output.c) ---- */
+
+/* Flushes standard output; what could not be written makes `code` 5 (unless it is worse than 0 already). */
+int cli_finish(int code);
+bool cli_output_lost(void);  /* true once standard output refused something */
+bool cli_colour(FILE *to);   /* a terminal that wants colours: NO_COLOR, TERM=dumb and CLICOLOR_FORCE are heard */
+bool cli_live(FILE *to);     /* a terminal on which a line may be rewritten */
+bool cli_unicode(void);
+int cli_columns(void);
+void json_text(FILE *to, const char *text);     /* quoted and escaped */
+void json_number(FILE *to, double value);       /* null when not finite */
+void print_bytes(char to[32], int64_t bytes);   /* "12.3 MiB" */
+void print_count(char to[32], int64_t count);   /* "61,706" */
+void print_one_line(FILE *to, const char *text);/* control characters shown as '?' */
+
+/* ---- progress (progress.c) ---- */
+void progress_show(const plumb_progress *progress);
+void progress_clear(void);
+
+/* ---- the commands ---- */
+int command_train(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_predict(int argc, char **argv);
+int command_summary(int argc, char **argv);
+int command_gradcheck(int argc, char **argv);
+int command_ops(int argc, char **argv);
+int command_doctor(int argc, char **argv);
+int command_bench(int argc, char **argv);
+const struct command *cli_command(const char *name);
+const struct command *cli_command_at(int index);
+
+#endif

@@ -1,0 +1,128 @@
+/* doctor: what was found on this machine, which version, what is off and why. Never fails for something optional. */
+#include <jansson.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "cli/cli.h"
+#include "device/device.h"
+
+struct finding {
+    const char *what, *state; /* "ok", "off", "missing" */
+    char text[256];
+};
+
+struct findings {
+    struct finding row[32];
+    int count;
+};
+
+static void found(struct findings *f, const char *what, const char *state, const char *format, ...) PLUMB_PRINTF(4, 5);
+static void found(struct findings *f, const char *what, const char *state, const char *format, ...)
+{
+    struct finding *row = &f->row[f->count < 31 ? f->count++ : 31];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(row->text, sizeof(row->text), format, args);
+    va_end(args);
+    row->what = what;
+    row->state = state;
+}
+
+static void look_at_machine(struct findings *f, plumb_context *context)
+{
+    struct utsname name;
+    char memory[32];
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
+    if (uname(&name) == 0) {
+        found(f, "system", "ok", "%s %s, %s", name.sysname, name.release, name.machine);
+    }
+    print_bytes(memory, (int64_t)pages * page);
+    found(f, "cpu", "ok", "%d threads in use, %d allowed to this process, %s of memory", plumb_threads(context),
+          plumb_cpu_count(), memory);
+    found(f, "isa", "ok", "%s in use, %s is the best this machine has", plumb_isa_name(context->isa),
+          plumb_isa_name(plumb_isa_detect()));
+}
+
+static void look_at_devices(struct findings *f, plumb_context *context)
+{
+    plumb_device_info info;
+    bool cuda = false;
+    if (context->device->table->info(context->device, &info) == PLUMB_OK) {
+        found(f, "device", "ok", "%s: %s", plumb_device_name(context), info.name);
+    }
+    for (int i = 0; plumb_device_kind(i); i++) {
+        cuda = cuda || strcmp(plumb_device_kind(i)->name, "cuda") == 0;
+    }
+    if (!cuda) {
+        found(f, "cuda", "off", "this version has no CUDA device; %s",
+              access("/dev/nvidia0", F_OK) == 0 ? "an NVIDIA device is present but not used"
+                                                : "and no NVIDIA device is visible");
+    }
+}
+
+static void look_at_libraries(struct findings *f)
+{
+    found(f, "plumb", "ok", "%s (headers %d.%d.%d)", plumb_version(), PLUMB_VERSION_MAJOR, PLUMB_VERSION_MINOR,
+          PLUMB_VERSION_PATCH);
+    found(f, "zlib", "ok", "%s (built with %s)", zlibVersion(), ZLIB_VERSION);
+    found(f, "jansson", "ok", "%s (built with %s)", jansson_version_str(), JANSSON_VERSION);
+    found(f, "providers", "ok", "cpu.native, cpu.ref; plumb ops lists their ops");
+    found(f, "onednn", "off", "no such provider in this version");
+}
+
+static void look_at_data(struct findings *f)
+{
+    char folder[4096];
+    if (plumb_dataset_where("fashion-mnist", folder, sizeof(folder))) {
+        found(f, "fashion-mnist", "ok", "%.200s", folder);
+    } else {
+        found(f, "fashion-mnist", "missing", "install the package dataset-fashion-mnist, or set PLUMB_DATA, or use --data DIR");
+    }
+    const char *forced = getenv("PLUMB_IMPL");
+    if (forced && *forced) {
+        found(f, "PLUMB_IMPL", "ok", "%.200s", forced);
+    }
+}
+
+static void print_findings(const struct findings *f, bool json)
+{
+    bool colour = cli_colour(stdout);
+    for (int i = 0; i < f->count; i++) {
+        const struct finding *row = &f->row[i];
+        if (json) {
+            printf("{\"what\":");
+            json_text(stdout, row->what);
+            printf(",\"state\":");
+            json_text(stdout, row->state);
+            printf(",\"text\":");
+            json_text(stdout, row->text);
+            printf("}\n");
+        } else {
+            const char *on = !colour ? "" : strcmp(row->state, "ok") == 0 ? "\033[32m" : "\033[33m";
+            printf("%-14s %s%-8s%s %s\n", row->what, on, row->state, colour ? "\033[0m" : "", row->text);
+        }
+    }
+}
+
+int command_doctor(int argc, char **argv)
+{
+    struct common_options common = COMMON_DEFAULTS;
+    const struct option_row rows[] = {COMMON_ROWS(common)};
+    int code = 0;
+    if (cli_parse(&(struct option_set){cli_command("doctor"), CLI_SOME(rows), NULL, NULL}, argc, argv, &code)) {
+        return code;
+    }
+    plumb_context *context = cli_open(&common, &code);
+    if (!context) {
+        return code;
+    }
+    struct findings f = {.count = 0};
+    look_at_libraries(&f);
+    look_at_machine(&f, context);
+    look_at_devices(&f, context);
+    look_at_data(&f);
+    print_findings(&f, common.json);
+    plumb_close(context);
+    return 0;
+}
