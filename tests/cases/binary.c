@@ -1,0 +1,172 @@
+/* Cases of the element-wise ops of two operands, and of where. */
+#include "cases.h"
+
+/* Pairs of shapes: equal, broadcast in every way, empty, of all ranks; the last two are long enough for vectors with
+ * remainders. */
+static const struct pair {
+    plumb_shape a, b;
+    const char *label;
+} pairs[] = {
+    {{2, {2, 3}}, {2, {2, 3}}, "2x3, 2x3"},
+    {{0, {0}}, {0, {0}}, "scalars"},
+    {{0, {0}}, {2, {3, 2}}, "scalar, 3x2"},
+    {{1, {5}}, {0, {0}}, "5, scalar"},
+    {{3, {4, 1, 3}}, {2, {2, 1}}, "4x1x3, 2x1"},
+    {{2, {0, 3}}, {2, {1, 3}}, "0x3, 1x3"},
+    {{2, {1, 1}}, {1, {1}}, "1x1, 1"},
+    {{5, {2, 1, 3, 1, 2}}, {3, {3, 4, 1}}, "2x1x3x1x2, 3x4x1"},
+    {{4, {2, 3, 2, 3}}, {4, {1, 3, 1, 1}}, "2x3x2x3, channels"},
+    {{2, {3, 67}}, {1, {67}}, "3x67, row of 67"},
+    {{2, {67, 1}}, {2, {1, 3}}, "column of 67, row of 3"},
+};
+
+static void add_pair(case_list *list, const plumb_op *op, const struct pair *pair, case_input a, case_input b)
+{
+    op_case one = make_case(op, NULL, "%s", pair->label);
+    one.n_in = 2;
+    one.in[0] = a;
+    one.in[1] = b;
+    one.exact = op == &plumb_op_add || op == &plumb_op_sub || op == &plumb_op_mul;
+    add_case(list, &one);
+}
+
+static void add_pairs(case_list *list, const plumb_op *op, double low_a, double high_a, double low_b, double high_b)
+{
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+        add_pair(list, op, &pairs[i], floats_in(pairs[i].a, low_a, high_a), floats_in(pairs[i].b, low_b, high_b));
+    }
+}
+
+/* Longer than a chunk of work, so that threads share it: too many elements to differentiate one by one. */
+static void add_long(case_list *list, const plumb_op *op)
+{
+    op_case one = make_case(op, NULL, "3x13001, long rows");
+    one.n_in = 2;
+    one.in[0] = floats(PLUMB_SHAPE(3, 13001));
+    one.in[1] = floats_in(PLUMB_SHAPE(3, 1), 1, 2);
+    one.no_gradient = true;
+    add_case(list, &one);
+}
+
+/* u8 cannot hold negatives: those are tried on the wider integers. */
+static void add_integers(case_list *list, const plumb_op *op)
+{
+    const plumb_shape shape = PLUMB_SHAPE(3, 5), row = PLUMB_SHAPE(5);
+    op_case one = make_case(op, NULL, "integers with signs and zeros");
+    one.n_in = 2;
+    one.dtypes = PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64);
+    one.in[0] = integers(PLUMB_NO_DTYPE, shape, -20, 20);
+    one.in[1] = integers(PLUMB_NO_DTYPE, row, -3, 3);
+    one.mostly_zero = true;
+    add_case(list, &one);
+    one = make_case(op, NULL, "integers, not negative");
+    one.n_in = 2;
+    one.dtypes = PLUMB_INTS;
+    one.in[0] = integers(PLUMB_NO_DTYPE, shape, 0, 200);
+    one.in[1] = integers(PLUMB_NO_DTYPE, shape, 0, 3);
+    one.mostly_zero = true;
+    add_case(list, &one);
+}
+
+/* Wrapping, division by zero and the quotient that does not fit. */
+static void add_extremes(case_list *list, const plumb_op *op)
+{
+    static const double a[] = {2147483647, -2147483648.0, -2147483648.0, 7, -7, 0};
+    static const double b[] = {2147483647, -1, 2, 0, 2, 0};
+    op_case one = make_case(op, NULL, "i32 at its limits");
+    one.n_in = 2;
+    one.dtypes = PLUMB_BIT(PLUMB_I32);
+    one.in[0] = (case_input){.shape = PLUMB_SHAPE(6), .fill = CASE_GIVEN, .given = a};
+    one.in[1] = (case_input){.shape = PLUMB_SHAPE(6), .fill = CASE_GIVEN, .given = b};
+    one.mostly_zero = true;
+    add_case(list, &one);
+}
+
+/* Small whole numbers, so that equality happens. */
+static void add_comparisons(case_list *list, const plumb_op *op)
+{
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+        op_case one = make_case(op, NULL, "%s", pairs[i].label);
+        one.n_in = 2;
+        one.in[0] = integers(PLUMB_NO_DTYPE, pairs[i].a, -2, 2);
+        one.in[1] = integers(PLUMB_NO_DTYPE, pairs[i].b, -2, 2);
+        one.mostly_zero = true;
+        one.no_gradient = true; /* the result is u8 */
+        add_case(list, &one);
+    }
+    add_integers(list, op);
+}
+
+static void add_where(case_list *list)
+{
+    static const struct triple {
+        plumb_shape condition, a, b;
+        const char *label;
+        unsigned dtypes;
+    } triples[] = {
+        {{2, {3, 4}}, {2, {3, 4}}, {2, {3, 4}}, "3x4", 0},
+        {{0, {0}}, {1, {5}}, {1, {5}}, "scalar condition", 0},
+        {{1, {9}}, {0, {0}}, {0, {0}}, "two scalars", 0},
+        {{2, {4, 1}}, {1, {3}}, {3, {2, 1, 1}}, "broadcast three ways", 0},
+        {{2, {0, 2}}, {1, {2}}, {0, {0}}, "0x2", 0},
+        {{5, {1, 2, 1, 2, 3}}, {4, {2, 3, 2, 1}}, {1, {3}}, "rank 5", 0},
+        {{2, {3, 45}}, {2, {3, 45}}, {1, {45}}, "3x45, a row", 0},
+        {{2, {3, 4}}, {2, {3, 4}}, {2, {3, 4}}, "3x4 integers", PLUMB_INTS},
+    };
+    for (size_t i = 0; i < sizeof(triples) / sizeof(*triples); i++) {
+        op_case one = make_case(&plumb_op_where, NULL, "%s", triples[i].label);
+        one.n_in = 3;
+        one.dtypes = triples[i].dtypes;
+        one.in[0] = integers(PLUMB_U8, triples[i].condition, 0, 1);
+        one.in[1] = one.dtypes ? integers(PLUMB_NO_DTYPE, triples[i].a, 1, 99) : floats(triples[i].a);
+        one.in[2] = one.dtypes ? integers(PLUMB_NO_DTYPE, triples[i].b, 1, 99) : floats(triples[i].b);
+        /* a condition of one element may leave a or b out altogether */
+        one.zero_gradient = triples[i].condition.rank == 0 ? 6 : 0;
+        one.no_gradient = one.dtypes != 0 || triples[i].condition.rank == 0;
+        add_case(list, &one);
+    }
+}
+
+static void refuse(case_list *list, const plumb_op *op, const char *label, case_input a, case_input b, case_input c)
+{
+    op_case one = make_case(op, NULL, "%s", label);
+    one.expect = PLUMB_BAD_INPUT;
+    one.n_in = op->min_in;
+    one.in[0] = a;
+    one.in[1] = b;
+    one.in[2] = c;
+    add_case(list, &one);
+}
+
+static void add_refusals(case_list *list)
+{
+    const plumb_shape six = PLUMB_SHAPE(2, 3);
+    const case_input x = floats(six), none = {.dtype = PLUMB_NO_DTYPE};
+    refuse(list, &plumb_op_add, "refused: 2x3 and 2", x, floats(PLUMB_SHAPE(2)), none);
+    refuse(list, &plumb_op_add, "refused: an integer beside a float", x, integers(PLUMB_I32, six, 0, 1), none);
+    refuse(list, &plumb_op_pow, "refused: integers", integers(PLUMB_I32, six, 1, 3), integers(PLUMB_I32, six, 1, 3), none);
+    refuse(list, &plumb_op_less, "refused: 2x3 and 3x2", x, floats(PLUMB_SHAPE(3, 2)), none);
+    refuse(list, &plumb_op_where, "refused: a float condition", x, x, x);
+    refuse(list, &plumb_op_where, "refused: a and b of two dtypes", integers(PLUMB_U8, six, 0, 1), x,
+           integers(PLUMB_U8, six, 0, 1));
+    refuse(list, &plumb_op_where, "refused: a condition of another shape", integers(PLUMB_U8, PLUMB_SHAPE(4), 0, 1), x, x);
+}
+
+void cases_binary(case_list *list)
+{
+    static const plumb_op *const arithmetic[] = {&plumb_op_add, &plumb_op_sub, &plumb_op_mul,
+                                                 &plumb_op_div, &plumb_op_maximum, &plumb_op_minimum};
+    for (size_t i = 0; i < sizeof(arithmetic) / sizeof(*arithmetic); i++) {
+        bool divides = arithmetic[i] == &plumb_op_div;
+        add_pairs(list, arithmetic[i], -2, 2, divides ? 0.5 : -2, 2);
+        add_long(list, arithmetic[i]);
+        add_integers(list, arithmetic[i]);
+        add_extremes(list, arithmetic[i]);
+    }
+    add_pairs(list, &plumb_op_pow, 0.5, 2, -2, 2);
+    add_comparisons(list, &plumb_op_equal);
+    add_comparisons(list, &plumb_op_less);
+    add_comparisons(list, &plumb_op_less_equal);
+    add_where(list);
+    add_refusals(list);
+}
