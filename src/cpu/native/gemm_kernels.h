@@ -275,6 +275,17 @@ static void NAME(gather)(void *to_start, int64_t width, const void *from, const 
     }
 }
 
+static void NAME(add)(void *to_start, const void *from_start, int64_t count)
+{
+    T *to = to_start;
+    const T *from = from_start;
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        NAME(store)(to + i, NAME(load)(to + i) + NAME(load)(from + i));
+    for (; i < count; i++)
+        to[i] += from[i];
+}
+
 /* Whatever is not finite gives NaN times zero, and NaN stays. */
 static bool NAME(finite)(const void *x_start, int64_t count)
 {
@@ -323,6 +334,7 @@ const plumb_kernels TABLE = {
     .move = NAME(move),
     .interleave = NAME(interleave),
     .gather = NAME(gather),
+    .add = NAME(add),
     .finite = NAME(finite),
 };
 
