@@ -537,7 +537,7 @@ int main(int argc, char **argv)
         check_planted(&count);
     }
     if (!filter || strcmp(filter, "models") == 0) {
-        check_models(&count, verbose);
+        check_models(&count);
     }
     printf("%lld passed, %lld failed, 0 skipped\n", (long long)count.passed, (long long)count.failed);
     return count.failed > 0 || count.passed == 0;

@@ -14,6 +14,6 @@ void check_ops(struct gradcheck_count *count, const char *filter, int threads, b
 /* Mistakes planted in hand-written gradients, all of which must be found (planted.c). */
 void check_planted(struct gradcheck_count *count);
 /* Whole models through the public plumb_gradcheck (gradmodels.c). */
-void check_models(struct gradcheck_count *count, bool verbose);
+void check_models(struct gradcheck_count *count);
 
 #endif

@@ -64,7 +64,7 @@ static plumb_status take_quotient(struct plumb_checker *c, struct plumb_check_pa
         largest = fmax(largest, fabs(loss));
     }
     q->value = sum / h;
-    q->noise = 32 * 0x1p-53 * largest / h;
+    q->noise = 4 * 0x1p-53 * largest / h;
     return status;
 }
 
