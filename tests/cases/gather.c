@@ -56,6 +56,7 @@ static void lookup_cases(case_list *list)
         one.in[one.n_in++] = floats(lookups[i].x);
         one.in[one.n_in++] = integers(lookups[i].dtype, lookups[i].indices, lookups[i].low, lookups[i].high);
         one.exact = true;
+        one.zero_gradient = plumb_shape_count(&lookups[i].indices) == 0;
         one.dtypes = i < 4 ? PLUMB_ALL_DTYPES : 0;
         add_case(list, &one);
 
