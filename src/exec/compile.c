@@ -8,8 +8,7 @@ static void destroy_program(void *object)
     plumb_context *c = p->context;
     for (int i = 0; i < p->n_plans; i++)
         plumb_plan_free(p, p->plan[i]);
-    if (p->source)
-        plumb_graph_free(p->source->handle);
+    plumb_graph_free(p->source_handle);
     plumb_free(c, p->plan);
     plumb_free(c, p->output_id);
     plumb_free(c, p->input_id);
@@ -99,6 +98,7 @@ static plumb_status make_source(struct program *p, const struct graph *g, const 
         return PLUMB_FAILED;
     plumb_status status = plumb_pass_source(&copy, p->output_id, p->n_outputs, o->training, o->effects);
     p->source = copy.to;
+    p->source_handle = copy.to->handle;
     if (status != PLUMB_OK && copy.to->status != PLUMB_OK)
         plumb_fail(p->context, status, "%s", copy.to->message);
     for (int i = 0; status == PLUMB_OK && i < p->n_outputs; i++) {

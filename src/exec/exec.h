@@ -41,6 +41,7 @@ struct plumb_step {
 struct plumb_plan { /* a program for one binding of its symbols */
     int64_t symbols[PLUMB_SYMBOLS];
     struct graph *graph;
+    plumb_graph *graph_handle;         /* freed by handle: when the context closes, the graph may go first */
     uint32_t *roots;                   /* outputs, in the order of the program's */
     struct plumb_memory_layout layout;
     struct plumb_arena arena;          /* steps and views */
@@ -59,6 +60,7 @@ struct program {
     plumb_program *handle;
     plumb_state *state;
     struct graph *source;       /* what is computed, symbols not yet bound */
+    plumb_graph *source_handle;
     uint32_t serial, origin;    /* of the user's graph: ids are accepted by index */
     uint32_t *output_id, *input_id; /* indices in the user's graph */
     uint32_t *root;             /* the outputs in source */

@@ -64,17 +64,18 @@ static plumb_status transform(struct program *p, struct plumb_plan *plan)
             plan->inputs[i] = bound == PLUMB_NO_TENSOR ? PLUMB_NO_TENSOR : simple.map[bound];
         }
         plan->graph = simple.to;
+        plan->graph_handle = simple.to->handle;
     } else {
         const struct graph *bad = began ? simple.to : bind.to;
         if (bad->status != PLUMB_OK)
             plumb_fail(p->context, bad->status, "%s", bad->message);
-        if (began)
-            plumb_graph_free(simple.to->handle);
     }
     if (began)
         plumb_copy_end(&simple);
-    plumb_graph_free(bind.to->handle);
     plumb_copy_end(&bind);
+    if (began && status != PLUMB_OK)
+        plumb_graph_free(simple.to->handle);
+    plumb_graph_free(bind.to->handle);
     plumb_free(p->context, roots);
     return status;
 }
@@ -251,8 +252,7 @@ void plumb_plan_free(struct program *p, struct plumb_plan *plan)
             c->device->table->free(c->device, plan->memory[i]);
     plumb_free(c, plan->memory);
     plumb_layout_free(&plan->layout);
-    if (plan->graph)
-        plumb_graph_free(plan->graph->handle);
+    plumb_graph_free(plan->graph_handle);
     plumb_arena_free(&plan->arena);
     plumb_free(c, plan);
 }

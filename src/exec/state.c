@@ -272,18 +272,10 @@ plumb_status plumb_state_save_weights(const plumb_state *state, const char *path
     return save(state, path, metadata, false);
 }
 
-static const struct plumb_st_entry *in_file(const struct plumb_st_file *file, const char *name)
-{
-    for (int i = 0; i < file->n_entries; i++)
-        if (strcmp(file->entries[i].name, name) == 0)
-            return &file->entries[i];
-    return NULL;
-}
-
 static plumb_status check_names(struct state *s, const struct plumb_st_file *file, const char *path)
 {
     for (int i = 0; i < s->n_entries; i++)
-        if (!belongs_to_optimiser(s->entry[i]->name) && !in_file(file, s->entry[i]->name))
+        if (!belongs_to_optimiser(s->entry[i]->name) && !plumb_st_find(file, s->entry[i]->name))
             return plumb_fail(s->context, PLUMB_BAD_INPUT, "%s: '%s' is missing", path, s->entry[i]->name);
     for (int i = 0; i < file->n_entries; i++)
         if (!belongs_to_optimiser(file->entries[i].name) && !plumb_state_find(s, file->entries[i].name))
@@ -328,7 +320,7 @@ plumb_status plumb_state_load(plumb_state *state, const char *path, bool strict)
     for (int pass = 0; status == PLUMB_OK && pass < 2; pass++)
         for (int i = 0; status == PLUMB_OK && i < s->n_entries; i++) {
             struct plumb_entry *e = s->entry[i];
-            const struct plumb_st_entry *from = in_file(&file, e->name);
+            const struct plumb_st_entry *from = plumb_st_find(&file, e->name);
             char want[160], have[160];
             bool fits = from && plumb_shape_equal(&from->shape, &e->type.shape) && convertible(from->dtype, e->type.dtype);
             if (!from || (!fits && !strict))

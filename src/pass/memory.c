@@ -247,7 +247,7 @@ plumb_status plumb_layout_begin(struct plumb_memory_layout *m, const struct grap
 {
     plumb_context *c = g->context;
     size_t n = (size_t)g->n_tensors + 1, steps = (size_t)(g->n_nodes + g->n_effects) + 1;
-    *m = (struct plumb_memory_layout){.graph = g, .roots = roots, .n_roots = n_roots, .effects = effects};
+    *m = (struct plumb_memory_layout){.context = c, .graph = g, .roots = roots, .n_roots = n_roots, .effects = effects};
     m->place = plumb_zalloc(c, sizeof *m->place * n);
     m->aliased = plumb_zalloc(c, steps);
     m->direct = plumb_zalloc(c, steps);
@@ -288,9 +288,9 @@ plumb_status plumb_layout_workspace(struct plumb_memory_layout *m, int step, int
 
 void plumb_layout_free(struct plumb_memory_layout *m)
 {
-    if (!m->graph)
+    plumb_context *c = m->context;
+    if (!c)
         return;
-    plumb_context *c = m->graph->context;
     plumb_free(c, m->place);
     plumb_free(c, m->aliased);
     plumb_free(c, m->direct);

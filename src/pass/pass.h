@@ -34,6 +34,7 @@ struct plumb_place { /* where a tensor lies */
 
 /* Steps are the nodes by index, then the effects in order (step n_nodes + e). */
 struct plumb_memory_layout {
+    plumb_context *context;
     const struct graph *graph;
     const uint32_t *roots; /* outputs that can be fetched */
     int n_roots;
