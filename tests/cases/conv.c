@@ -92,6 +92,12 @@ static void shapes_of(const struct row *row, plumb_shape *x, plumb_shape *w, plu
                      positions(row->x[3], a.padding[1], a.padding[3], row->k[1], a.stride[1], a.dilation[1]));
 }
 
+/* Nothing depends on the inputs of a result without elements. */
+static unsigned all_zero(const plumb_shape *result)
+{
+    return plumb_shape_count(result) == 0 ? 7 : 0;
+}
+
 static void add_forward(case_list *list, const struct row *row, bool bias)
 {
     plumb_attr_conv2d attr = attr_of(row);
@@ -105,6 +111,7 @@ static void add_forward(case_list *list, const struct row *row, bool bias)
     one.exact = true;
     one.no_gradient = row->big;
     one.mostly_zero = row->sparse;
+    one.zero_gradient = all_zero(&y);
     add_case(list, &one);
 }
 
@@ -128,6 +135,7 @@ static void add_backward(case_list *list, const plumb_op *op, const struct row *
     one.exact = true;
     one.no_gradient = row->big;
     one.mostly_zero = row->sparse;
+    one.zero_gradient = all_zero(&result);
     add_case(list, &one);
 }
 

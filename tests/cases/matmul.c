@@ -31,6 +31,12 @@ static void all_ways(case_list *list, plumb_shape a, plumb_shape b, bool gradien
 {
     for (int way = 0; way < 4; way++) {
         op_case one = product(swapped(a, way & 1), swapped(b, way & 2), way & 1, way >> 1, label);
+        if (plumb_shape_count(&a) == 0 && a.dim[a.rank - 1] > 0) {
+            one.zero_gradient = 2; /* no rows: nothing depends on b */
+        } else if (plumb_shape_count(&b) == 0 && b.dim[b.rank - 2] > 0) {
+            one.zero_gradient = 1; /* no columns: nothing depends on a */
+        }
+        one.mostly_zero = a.dim[a.rank - 1] == 0; /* sums of nothing */
         one.no_gradient = !gradient; /* too large for difference quotients; the same classes are there in small */
         add_case(list, &one);
     }

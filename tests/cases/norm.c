@@ -62,8 +62,9 @@ static op_case forward(const plumb_op *op, const struct row *row)
     one.in[2] = floats(channels);
     one.in[3] = floats(channels);
     one.in[4] = floats_in(channels, 0.5, 3);
-    one.no_gradient = row->big;
+    one.no_gradient = row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
     one.mostly_zero = plumb_shape_count(&row->x) == 0;
+    one.zero_gradient = one.mostly_zero ? 31 : 0;
     return one;
 }
 
@@ -79,8 +80,9 @@ static op_case backward(const struct row *row)
     one.in[2] = row->offset ? floats_in(channels, 99, 101) : floats_in(channels, -0.5, 0.5);
     one.in[3] = floats_in(channels, 0.5, 1.5);
     one.in[4] = floats(row->x);
-    one.no_gradient = row->big;
+    one.no_gradient = row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
     one.mostly_zero = plumb_shape_count(&row->x) == 0;
+    one.zero_gradient = one.mostly_zero ? 31 : 0;
     return one;
 }
 
