@@ -281,12 +281,28 @@ static plumb_t loss_over_outputs(struct model *m, struct dice *dice)
     return weighted_sum(m->graph, outputs, n, dice);
 }
 
+static bool outputs_are_empty(const struct model *m)
+{
+    for (int k = 0; k < m->n_out; k++) {
+        plumb_shape shape = plumb_shape_of(m->graph, m->out[k]);
+        if (plumb_dtype_of(m->graph, m->out[k]) == PLUMB_F64 && counts_in_loss(m->one->op, k) &&
+            plumb_shape_count(&shape) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void list_claims(struct probe *probe, const struct model *m, const bool *answered)
 {
+    bool empty = outputs_are_empty(m);
     for (int i = 0; i < m->one->n_in; i++) {
         if (m->variable[i] != PLUMB_NONE && answered[i]) {
             probe->variable[probe->n] = m->variable[i];
-            probe->zero[probe->n] = m->one->zero_gradient & (1u << i);
+            int64_t count = plumb_shape_count(&m->one->in[i].shape);
+            /* Few elements may all lie on the flat side of a kink, or beside the maximum. */
+            probe->may_vanish[probe->n] = empty || count == 0 || (m->one->op->branch && count <= 8) ||
+                                          (m->one->zero_gradient & (1u << i));
             probe->n++;
         }
     }
@@ -315,8 +331,7 @@ static void check_second(struct model *m, struct probe *probe, const bool *answe
     struct probe_result result;
     plumb_context *context = plumb_graph_context(m->graph);
     probe->loss = weighted_sum(m->graph, probe->claim, probe->n, dice);
-    probe->may_vanish = true;
-    memset(probe->zero, 0, sizeof(probe->zero));
+    memset(probe->may_vanish, 1, sizeof(probe->may_vanish)); /* as those of linear ops do */
     if (plumb_gradients(m->graph, probe->loss, probe->variable, probe->n, probe->claim) != PLUMB_OK) {
         pthread_mutex_lock(&all.lock);
         score_of(m->one->op)->no_second = true;
@@ -372,6 +387,23 @@ static void check_model(struct model *m, plumb_context *context, int store)
     }
 }
 
+/* Of a case that stays out of the check, only the answer of the rule. */
+static void check_answer(struct model *m)
+{
+    bool answered[CASE_MAX_IN] = {false}, floating = false;
+    struct probe_result result;
+    char why[1280];
+    for (int k = 0; k < m->n_out; k++) {
+        floating = floating || plumb_dtype_of(m->graph, m->out[k]) == PLUMB_F64;
+    }
+    memset(&result, 0, sizeof(result));
+    if (floating && !ask_rule(m, answered, why, sizeof(why))) {
+        tell(m->one, STORE_PLAIN, why);
+    } else {
+        note(m->one, STORE_COUNT + 1, &result, answered, m);
+    }
+}
+
 static bool store_matters(const op_case *one, int store)
 {
     for (int i = 0; i < one->n_in; i++) {
@@ -387,16 +419,20 @@ static bool store_matters(const op_case *one, int store)
 static void check_case(plumb_context *context, const op_case *one)
 {
     unsigned dtypes = one->dtypes ? one->dtypes : PLUMB_FLOATS;
-    if (one->expect != PLUMB_OK || one->no_gradient || !one->op->gradient || !(dtypes & PLUMB_BIT(PLUMB_F64))) {
+    if (one->expect != PLUMB_OK || !one->op->gradient || !(dtypes & PLUMB_BIT(PLUMB_F64))) {
         return;
     }
     for (int store = 0; store < STORE_COUNT; store++) {
         struct model m;
-        if (!store_matters(one, store)) {
+        if (!store_matters(one, store) || (one->no_gradient && store != STORE_PLAIN)) {
             continue;
         }
         if (open_model(&m, context, one, store)) {
-            check_model(&m, context, store);
+            if (one->no_gradient) {
+                check_answer(&m);
+            } else {
+                check_model(&m, context, store);
+            }
         } else {
             tell(one, store, plumb_message(context));
         }
@@ -467,9 +503,10 @@ static void print_scores(bool verbose)
         }
         for (int n = 0; n < CASE_MAX_IN && s->silent; n++) {
             if (s->silent & (1u << n)) {
-                printf("none %s: input %d has no gradient, says its rule\n", plumb_op_at(i)->name, n);
+                printf("%s %d", s->silent & ((1u << n) - 1) ? "" : plumb_op_at(i)->name, n);
             }
         }
+        printf("%s", s->silent ? ": no gradient, says the rule of these inputs\n" : "");
     }
 }
 

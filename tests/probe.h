@@ -8,7 +8,7 @@
 #include "values.h"
 
 #define PROBE_TOLERANCE 1e-9 /* measured: right rules stay below 1e-11, the smallest planted mistake is 1e-8 */
-#define PROBE_ELEMENTS 200   /* of one tensor; beyond, evenly spread ones */
+#define PROBE_ELEMENTS 200   /* of one tensor; beyond, by lot */
 
 struct probe {
     plumb_context *context;
@@ -17,8 +17,7 @@ struct probe {
     plumb_t loss;
     int n;
     plumb_t variable[CASE_MAX_IN], claim[CASE_MAX_IN]; /* PLUMB_NO_GRADIENT: none is claimed */
-    bool zero[CASE_MAX_IN];                            /* the gradient is known to be zero */
-    bool may_vanish;                                   /* it may be zero (second derivatives of linear ops) */
+    bool may_vanish[CASE_MAX_IN];                      /* a gradient of zero is no sign of a bad case */
 };
 
 struct probe_result {

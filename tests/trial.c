@@ -31,7 +31,9 @@ static double bound(const struct trial *trial, int k, int64_t i)
     switch (trial->one->op->tolerance) {
     case PLUMB_TOL_SCALAR: sum = (1 + trial->one->op->ulps) * u * r + tiny; break;
     case PLUMB_TOL_DOT:
-        sum = u * r + 4 * sqrt(K) * (dtype == PLUMB_F64 ? u : 0x1p-24) * trial->R[k][i] + tiny;
+        /* Equal terms all round the same way: then only the worst case is certain. */
+        K = trial->values == VALUES_FLAT ? fmax(4 * sqrt(K), K) : 4 * sqrt(K);
+        sum = u * r + K * (dtype == PLUMB_F64 ? u : 0x1p-24) * trial->R[k][i] + tiny;
         break;
     case PLUMB_TOL_NORM: sum = 8 * (1 + log2(fmax(K, 1))) * u * trial->scale[k] + tiny; break;
     default: return 0;
