@@ -64,6 +64,7 @@ static plumb_status evaluate(const struct eval_options *o, plumb_context *contex
         snprintf(title, sizeof(title), "%.40s on %.60s (%s): accuracy %.4f", loaded.name, o->data, o->part, e.accuracy);
         status = plumb_write_confusion_svg(context, o->confusion, title, dataset, &e);
     }
+    plumb_free(context, e.confusion);
     return status;
 }
 

@@ -281,6 +281,15 @@ static plumb_status fit(struct run *r)
     return status;
 }
 
+static void release(struct run *r)
+{
+    plumb_free(r->context, r->history);
+    plumb_free(r->context, r->test_result.confusion);
+    plumb_free(r->context, r->test_result.predicted);
+    plumb_free(r->context, r->test_result.probabilities);
+    plumb_close(r->context);
+}
+
 static plumb_status run(struct run *r)
 {
     plumb_status status = r->o->out ? make_folder(r->context, r->o->out) : PLUMB_OK;
@@ -347,6 +356,6 @@ int command_train(int argc, char **argv)
     }
     plumb_status status = run(&r);
     code = status ? cli_fail("train", r.context, status) : interrupted ? 128 + (int)interrupted : 0;
-    plumb_close(r.context);
+    release(&r);
     return code;
 }

@@ -130,6 +130,18 @@ static int find_worst(const struct sheet *s, int64_t *worst, int room, int64_t *
     return n;
 }
 
+/* In letters; probabilities ("100.0%") need some too, and names beyond NAME_LETTERS are cut. */
+#define NAME_LETTERS 16
+static int longest_name(const plumb_dataset *dataset, int classes)
+{
+    size_t longest = 6;
+    for (int c = 0; c < classes; c++) {
+        size_t length = strlen(plumb_dataset_class_name(dataset, c));
+        longest = length > longest ? length : longest;
+    }
+    return (int)(longest < NAME_LETTERS ? longest : NAME_LETTERS);
+}
+
 static plumb_status draw_cell(struct sheet *s, int place, int64_t index, float *picture)
 {
     int left = 12 + place % s->columns * s->cell_width, top = s->top + place / s->columns * s->cell_height;
@@ -157,7 +169,8 @@ static plumb_status draw_cell(struct sheet *s, int place, int64_t index, float *
     top += s->height * s->scale + 6;
     for (int k = 0; k < 2; k++) {
         char text[80], number[PLUMB_NUMBER_ROOM];
-        snprintf(text, sizeof(text), "%-4s %.16s", lines[k].word, plumb_dataset_class_name(s->dataset, lines[k].class));
+        snprintf(text, sizeof(text), "%-4s %.*s", lines[k].word, NAME_LETTERS,
+                 plumb_dataset_class_name(s->dataset, lines[k].class));
         plumb_canvas_text(&s->canvas, left, top + 40 * k, 2, lines[k].colour, text);
         snprintf(text, sizeof(text), "     %s%%", plumb_fixed(number, 100 * (double)p[lines[k].class], 1));
         plumb_canvas_text(&s->canvas, left, top + 40 * k + 19, 2, 0x666666, text);
@@ -195,7 +208,8 @@ plumb_status plumb_write_mistakes_png(plumb_context *context, const char *path, 
                       .top = 48};
     int side = s.height > s.width ? s.height : s.width;
     s.scale = side < 140 ? 140 / side : 1;
-    s.cell_width = s.width * s.scale > 264 ? s.width * s.scale + 16 : 264;
+    int text_width = 12 * (5 + longest_name(dataset, s.classes));
+    s.cell_width = (s.width * s.scale > text_width ? s.width * s.scale : text_width) + 24;
     s.cell_height = s.height * s.scale + 100;
     int64_t *worst = plumb_alloc(context, (size_t)(columns * rows) * sizeof(int64_t));
     float *picture = plumb_alloc(context, (size_t)(s.channels * s.height * s.width) * sizeof(float));

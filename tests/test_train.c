@@ -1,0 +1,315 @@
+/* The training loop and its reports, on a problem small enough to be learned in a second: which half of a picture is
+ * the brighter one. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "core/core.h"
+#include "plumb/plumb.h"
+
+#define SIDE 8
+#define PIXELS (SIDE * SIDE)
+
+/* Label 1: the right half is brighter. */
+static plumb_dataset *halves(plumb_context *context, int count, uint32_t stream, int64_t bad)
+{
+    float *x = malloc((size_t)count * PIXELS * sizeof(float));
+    int32_t *y = malloc((size_t)count * sizeof(int32_t));
+    for (int n = 0; x && y && n < count; n++) {
+        y[n] = n % 2;
+        for (int i = 0; i < PIXELS; i++) {
+            double bright = (i % SIDE >= SIDE / 2) == (y[n] == 1) ? 1 : 0;
+            double noise = plumb_normal_of_word(plumb_random_word(9, stream, 0, (int64_t)n * PIXELS + i));
+            x[n * PIXELS + i] = (float)(bright + 0.7 * noise);
+        }
+    }
+    if (bad >= 0) {
+        x[bad * PIXELS + 5] = NAN;
+    }
+    plumb_dataset *d = plumb_dataset_arrays(context, PLUMB_F32, PLUMB_SHAPE(1, SIDE, SIDE), count, x, y, 2);
+    free(x);
+    free(y);
+    return d;
+}
+
+struct bench {
+    plumb_context *context;
+    plumb_model model;
+    plumb_state *state;
+    plumb_dataset *train, *test;
+};
+
+static bool open_bench(struct bench *b, const char *model, int threads, int64_t bad)
+{
+    b->context = plumb_open(&(plumb_options){.threads = threads, .seed = 5});
+    plumb_status status = plumb_model_build(b->context, model,
+                                            &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE), .classes = 2,
+                                                                   .drop = strcmp(model, "mlp") == 0 ? 0.25 : 0},
+                                            &b->model);
+    CHECK_MSG(!status, "%s", plumb_message(b->context));
+    b->state = plumb_state_new(b->model.graph);
+    b->train = halves(b->context, 300, 1, bad);
+    b->test = halves(b->context, 101, 2, -1);
+    return !status && b->state && b->train && b->test;
+}
+
+struct calls {
+    int steps, epochs, stop_at_step, stop_at_epoch;
+    plumb_progress last;
+};
+
+static bool on_step(void *user, const plumb_progress *progress)
+{
+    struct calls *c = user;
+    c->last = *progress;
+    return ++c->steps != c->stop_at_step;
+}
+
+static bool on_epoch(void *user, const plumb_epoch *epoch)
+{
+    struct calls *c = user;
+    (void)epoch;
+    return ++c->epochs != c->stop_at_epoch;
+}
+
+PLUMB_TEST(train, learns_and_tells)
+{
+    struct bench b;
+    plumb_epoch history[4];
+    struct calls calls = {0};
+    int done = -1;
+    REQUIRE(open_bench(&b, "logistic", 2, -1));
+    const plumb_fit_options options = {.epochs = 4, .batch = 32, .optimizer = PLUMB_ADAM(.lr = 0.02), .test = b.test,
+                                       .on_step = on_step, .on_epoch = on_epoch, .user = &calls};
+    plumb_status status = plumb_fit(&b.model, b.state, b.train, &options, history, &done);
+    CHECK_MSG(!status, "%s", plumb_message(b.context));
+    CHECK(done == 4 && calls.epochs == 4 && calls.steps == 40);
+    CHECK(calls.last.step == 10 && calls.last.steps == 10 && calls.last.examples == 300);
+    CHECK(history[3].epoch == 4 && history[3].steps == 10 && history[3].lr == 0.02);
+    CHECK(history[3].train_loss < history[0].train_loss && history[3].test_accuracy > 0.95);
+    CHECK(history[3].images_per_s > 0 && history[3].data_wait >= 0 && history[3].data_wait < 1);
+
+    int64_t confusion[4], wrong = 0;
+    int32_t predicted[101];
+    float p[202];
+    plumb_evaluation e = {.confusion = confusion, .predicted = predicted, .probabilities = p};
+    CHECK(plumb_evaluate(&b.model, b.state, b.test, 16, &e) == PLUMB_OK);
+    CHECK_NEAR(e.loss, history[3].test_loss, 1e-6);
+    CHECK(e.accuracy == history[3].test_accuracy && e.count == 101);
+    CHECK(confusion[0] + confusion[1] == 51 && confusion[2] + confusion[3] == 50);
+    for (int i = 0; i < 101; i++) {
+        CHECK_NEAR(p[2 * i] + p[2 * i + 1], 1, 1e-6);
+        CHECK(p[2 * i + predicted[i]] >= 0.5f);
+        wrong += predicted[i] != i % 2;
+    }
+    CHECK(wrong == confusion[1] + confusion[2]);
+    plumb_close(b.context);
+}
+
+/* Trains an MLP with dropout and copies its weights out. */
+static void train_weights(int threads, uint64_t seed, float *weights, size_t bytes)
+{
+    struct bench b;
+    REQUIRE(open_bench(&b, "mlp", threads, -1));
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 2, .batch = 64, .seed = seed}, NULL, NULL) == PLUMB_OK);
+    CHECK(plumb_state_get(b.state, "fc1.weight", weights, bytes) == PLUMB_OK);
+    plumb_close(b.context);
+}
+
+PLUMB_TEST(train, same_seed_same_bits)
+{
+    static float one[128 * PIXELS], other[128 * PIXELS];
+    train_weights(1, 1, one, sizeof(one));
+    train_weights(2, 1, other, sizeof(other));
+    CHECK(memcmp(one, other, sizeof(one)) == 0);
+    train_weights(2, 2, other, sizeof(other));
+    CHECK(memcmp(one, other, sizeof(one)) != 0);
+}
+
+PLUMB_TEST(train, scaling_is_of_the_training_set)
+{
+    struct bench b;
+    double expected[2], shift, scale;
+    REQUIRE(open_bench(&b, "logistic", 1, -1));
+    CHECK(plumb_dataset_scaling(b.train, PLUMB_SCALING_STANDARD, 1, &expected[0], &expected[1]) == PLUMB_OK);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 1}, NULL, NULL) == PLUMB_OK);
+    CHECK(plumb_state_get_number(b.state, "scaling.shift", &shift) == PLUMB_OK);
+    CHECK(plumb_state_get_number(b.state, "scaling.scale", &scale) == PLUMB_OK);
+    CHECK_NEAR(shift, expected[0], 1e-7);
+    CHECK_NEAR(scale, expected[1], 1e-6);
+    CHECK(plumb_state_set_number(b.state, "scaling.shift", 7) == PLUMB_OK);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 1, .keep_scaling = true}, NULL, NULL) == PLUMB_OK);
+    CHECK(plumb_state_get_number(b.state, "scaling.shift", &shift) == PLUMB_OK && shift == 7);
+    plumb_close(b.context);
+}
+
+PLUMB_TEST(train, rates_follow_the_schedule)
+{
+    static const double exponential[3] = {0.1, 0.05, 0.025}, cosine_ends[2] = {0.1, 0.01};
+    struct bench b;
+    plumb_epoch history[3];
+    REQUIRE(open_bench(&b, "logistic", 1, -1));
+    CHECK(plumb_fit(&b.model, b.state, b.train,
+                    &(plumb_fit_options){.epochs = 3, .optimizer = PLUMB_SGD(.lr = 0.1),
+                                         .schedule = &(plumb_schedule){.rule = "exponential", .decay = 0.5}},
+                    history, NULL) == PLUMB_OK);
+    for (int i = 0; i < 3; i++) {
+        CHECK_NEAR(history[i].lr, exponential[i], 1e-12);
+    }
+    CHECK(plumb_fit(&b.model, b.state, b.train,
+                    &(plumb_fit_options){.epochs = 3, .optimizer = PLUMB_SGD(.lr = 0.1),
+                                         .schedule = &(plumb_schedule){.rule = "cosine", .lr_end = 0.01}},
+                    history, NULL) == PLUMB_OK);
+    CHECK(history[0].lr < cosine_ends[0] && history[0].lr > history[1].lr && history[2].lr > cosine_ends[1]);
+    CHECK(isnan(history[2].test_loss));
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.schedule = &(plumb_schedule){.rule = "cosinus"}}, NULL,
+                    NULL) == PLUMB_BAD_INPUT);
+    CHECK_TEXT(plumb_message(b.context), "cosinus");
+    plumb_close(b.context);
+}
+
+PLUMB_TEST(train, callbacks_stop)
+{
+    struct bench b;
+    struct calls calls = {.stop_at_step = 13};
+    plumb_epoch history[9];
+    int done;
+    REQUIRE(open_bench(&b, "logistic", 1, -1));
+    plumb_fit_options options = {.epochs = 9, .batch = 30, .on_step = on_step, .on_epoch = on_epoch, .user = &calls};
+    CHECK(plumb_fit(&b.model, b.state, b.train, &options, history, &done) == PLUMB_OK);
+    CHECK(done == 2 && calls.steps == 13 && history[1].steps == 3);
+    calls = (struct calls){.stop_at_epoch = 3};
+    CHECK(plumb_fit(&b.model, b.state, b.train, &options, history, &done) == PLUMB_OK);
+    CHECK(done == 3 && calls.steps == 30);
+    plumb_close(b.context);
+}
+
+PLUMB_TEST(train, stops_at_not_a_number)
+{
+    struct bench b;
+    float weights[2 * PIXELS];
+    int done;
+    REQUIRE(open_bench(&b, "logistic", 1, 123));
+    /* Scaling would already be spoiled, so it is given. */
+    plumb_fit_options options = {.epochs = 2, .batch = 50, .scaling = PLUMB_SCALING_NONE};
+    CHECK(plumb_fit(&b.model, b.state, b.train, &options, NULL, &done) == PLUMB_NUMERIC);
+    CHECK(done == 0);
+    CHECK_TEXT(plumb_message(b.context), "training: step ");
+    CHECK_TEXT(plumb_message(b.context), "the loss is not a number");
+    CHECK_TEXT(plumb_message(b.context), "input 'image'");
+    CHECK_TEXT(plumb_message(b.context), "example 123 of the data set");
+    CHECK(plumb_state_get(b.state, "fc1.weight", weights, sizeof(weights)) == PLUMB_OK);
+    for (int i = 0; i < 2 * PIXELS; i++) {
+        CHECK(isfinite(weights[i]));
+    }
+    plumb_close(b.context);
+}
+
+PLUMB_TEST(train, stops_when_it_diverges)
+{
+    struct bench b;
+    int done;
+    REQUIRE(open_bench(&b, "mlp", 1, -1));
+    plumb_fit_options options = {.epochs = 3, .optimizer = PLUMB_SGD(.lr = 1e30)};
+    CHECK(plumb_fit(&b.model, b.state, b.train, &options, NULL, &done) == PLUMB_NUMERIC);
+    CHECK_TEXT(plumb_message(b.context), "the step was not applied");
+    CHECK_TEXT(plumb_message(b.context), "first to be so");
+    plumb_close(b.context);
+}
+
+PLUMB_TEST(train, refuses_what_does_not_fit)
+{
+    struct bench b;
+    plumb_evaluation e = {0};
+    const float x[8] = {0};
+    const int32_t y[2] = {0, 1};
+    REQUIRE(open_bench(&b, "logistic", 1, -1));
+    plumb_dataset *narrow = plumb_dataset_arrays(b.context, PLUMB_F32, PLUMB_SHAPE(1, 2, 2), 2, x, y, 2);
+    plumb_dataset *rich = plumb_dataset_arrays(b.context, PLUMB_F32, PLUMB_SHAPE(1, 2, 2), 2, x, y, 3);
+    CHECK(plumb_fit(&b.model, b.state, narrow, NULL, NULL, NULL) == PLUMB_BAD_INPUT);
+    CHECK_TEXT(plumb_message(b.context), "pictures of (1, 2, 2), the model takes (1, 8, 8)");
+    plumb_clear_error(b.context);
+    CHECK(plumb_evaluate(&b.model, b.state, rich, 0, &e) == PLUMB_BAD_INPUT);
+    plumb_clear_error(b.context);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = -1}, NULL, NULL) == PLUMB_BAD_INPUT);
+    plumb_clear_error(b.context);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.batch = -1}, NULL, NULL) == PLUMB_BAD_INPUT);
+    CHECK(plumb_fit(NULL, b.state, b.train, NULL, NULL, NULL) == PLUMB_BAD_INPUT);
+    plumb_close(b.context);
+}
+
+/* ---- reports ---- */
+
+static char *slurp(const char *path, size_t *bytes)
+{
+    FILE *file = fopen(path, "rb");
+    struct stat st;
+    char *data = NULL;
+    *bytes = 0;
+    if (file && fstat(fileno(file), &st) == 0) {
+        data = calloc(1, (size_t)st.st_size + 1);
+        *bytes = fread(data, 1, (size_t)st.st_size, file);
+    }
+    if (file) {
+        fclose(file);
+    }
+    return data;
+}
+
+/* Every "<name" has its end, and no number went wrong. */
+static void check_svg(const char *path, const char *title)
+{
+    size_t bytes;
+    char *text = slurp(path, &bytes);
+    int depth = 0;
+    REQUIRE(text);
+    CHECK_TEXT(text, title);
+    CHECK(!strstr(text, "nan") && !strstr(text, "inf\""));
+    for (const char *p = strstr(text, "<svg"); p && *p; p++) {
+        if (p[0] == '<') {
+            depth += p[1] == '/' ? -1 : 1;
+        } else if (p[0] == '/' && p[1] == '>') {
+            depth--;
+        }
+    }
+    CHECK(depth == 0);
+    free(text);
+}
+
+PLUMB_TEST(train, reports_are_written)
+{
+    struct bench b;
+    char folder[] = "/tmp/plumb-train-XXXXXX", path[4][80];
+    static const char *const names[4] = {"history.csv", "curves.svg", "confusion.svg", "mistakes.png"};
+    plumb_epoch history[2];
+    size_t bytes;
+    int64_t confusion[4];
+    int32_t predicted[101];
+    float p[202];
+    plumb_evaluation e = {.confusion = confusion, .predicted = predicted, .probabilities = p};
+    REQUIRE(mkdtemp(folder) && open_bench(&b, "logistic", 1, -1));
+    for (int i = 0; i < 4; i++) {
+        snprintf(path[i], sizeof(path[i]), "%s/%s", folder, names[i]);
+    }
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 2, .test = b.test}, history, NULL) == PLUMB_OK);
+    CHECK(plumb_evaluate(&b.model, b.state, b.test, 0, &e) == PLUMB_OK);
+    CHECK(plumb_write_history_csv(b.context, path[0], history, 2) == PLUMB_OK);
+    CHECK(plumb_write_curves_svg(b.context, path[1], "A & B < C", history, 2) == PLUMB_OK);
+    CHECK(plumb_write_confusion_svg(b.context, path[2], "halves", b.test, &e) == PLUMB_OK);
+    CHECK(plumb_write_mistakes_png(b.context, path[3], "halves", b.test, &e, 3, 2) == PLUMB_OK);
+    CHECK_MSG(plumb_last_status(b.context) == PLUMB_OK, "%s", plumb_message(b.context));
+    char *csv = slurp(path[0], &bytes);
+    CHECK_TEXT(csv, "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,data_wait\n1,5,0.001,");
+    free(csv);
+    check_svg(path[1], "A &amp; B &lt; C");
+    check_svg(path[2], "halves");
+    char *png = slurp(path[3], &bytes);
+    CHECK(png && bytes > 100 && memcmp(png, "\x89PNG\r\n\x1a\n", 8) == 0);
+    free(png);
+    CHECK(plumb_write_history_csv(b.context, "/nonexistent/history.csv", history, 2) == PLUMB_IO_ERROR);
+    plumb_close(b.context);
+    for (int i = 0; i < 4; i++) {
+        CHECK(remove(path[i]) == 0);
+    }
+    CHECK(rmdir(folder) == 0); /* no temporary file was left */
+}
