@@ -202,9 +202,11 @@ static plumb_status gradient_batch_norm(plumb_grad *q)
     }
     if (dx != PLUMB_NONE)
         q->din[X] = dx;
+    plumb_shape shape = plumb_shape_of(g, q->in[X]);
+    double kept = values_per_channel(&shape) == 0 ? 1 : 1 - attr->momentum;
     for (int i = 0; i < 2; i++)
         if (q->want[RUNNING_MEAN + i] && q->dout[NEW_RUNNING_MEAN + i] != PLUMB_NONE)
-            q->din[RUNNING_MEAN + i] = plumb_affine(g, q->dout[NEW_RUNNING_MEAN + i], 1 - attr->momentum, 0);
+            q->din[RUNNING_MEAN + i] = plumb_affine(g, q->dout[NEW_RUNNING_MEAN + i], kept, 0);
     return PLUMB_OK;
 }
 

@@ -64,7 +64,10 @@ static op_case forward(const plumb_op *op, const struct row *row)
     one.in[4] = floats_in(channels, 0.5, 3);
     one.no_gradient = row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
     one.mostly_zero = plumb_shape_count(&row->x) == 0;
-    one.zero_gradient = one.mostly_zero ? 31 : 0;
+    one.zero_gradient = one.mostly_zero ? 7 : 0;
+    if (op == &plumb_op_batch_norm ? row->momentum == 1 : one.mostly_zero) {
+        one.zero_gradient |= 24; /* the running statistics are not read */
+    }
     return one;
 }
 
