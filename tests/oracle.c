@@ -90,8 +90,7 @@ plumb_call trial_call(const struct trial *trial, const plumb_view *in, const plu
 
 bool trial_takes(const plumb_impl *impl, const plumb_call *call)
 {
-    plumb_dtype dtype = call->n_in > 0 ? call->in[0].dtype : call->out[0].dtype;
-    return (impl->dtypes & PLUMB_BIT(dtype)) && (!impl->supports || impl->supports(call));
+    return (impl->dtypes & PLUMB_BIT(plumb_call_dtype(call))) && (!impl->supports || impl->supports(call));
 }
 
 enum { WORKSPACE_GUARD = 256 };

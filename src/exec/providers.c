@@ -24,9 +24,8 @@ static bool takes(const plumb_impl *impl, const plumb_call *call)
 {
     const char *kind = call->device->table->kind;
     size_t n = strlen(kind);
-    plumb_dtype dtype = call->n_in ? call->in[0].dtype : call->out[0].dtype;
     return impl->op == call->op && strncmp(impl->name, kind, n) == 0 && impl->name[n] == '.' &&
-           impl->dtypes & PLUMB_BIT(dtype) && (!impl->supports || impl->supports(call));
+           impl->dtypes & PLUMB_BIT(plumb_call_dtype(call)) && (!impl->supports || impl->supports(call));
 }
 
 /* One "op=implementation" of the list; returns the rest. */

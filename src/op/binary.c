@@ -229,6 +229,7 @@ PAIR(less_equal, comparison, 0, .gradient = comparison_gradient, .tolerance = PL
 
 const plumb_op plumb_op_where = {
     .name = "where",
+    .typed = 1,
     .min_in = 3,
     .max_in = 3,
     .n_out = 1,

@@ -178,3 +178,9 @@ void plumb_view_pack(plumb_view *view)
         stride *= view->dim[d];
     }
 }
+
+plumb_dtype plumb_call_dtype(const plumb_call *call)
+{
+    int typed = call->op->typed;
+    return typed >= 0 && typed < call->n_in ? call->in[typed].dtype : call->out[0].dtype;
+}

@@ -127,6 +127,9 @@ typedef struct plumb_call {
     void *workspace;            /* impl->workspace() bytes */
 } plumb_call;
 
+/* The dtype that implementations are listed by: of input op->typed, of output 0 when there is no such input. */
+plumb_dtype plumb_call_dtype(const plumb_call *call);
+
 /* An error of a run: "cross_entropy 'loss': label 12 at 3 is outside [0, 10)"; returns `status`. */
 plumb_status plumb_call_fail(const plumb_call *call, plumb_status status, const char *format, ...) PLUMB_PRINTF(3, 4);
 
@@ -134,6 +137,7 @@ struct plumb_op {
     const char *name;
     int min_in, max_in; /* max_in -1: any number */
     int n_out;          /* ignored with PLUMB_OP_VARIADIC */
+    int typed;          /* the input whose dtype implementations are listed by (0 mostly); -1: the first output */
     size_t attr_size;   /* attributes are plain data, compared and copied bytewise: zero them before filling */
     unsigned flags;
     plumb_status (*infer)(plumb_infer *q);
@@ -181,7 +185,7 @@ enum { /* plumb_impl.flags */
 struct plumb_impl {
     const plumb_op *op;
     const char *name;   /* "cpu.ref", "cpu.native": device kind '.' provider [ '.' variant ] */
-    unsigned dtypes;    /* of input 0 (of output 0 when there is no input) */
+    unsigned dtypes;    /* of the typed input, see plumb_call_dtype */
     unsigned flags;
     bool (*supports)(const plumb_call *call);    /* the only precondition; NULL: always */
     size_t (*workspace)(const plumb_call *call); /* bytes; NULL: none */

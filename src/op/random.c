@@ -119,13 +119,13 @@ const plumb_op plumb_op_dropout = {
 };
 
 const plumb_op plumb_op_random_uniform = {
-    .name = "random_uniform", .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_random),
+    .name = "random_uniform", .typed = -1, .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_random),
     .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE, .infer = infer_uniform, .gradient = no_gradient,
     .flops = flops_random, .tolerance = PLUMB_TOL_NORM, .print = print_range,
 };
 
 const plumb_op plumb_op_random_normal = {
-    .name = "random_normal", .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_random),
+    .name = "random_normal", .typed = -1, .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_random),
     .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE, .infer = infer_normal, .gradient = no_gradient,
     .flops = flops_random, .tolerance = PLUMB_TOL_NORM, .print = print_range,
 };

@@ -138,7 +138,7 @@ static void print_update(const void *attr, struct plumb_text *text)
 
 #define UPDATE_OP(rule)                                                                                               \
     const plumb_op plumb_op_##rule##_update = {                                                                       \
-        .name = #rule "_update", .min_in = PLUMB_UPDATE_HEAD + 2, .max_in = -1, .n_out = 1,                           \
+        .name = #rule "_update", .min_in = PLUMB_UPDATE_HEAD + 2, .max_in = -1, .n_out = 1, .typed = 1,               \
         .attr_size = sizeof(plumb_attr_update), .flags = PLUMB_OP_VARIADIC, .infer = infer_update,                    \
         .gradient = no_gradient, .outputs = outputs_update, .in_place = in_place_update, .flops = flops_update,       \
         .tolerance = PLUMB_TOL_NORM, .print = print_update,                                                           \

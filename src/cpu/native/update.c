@@ -199,14 +199,13 @@ static bool supports(const plumb_call *call)
     return good;
 }
 
-/* Input 0 is the flag `apply`. */
 #define UPDATE_IMPL(name_)                                                                                            \
     static plumb_status run_##name_(const plumb_call *call)                                                           \
     {                                                                                                                 \
         return run(call, NATIVE_PICK(update_##name_, call->isa));                                                     \
     }                                                                                                                 \
     const plumb_impl plumb_impl_##name_##_update_native = {                                                           \
-        .op = &plumb_op_##name_##_update, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_U8), .supports = supports,  \
+        .op = &plumb_op_##name_##_update, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports,  \
         .workspace = workspace, .run = run_##name_}
 
 UPDATE_IMPL(sgd);

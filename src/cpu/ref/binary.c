@@ -98,7 +98,7 @@ static plumb_status run_where(const plumb_call *call)
 const plumb_impl plumb_impl_where_ref = {
     .op = &plumb_op_where,
     .name = "cpu.ref",
-    .dtypes = PLUMB_BIT(PLUMB_U8), /* of the condition; a and b may be anything */
+    .dtypes = PLUMB_ALL_DTYPES,
     .flags = PLUMB_IMPL_EXACT,
     .run = run_where,
 };

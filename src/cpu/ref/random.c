@@ -71,6 +71,6 @@ static plumb_status run_random_normal(const plumb_call *call)
 const plumb_impl plumb_impl_dropout_ref = {
     .op = &plumb_op_dropout, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .run = run_dropout};
 const plumb_impl plumb_impl_random_uniform_ref = {
-    .op = &plumb_op_random_uniform, .name = "cpu.ref", .dtypes = PLUMB_BIT(PLUMB_I64), .run = run_random_uniform};
+    .op = &plumb_op_random_uniform, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .run = run_random_uniform};
 const plumb_impl plumb_impl_random_normal_ref = {
-    .op = &plumb_op_random_normal, .name = "cpu.ref", .dtypes = PLUMB_BIT(PLUMB_I64), .run = run_random_normal};
+    .op = &plumb_op_random_normal, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .run = run_random_normal};

@@ -99,11 +99,10 @@ static plumb_status run(const plumb_call *call, step_rule *rule)
     return PLUMB_OK;
 }
 
-/* Input 0 is the flag `apply`. */
 #define UPDATE_REF(name_)                                                                                             \
     static plumb_status run_##name_(const plumb_call *call) { return run(call, rule_##name_); }                       \
     const plumb_impl plumb_impl_##name_##_update_ref = {                                                              \
-        .op = &plumb_op_##name_##_update, .name = "cpu.ref", .dtypes = PLUMB_BIT(PLUMB_U8), .run = run_##name_}
+        .op = &plumb_op_##name_##_update, .name = "cpu.ref", .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_F64), .run = run_##name_}
 
 UPDATE_REF(sgd);
 UPDATE_REF(momentum);
