@@ -23,7 +23,11 @@ static const struct pair {
 static void add_pair(case_list *list, const plumb_op *op, const struct pair *pair, case_input a, case_input b)
 {
     op_case one = make_case(op, NULL, "%s", pair->label);
+    bool chooses = op == &plumb_op_maximum || op == &plumb_op_minimum;
+    bool single = plumb_shape_count(&pair->a) == 1 || plumb_shape_count(&pair->b) == 1;
     one.n_in = 2;
+    one.zero_gradient = plumb_shape_count(&pair->a) == 0 ? 2 : 0; /* b is stretched over nothing */
+    one.no_gradient = chooses && single; /* a single element may never be chosen */
     one.in[0] = a;
     one.in[1] = b;
     one.exact = op == &plumb_op_add || op == &plumb_op_sub || op == &plumb_op_mul;
@@ -91,7 +95,6 @@ static void add_comparisons(case_list *list, const plumb_op *op)
         one.in[0] = integers(PLUMB_NO_DTYPE, pairs[i].a, -2, 2);
         one.in[1] = integers(PLUMB_NO_DTYPE, pairs[i].b, -2, 2);
         one.mostly_zero = true;
-        one.no_gradient = true; /* the result is u8 */
         add_case(list, &one);
     }
     add_integers(list, op);
@@ -120,8 +123,8 @@ static void add_where(case_list *list)
         one.in[0] = integers(PLUMB_U8, triples[i].condition, 0, 1);
         one.in[1] = one.dtypes ? integers(PLUMB_NO_DTYPE, triples[i].a, 1, 99) : floats(triples[i].a);
         one.in[2] = one.dtypes ? integers(PLUMB_NO_DTYPE, triples[i].b, 1, 99) : floats(triples[i].b);
-        /* a condition of one element may leave a or b out altogether */
-        one.zero_gradient = triples[i].condition.rank == 0 ? 6 : 0;
+        one.zero_gradient = plumb_shape_count(&triples[i].condition) == 0 ? 6 : 0;
+        /* a condition of one element leaves a or b out altogether */
         one.no_gradient = one.dtypes != 0 || triples[i].condition.rank == 0;
         add_case(list, &one);
     }

@@ -69,8 +69,9 @@ static void add_changes(case_list *list, const plumb_op *op, const struct change
         memset(&attr, 0, sizeof(attr));
         attr.shape.rank = -1;
         add_one(list, op, &attr, rows[i].from, &rows[i].to, rows[i].label);
-        for (int k = before; too_many && k < list->count; k++) {
-            list->items[k].no_gradient = true;
+        for (int k = before; k < list->count; k++) {
+            list->items[k].no_gradient = too_many;
+            list->items[k].zero_gradient = plumb_shape_count(&rows[i].to) == 0;
         }
     }
 }

@@ -9,6 +9,12 @@ static const plumb_shape shapes[] = {{0, {0}},          {1, {7}},       {2, {1, 
 enum { SHAPES = sizeof(shapes) / sizeof(*shapes) };
 static const char *const shape_label[SHAPES] = {"scalar", "7", "1x1", "3x0", "2x3x4", "2x1x3x2x1", "3x45", "33001"};
 
+static bool flat_somewhere(const plumb_op *op)
+{
+    return op == &plumb_op_relu || op == &plumb_op_clamp || op == &plumb_op_relu_backward ||
+           op == &plumb_op_elu_backward || op == &plumb_op_clamp_backward;
+}
+
 /* kink: the point to stay away from, NAN for none. */
 static void add_shapes(case_list *list, const plumb_op *op, const void *attr, double low, double high, double kink,
                        const char *label)
@@ -22,11 +28,10 @@ static void add_shapes(case_list *list, const plumb_op *op, const void *attr, do
             one.in[0].avoid = kink;
         }
         one.in[1] = floats(shapes[i]);
-        one.no_gradient = i == SHAPES - 1; /* too many elements to differentiate one by one */
         one.exact = op == &plumb_op_neg || op == &plumb_op_abs;
         one.mostly_zero = op == &plumb_op_relu || op == &plumb_op_relu_backward || op == &plumb_op_clamp_backward;
-        /* where one element decides, its gradient may be nothing */
-        one.zero_gradient = one.mostly_zero && plumb_shape_count(&shapes[i]) < 10 ? 3 : 0;
+        /* too many elements to differentiate one by one; or one alone, which may lie where the op is flat */
+        one.no_gradient = i == SHAPES - 1 || (flat_somewhere(op) && plumb_shape_count(&shapes[i]) == 1);
         add_case(list, &one);
     }
 }
