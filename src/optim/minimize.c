@@ -6,8 +6,9 @@
  * - All parameters that share a dtype and whether they decay are one update op. Parameters of rank >= 2 decay; biases
  *   and scales do only with `decay_all`.
  * - Clipping looks at the loss's gradients, before L2 and L1 are added: scale = min(1, clip / norm).
- * - skip_bad_steps: one flag, all_finite(loss, gradients), gates every assign of the graph that has no gate yet, so a
- *   bad batch leaves batch-norm statistics alone too. Without it the flag is a constant 1. */
+ * - skip_bad_steps: one flag gates every assign of the graph that has no gate yet, so a bad batch leaves batch-norm
+ *   statistics alone too. It is all_finite(loss, gradients, what those assigns would write): a huge input can leave loss
+ *   and gradients finite and still overflow a running variance. Without skip_bad_steps the flag is a constant 1. */
 #include "graph/graph.h"
 #include "optim/rules.h"
 
@@ -140,13 +141,25 @@ static plumb_t clip_scale(struct minimizer *m, plumb_t *some)
     return plumb_minimum(m->graph, plumb_scalar(m->graph, m->dtype, 1), ratio);
 }
 
+/* Whether the step is fit to be applied; `some` has room for the loss, the gradients and every effect. */
+static plumb_t finite_flag(struct minimizer *m, plumb_t *some)
+{
+    const struct graph *g = plumb_graph_get(m->graph);
+    int n = 0;
+    some[n++] = m->loss;
+    for (int i = 0; i < m->count; i++)
+        some[n++] = m->gradient[i];
+    for (int i = 0; g && i < g->n_effects; i++)
+        if (g->effect[i].gate == PLUMB_NO_TENSOR && plumb_dtype_is_float(g->tensor[g->effect[i].value].type.dtype))
+            some[n++] = plumb_id(g, g->effect[i].value);
+    return plumb_all_finite(m->graph, some, n);
+}
+
 static void head(struct minimizer *m, plumb_t *some)
 {
     plumb_graph *g = m->graph;
     if (m->recipe.skip_bad_steps) {
-        some[0] = m->loss;
-        memcpy(some + 1, m->gradient, sizeof *some * (size_t)m->count);
-        m->apply = plumb_all_finite(g, some, m->count + 1);
+        m->apply = finite_flag(m, some);
     } else {
         m->apply = plumb_full(g, PLUMB_U8, PLUMB_SCALAR_SHAPE, 1);
     }
@@ -232,8 +245,9 @@ plumb_status plumb_minimize(plumb_graph *graph, plumb_t loss, const plumb_t *par
         return status != PLUMB_OK ? status : plumb_graph_status(graph);
     m.count = parameters ? count : plumb_parameters(graph, NULL, 0);
     size_t n = m.count > 0 ? (size_t)m.count : 0, each = 2 + PLUMB_OPTIM_SLOTS;
-    /* parameters, gradients, and the inputs of an op over all of them */
-    plumb_t *memory = plumb_alloc(m.context, sizeof *memory * (n * (2 + each) + PLUMB_UPDATE_HEAD));
+    size_t effects = (size_t)plumb_graph_get(graph)->n_effects;
+    /* parameters, gradients, and the inputs of an op over all of them and the effects there are */
+    plumb_t *memory = plumb_alloc(m.context, sizeof *memory * (n * (2 + each) + PLUMB_UPDATE_HEAD + effects));
     if (!memory)
         return PLUMB_FAILED;
     m.parameter = memory;
