@@ -89,6 +89,8 @@ static void fill_standard_streams(void)
 int main(int argc, char **argv)
 {
     fill_standard_streams();
-    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is a write error, told by the exit code */
+    /* A reader that goes away, or a file that may not grow, is a write error and told by the exit code. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     return cli_finish(dispatch(argc, argv));
 }

@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# The command as people and scripts meet it: exit codes, one-line refusals, output that nobody reads, and a training on
+# a small data set from beginning to end.
+#
+#     tests/cli.sh [path of plumb]
+#
+# The last line is "N passed, N failed, N skipped".
+set -uo pipefail
+plumb=$(realpath "${1:-build/bin/plumb}")
+work=$(mktemp -d /tmp/plumb-cli-XXXXXX)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+export LC_ALL=C NO_COLOR=1
+unset PLUMB_IMPL PLUMB_DATA
+passed=0 failed=0
+
+# verdict NAME OK DETAIL
+verdict() {
+    if [ "$2" = yes ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED %s: %s\n' "$1" "$3"
+    fi
+}
+
+# refuse CODE PATTERN ARGUMENTS...: the exit code, nothing on standard output, one line on standard error.
+refuse() {
+    local code=$1 pattern=$2 got ok=yes
+    shift 2
+    timeout 20 "$plumb" "$@" >stdout 2>stderr
+    got=$?
+    [ "$got" -eq "$code" ] && [ ! -s stdout ] && [ "$(wc -l <stderr)" -eq 1 ] && grep -q -e "$pattern" stderr || ok=no
+    verdict "plumb $(head -c 80 <<<"$*")" $ok "exit $got (expected $code): $(head -c 300 stderr)"
+}
+
+# accept PATTERN ARGUMENTS...: exit code 0 and the pattern on standard output.
+accept() {
+    local pattern=$1 got ok=yes
+    shift
+    timeout 60 "$plumb" "$@" >stdout 2>stderr
+    got=$?
+    [ "$got" -eq 0 ] && grep -q -e "$pattern" stdout || ok=no
+    verdict "plumb $*" $ok "exit $got: $(head -c 300 stderr) $(head -c 300 stdout)"
+}
+
+# holds NAME COMMAND...: the command succeeds.
+holds() {
+    local name=$1 ok=yes
+    shift
+    "$@" >/dev/null 2>&1 || ok=no
+    verdict "$name" $ok "$*"
+}
+
+# code NAME CODE COMMAND...: the exit code of a shell command.
+code() {
+    local name=$1 expected=$2 got
+    shift 2
+    timeout 60 bash -c "$*" >stdout 2>stderr
+    got=$?
+    verdict "$name" "$([ "$got" -eq "$expected" ] && echo yes || echo no)" "exit $got (expected $expected): $(head -c 300 stderr)"
+}
+
+# make_set FOLDER COUNT: pictures of 8 x 8 and labels 0 to 7, all from letters and digits that seq writes.
+make_set() {
+    local part size i
+    mkdir -p "$1"
+    size=$(printf '\\0%o\\0%o' $(($2 / 256)) $(($2 % 256)))
+    for part in train t10k; do
+        {
+            printf '\0\0\10\3\0\0%b\0\0\0\10\0\0\0\10' "$size"
+            seq 1000000 | head -c $((64 * $2))
+        } >"$1/$part-images-idx3-ubyte"
+        {
+            printf '\0\0\10\1\0\0%b' "$size"
+            for ((i = 0; i < $2; i++)); do printf %b "\\0$((i % 8))"; done
+        } >"$1/$part-labels-idx1-ubyte"
+    done
+}
+make_set data 300
+train=(train --data data --model logistic --epochs 2 --batch 50)
+mlp=(train --data data --model mlp --epochs 2 --drop 0.2)
+
+# ---- what is refused, and how ----
+refuse 2 'a command is missing'
+refuse 2 "unknown command 'tarin'; did you mean train?" tarin
+refuse 2 "unknown command 'xyzzy' (plumb --help" xyzzy
+refuse 2 'unknown option --epohcs (did you mean --epochs?)' train --epohcs 3
+refuse 2 'unknown option --qwertyuiop$' train --qwertyuiop 3
+refuse 2 'unknown option -e' train -e 3
+refuse 2 "unexpected argument 'lenet5'" train lenet5
+refuse 2 '--epochs: N is missing' train --epochs
+refuse 2 '--epochs: given twice' train --epochs 3 --epochs=4
+refuse 2 '--json: takes no value' train --json=yes
+for value in 0 -1 1e99 abc 12x '' ' 3' +3 0x10 3.0 99999999999999999999; do
+    refuse 2 '--epochs: ' train --epochs "$value"
+done
+for value in nan inf -1 0 1e400 0x1p-3 1,5 1e -- . '1 2'; do
+    refuse 2 '--lr: ' train --lr "$value"
+done
+for value in 0 2147483648 -64; do
+    refuse 2 '--batch: ' train --batch "$value"
+done
+for value in 0 1000000 -2 two; do
+    refuse 2 '--threads: ' train --threads "$value"
+done
+refuse 2 "--model: 'lenet6' is not known; did you mean lenet5?" train --model lenet6
+refuse 2 "--optimizer: 'adamm' is not known; did you mean adam?" train --optimizer adamm
+refuse 2 "--schedule: 'cosin' is not known; did you mean cosine?" train --schedule cosin
+refuse 2 "model 'lenet' is not known" summary lenet
+refuse 2 "data set 'nowhere': neither" train --data nowhere
+refuse 2 'data set' train --data $'new\nline'
+refuse 2 '--data: needs a value of 1 to 4096' train --data "$(printf 'x%.0s' {1..4097})"
+refuse 3 'cuda' train --device cuda:99 --data data
+refuse 2 'which example' predict
+refuse 2 "index '7x'" predict 7x
+refuse 5 'no-such.safetensors' eval --weights no-such.safetensors
+refuse 2 'what?' bench
+refuse 2 "there is no problem for 'conv3d'; did you mean conv2d?" bench op conv3d
+mkdir -p broken && cp data/* broken && printf 'more' >>broken/train-images-idx3-ubyte
+refuse 2 'broken/train-images-idx3-ubyte: offset 19216, data' train --data broken
+cp data/train-labels-idx1-ubyte broken/train-images-idx3-ubyte
+refuse 2 'offset 3, number of dimensions: is 1, expected 3 (a file of labels?)' train --data broken
+refuse 2 'label of picture 5: 5 is outside 0 to 4' "${train[@]}" --classes 5
+head -c 100 /dev/zero >zero.safetensors
+refuse 2 'zero.safetensors' eval --weights zero.safetensors --data data
+touch file
+refuse 5 '--out file: cannot make the folder' "${train[@]}" --out file
+refuse 5 '--out file/out: cannot make the folder' "${train[@]}" --out file/out
+refuse 4 'training: step' train --data data --model mlp --optimizer sgd --lr 1000 --l2 1000 --batch 20 --json
+
+# ---- what works ----
+accept 'Usage: plumb COMMAND' --help
+accept "^plumb [0-9]" --version
+for command in train eval predict summary gradcheck ops doctor bench 'bench train' 'bench op'; do
+    # shellcheck disable=SC2086
+    accept "Usage: plumb $command" $command --help
+done
+accept 'Exit codes: 0 ok, 1 failed, 2 bad input, 3 device, 4 numeric, 5 input/output' train --help
+accept 'isa' doctor
+accept '"what":"cuda","state":"off"' doctor --json
+accept 'conv2d .*cpu.ref' ops
+accept '"op":"conv2d","device":"cpu","provider":"ref"' ops --json
+accept '^conv1 .* 6,272 .* 608 ' summary lenet5-teaching
+accept '61,706 parameters' summary --model lenet5
+accept '^  total  *[0-9]' summary lenet5-classic --batch 1
+accept 'logistic: ok' gradcheck logistic
+accept '"ok":true' gradcheck --model logistic --json
+accept 'test accuracy' "${train[@]}" --out out
+for name in model.safetensors history.csv curves.svg confusion.svg mistakes.png; do
+    holds "train wrote $name" test -s "out/$name"
+done
+holds 'the history has two rows' test "$(wc -l <out/history.csv)" -eq 3
+accept 'logistic on data (test): accuracy' eval --weights out/model.safetensors --data data --confusion matrix.svg
+holds 'eval wrote the matrix' grep -q '</svg>' matrix.svg
+accept '"accuracy":' eval --weights out/model.safetensors --data data --part train --json
+accept 'logistic says' predict 3 --weights out/model.safetensors --data data
+accept '"probabilities":\[' predict --index 3 --weights out/model.safetensors --data data --json
+refuse 2 'index 300: data has examples 0 to 299' predict 300 --weights out/model.safetensors --data data
+refuse 2 'model.safetensors' eval --weights out/model.safetensors --data data --model mlp
+accept 'test accuracy' train --data data --model logistic --epochs 1 --weights out/model.safetensors --batch 100000
+accept '"done":true' "${train[@]}" --json
+holds 'one JSON object a line' test "$(grep -c '^{.*}$' stdout)" -eq 3 -a "$(wc -l <stdout)" -eq 3
+for key in test_accuracy test_loss train_images_per_s peak_memory_bytes; do
+    holds "the last line has $key" grep -q "\"done\":true.*\"$key\":[0-9]" stdout
+done
+for threads in 1 2 3; do
+    "$plumb" "${mlp[@]}" --threads $threads --out threads$threads >/dev/null 2>&1
+    holds "same weights with $threads threads" cmp threads1/model.safetensors threads$threads/model.safetensors
+done
+"$plumb" "${mlp[@]}" --seed 2 --out seed2 >/dev/null 2>&1
+holds 'another seed, other weights' test -s seed2/model.safetensors -a "$(cmp -s seed2/model.safetensors threads1/model.safetensors; echo $?)" -eq 1
+
+# ---- the world outside ----
+args="${train[*]}"
+code 'standard output is full' 5 "'$plumb' ops >/dev/full"
+code 'standard output is closed' 5 "'$plumb' ops >&-"
+code 'training with standard output closed keeps its results' 5 "'$plumb' $args --out closed >&-"
+holds 'and wrote them' test -s closed/model.safetensors
+code 'the reader goes away' 5 "(sleep 0.3; exec '$plumb' ops --json) | true; exit \${PIPESTATUS[0]}"
+code 'all standard streams closed' 5 "'$plumb' $args --out streams <&- >&- 2>&-"
+holds 'and no message in a file' test "$(head -c 1 streams/history.csv)" = e
+code 'a German locale' 0 "LC_ALL=de_DE.UTF-8 '$plumb' $args --lr 0.01 --out german"
+holds 'still writes points' grep -q '^1,6,0\.' german/history.csv
+code 'no HOME, odd OMP_NUM_THREADS, odd TZ' 0 "env -u HOME OMP_NUM_THREADS=abc TZ=x '$plumb' $args"
+code 'eight open files' 0 "ulimit -n 8; '$plumb' $args --out few"
+code 'files may not grow' 5 "ulimit -f 1; '$plumb' $args --out limited"
+holds 'nothing half written is left' test -z "$(find limited -name '*.tmp*' -o -name 'model.safetensors')"
+code 'the working folder is gone' 0 "mkdir gone; cd gone; rmdir ../gone; '$plumb' ops >/dev/null"
+code 'Ctrl-C saves and says so' 130 "'$plumb' train --data data --epochs 100000 --model mlp --out interrupted & pid=\$!; sleep 1; kill -INT \$pid; wait \$pid"
+holds 'and the weights are there' test -s interrupted/model.safetensors
+code 'a forced implementation that is not there' 2 "PLUMB_IMPL='relu=cpu.none' '$plumb' ${mlp[*]}"
+code 'a dumb terminal gets no bar' 0 "TERM=dumb '$plumb' $args 2>&1 | grep -c ETA | grep -qx 0"
+
+printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
