@@ -347,6 +347,9 @@ static void run_chunk(void *user, int64_t chunk, int worker)
 static size_t workspace(const plumb_call *call, bool adjoint)
 {
     task t;
+    size_t batch = plumb_conv_batch_workspace(call, adjoint ? PLUMB_CONV_DATA : PLUMB_CONV_FORWARD);
+    if (batch)
+        return batch;
     plan(call, adjoint, &t);
     return t.parts_at + t.part * (size_t)plumb_pool_size(call->pool);
 }
@@ -354,15 +357,20 @@ static size_t workspace(const plumb_call *call, bool adjoint)
 static plumb_status run(const plumb_call *call, bool adjoint)
 {
     task t;
-    plan(call, adjoint, &t);
-    const plumb_conv *conv = &t.conv;
+    enum plumb_conv_what what = adjoint ? PLUMB_CONV_DATA : PLUMB_CONV_FORWARD;
     if (plumb_view_count(&call->out[0]) == 0)
         return PLUMB_OK;
+    if (plumb_conv_batch_workspace(call, what)) {
+        plumb_conv_batch_run(call, what);
+        return PLUMB_OK;
+    }
+    plan(call, adjoint, &t);
+    const plumb_conv *conv = &t.conv;
     t.workspace = call->workspace;
     pack_filter(call, &t);
     int64_t filter = conv->groups * conv->targets * conv->sources * t.taps;
     if (conv->padded && !conv->kernels->finite(t.workspace + t.filter_at, filter)) {
-        plumb_conv_plain(call, adjoint ? PLUMB_CONV_DATA : PLUMB_CONV_FORWARD);
+        plumb_conv_plain(call, what);
         return PLUMB_OK;
     }
     for (int i = 0; i < plumb_pool_size(call->pool); i++)

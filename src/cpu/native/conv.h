@@ -66,4 +66,8 @@ bool plumb_conv_supports(const plumb_call *call, const plumb_view *x, const plum
 enum plumb_conv_what { PLUMB_CONV_FORWARD, PLUMB_CONV_DATA, PLUMB_CONV_FILTER };
 void plumb_conv_plain(const plumb_call *call, enum plumb_conv_what what);
 
+/* The form whose vector lanes are pictures (conv_batch.c): its workspace, 0 where another form is faster. */
+size_t plumb_conv_batch_workspace(const plumb_call *call, enum plumb_conv_what what);
+void plumb_conv_batch_run(const plumb_call *call, enum plumb_conv_what what);
+
 #endif

@@ -246,6 +246,9 @@ static bool filter_supports(const plumb_call *call)
 static size_t filter_workspace(const plumb_call *call)
 {
     task t;
+    size_t batch = plumb_conv_batch_workspace(call, PLUMB_CONV_FILTER);
+    if (batch)
+        return batch;
     plan(call, &t);
     return t.parts_at + t.part * (size_t)plumb_pool_size(call->pool);
 }
@@ -253,6 +256,10 @@ static size_t filter_workspace(const plumb_call *call)
 static plumb_status filter_run(const plumb_call *call)
 {
     task t;
+    if (plumb_conv_batch_workspace(call, PLUMB_CONV_FILTER)) {
+        plumb_conv_batch_run(call, PLUMB_CONV_FILTER);
+        return PLUMB_OK;
+    }
     plan(call, &t);
     t.workspace = call->workspace, t.dw = call->out[0].data;
     if (t.filter == 0)

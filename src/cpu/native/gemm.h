@@ -57,6 +57,7 @@ typedef struct plumb_kernels {
      * runs of elements that lie alike behind every offset */
     void (*gather)(void *to, int64_t width, const void *from, const int32_t *offset, int64_t k, const int32_t *run,
                    const int32_t *at, int64_t runs);
+    void (*fill)(void *to, const void *value, int64_t count); /* to[i] = *value */
     void (*add)(void *to, const void *from, int64_t count); /* to[i] += from[i] */
     bool (*finite)(const void *x, int64_t count); /* no infinity, no NaN */
 } plumb_kernels;

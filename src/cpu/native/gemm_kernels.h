@@ -275,6 +275,18 @@ static void NAME(gather)(void *to_start, int64_t width, const void *from, const 
     }
 }
 
+static void NAME(fill)(void *to_start, const void *value, int64_t count)
+{
+    T *to = to_start;
+    const T x = *(const T *)value;
+    const VEC y = (VEC){0} + x;
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        NAME(store)(to + i, y);
+    for (; i < count; i++)
+        to[i] = x;
+}
+
 static void NAME(add)(void *to_start, const void *from_start, int64_t count)
 {
     T *to = to_start;
@@ -334,6 +346,7 @@ const plumb_kernels TABLE = {
     .move = NAME(move),
     .interleave = NAME(interleave),
     .gather = NAME(gather),
+    .fill = NAME(fill),
     .add = NAME(add),
     .finite = NAME(finite),
 };
