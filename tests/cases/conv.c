@@ -55,6 +55,9 @@ static const struct row rows[] = {
     {.label = "teaching LeNet first", .x = {1, 3, 32, 32}, .o = 8, .k = {5, 5}, .big = true},
     {.label = "residual 3x3", .x = {2, 16, 8, 8}, .o = 16, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     {.label = "residual shortcut", .x = {2, 16, 8, 8}, .o = 32, .k = {1, 1}, .stride = 2, .big = true, .sparse = true},
+    {.label = "more pictures than lanes", .x = {19, 3, 6, 5}, .o = 7, .k = {3, 2}, .padding = {1, 0, 0, 1}, .big = true},
+    {.label = "lanes of pictures, groups", .x = {16, 4, 4, 5}, .o = 6, .k = {3, 3}, .groups = 2, .padding = {1, 1, 1, 1}, .flip = true, .big = true},
+    {.label = "small pictures, many filters", .x = {5, 8, 4, 4}, .o = 24, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     {.label = "odd widths", .x = {1, 5, 9, 23}, .o = 9, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
 };
 
