@@ -129,6 +129,12 @@ int plumb_cpu_count(void)
     return online > 0 ? (int)online : 1;
 }
 
+/* A forked child has no workers, and finds locks as they were in that moment. Asked on slow roads only. */
+static bool is_forked(const plumb_pool *pool)
+{
+    return pool->process != getpid();
+}
+
 /* Claims and does chunks of run `number` until none is left. */
 static void take_part(plumb_pool *pool, uint32_t number, int worker)
 {
@@ -227,7 +233,7 @@ static void run_round(plumb_pool *pool, int64_t base, uint32_t chunks, chunk_bod
     uint32_t number = (uint32_t)(atomic_load(&pool->claim) >> 32) + 1;
     atomic_store(&pool->claim, (unsigned long long)number << 32 | chunks);
     unsigned asleep = atomic_load(&pool->sleepers);
-    if (asleep) {
+    if (asleep && !is_forked(pool)) {
         unsigned wanted = chunks - 1; /* the caller takes one */
         pthread_mutex_lock(&pool->lock);
         if (wanted >= asleep) {
@@ -249,12 +255,18 @@ void plumb_pool_run(plumb_pool *pool, int64_t chunks, void (*body)(void *user, i
         return;
     }
     fp_mode mode = fp_enter();
-    if (pool->size == 1 || chunks == 1) {
+    bool alone = pool->size == 1 || chunks == 1;
+    if (!alone && pthread_mutex_trylock(&pool->turn) != 0) {
+        alone = is_forked(pool);
+        if (!alone) {
+            pthread_mutex_lock(&pool->turn);
+        }
+    }
+    if (alone) {
         for (int64_t chunk = 0; chunk < chunks; chunk++) {
             body(user, chunk, 0);
         }
     } else {
-        pthread_mutex_lock(&pool->turn);
         for (int64_t base = 0; base < chunks; base += MAX_CHUNKS) {
             int64_t left = chunks - base;
             run_round(pool, base, (uint32_t)(left < MAX_CHUNKS ? left : MAX_CHUNKS), body, user);
@@ -336,7 +348,7 @@ void plumb_pool_free(plumb_pool *pool)
     if (!pool) {
         return;
     }
-    if (pool->process == getpid()) { /* in a forked child there is nobody to join */
+    if (!is_forked(pool)) { /* in a forked child there is nobody to join */
         pthread_mutex_lock(&pool->lock);
         atomic_store(&pool->stop, true);
         pthread_cond_broadcast(&pool->work);

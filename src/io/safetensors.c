@@ -1,4 +1,4 @@
-/* Reading and writing safetensors files, as strictly as the format's own description: the tensors must follow each other
+/* Reading and writing safetensors files, as strictly as the format's description: the tensors must follow each other
  * without hole or overlap from the first byte of the data to the last, so nothing can hide in a file and no two readers
  * can understand it differently. jansson parses the header; it refuses duplicate keys, bad UTF-8, NUL, deep nesting and
  * trailing text for us. */
@@ -296,9 +296,9 @@ static plumb_status check_amount(struct reading *r, const char *header, size_t l
     for (size_t i = 0; i < length; i++) {
         braces += header[i] == '{';
         commas += header[i] == ',';
-    }
-    if (braces > PLUMB_ST_MAX_TENSORS + 2 || commas > 12 * (size_t)PLUMB_ST_MAX_TENSORS) {
-        return refuse(r->context, r->path, "header", "more than %d tensors", PLUMB_ST_MAX_TENSORS);
+        if (braces > PLUMB_ST_MAX_TENSORS + 2 || commas > 12 * (size_t)PLUMB_ST_MAX_TENSORS) {
+            return refuse(r->context, r->path, "header", "more than %d tensors", PLUMB_ST_MAX_TENSORS);
+        }
     }
     return PLUMB_OK;
 }

@@ -1,0 +1,204 @@
+/* The thread pool: every chunk once, results that do not depend on how many threads there are, sharing between
+ * contexts, the floating-point mode. Run under ThreadSanitizer these are also the race tests. */
+#include "check.h"
+
+#include <fenv.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/core.h"
+
+#define CHUNKS 997
+
+struct marks {
+    int size;
+    atomic_int seen[CHUNKS];
+    atomic_int outside; /* worker numbers out of range */
+};
+
+static void mark(void *user, int64_t chunk, int worker)
+{
+    struct marks *marks = user;
+    atomic_fetch_add(&marks->seen[chunk], 1);
+    if (worker < 0 || worker >= marks->size) {
+        atomic_fetch_add(&marks->outside, 1);
+    }
+}
+
+PLUMB_TEST(pool, every_chunk_once)
+{
+    static const int sizes[] = {1, 2, 3, 8};
+    static const int64_t chunks[] = {0, 1, 2, 3, 16, CHUNKS};
+    for (int i = 0; i < 4; i++) {
+        plumb_pool *pool = plumb_pool_new(sizes[i]);
+        REQUIRE(pool);
+        CHECK(plumb_pool_size(pool) == sizes[i]);
+        struct marks marks = {.size = sizes[i]};
+        int wanted[CHUNKS] = {0};
+        for (int round = 0; round < 300; round++) {
+            int64_t n = chunks[round % 6];
+            plumb_pool_run(pool, n, mark, &marks);
+            for (int64_t k = 0; k < n; k++) {
+                wanted[k]++;
+            }
+            if (round % 50 == 0) {
+                usleep(300); /* long enough that the workers have gone to sleep */
+            }
+        }
+        for (int k = 0; k < CHUNKS; k++) {
+            CHECK(atomic_load(&marks.seen[k]) == wanted[k]);
+        }
+        CHECK(atomic_load(&marks.outside) == 0);
+        plumb_pool_run(pool, -5, mark, &marks);
+        plumb_pool_free(pool);
+    }
+    plumb_pool_free(NULL);
+    CHECK(!plumb_pool_new(-1) && !plumb_pool_new(1025));
+}
+
+/* The pattern all kernels follow: a partial sum per chunk, combined in order. */
+struct sums {
+    const float *values;
+    int64_t count;
+    float partial[64];
+};
+
+static void sum_chunk(void *user, int64_t chunk, int worker)
+{
+    struct sums *sums = user;
+    float sum = 0;
+    for (int64_t i = chunk * sums->count / 64; i < (chunk + 1) * sums->count / 64; i++) {
+        sum += sums->values[i];
+    }
+    sums->partial[chunk] = sum;
+    (void)worker;
+}
+
+PLUMB_TEST(pool, sums_do_not_depend_on_threads)
+{
+    static float values[100000];
+    float first = 0;
+    for (int i = 0; i < 100000; i++) {
+        values[i] = (float)plumb_normal_of_word(plumb_random_word(1, 2, 3, i));
+    }
+    for (int threads = 1; threads <= 8; threads++) {
+        plumb_pool *pool = plumb_pool_new(threads);
+        REQUIRE(pool);
+        for (int repeat = 0; repeat < 3; repeat++) {
+            struct sums sums = {.values = values, .count = 100000};
+            plumb_pool_run(pool, 64, sum_chunk, &sums);
+            float sum = 0;
+            for (int i = 0; i < 64; i++) {
+                sum += sums.partial[i];
+            }
+            first = threads == 1 && repeat == 0 ? sum : first;
+            CHECK(memcmp(&sum, &first, sizeof(sum)) == 0);
+        }
+        plumb_pool_free(pool);
+    }
+}
+
+struct sharer {
+    plumb_pool *pool;
+    int64_t total;
+    int wrong;
+};
+
+static void add_one(void *user, int64_t chunk, int worker)
+{
+    ((int64_t *)user)[chunk]++;
+    (void)worker;
+}
+
+static void *share(void *argument)
+{
+    struct sharer *me = argument;
+    plumb_context *context = plumb_open(&(plumb_options){.pool = me->pool});
+    int64_t counts[20] = {0};
+    for (int round = 0; context && round < 500; round++) {
+        plumb_pool_run(context->pool, 1 + round % 20, add_one, counts);
+    }
+    for (int i = 0; i < 20; i++) {
+        me->total += counts[i];
+    }
+    me->wrong += !context;
+    plumb_close(context);
+    return NULL;
+}
+
+PLUMB_TEST(pool, shared_by_contexts_in_threads)
+{
+    plumb_pool *pool = plumb_pool_new(3);
+    REQUIRE(pool);
+    struct sharer sharers[4];
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        sharers[i] = (struct sharer){.pool = pool};
+        REQUIRE(pthread_create(&threads[i], NULL, share, &sharers[i]) == 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK(sharers[i].total == 5250 && sharers[i].wrong == 0);
+    }
+    plumb_pool_free(pool);
+}
+
+#if defined(__x86_64__)
+struct tiny {
+    volatile float denormal;
+    _Atomic int kept; /* chunks in which a denormal survived, or rounding was not to nearest */
+};
+
+static void multiply_tiny(void *user, int64_t chunk, int worker)
+{
+    struct tiny *tiny = user;
+    volatile float product = tiny->denormal * 0.5f, one = 1.0f, step = 0x1p-24f;
+    if (product != 0 || one + step != 1.0f) {
+        atomic_fetch_add(&tiny->kept, 1);
+    }
+    (void)chunk;
+    (void)worker;
+}
+
+PLUMB_TEST(pool, denormals_are_flushed_inside_only)
+{
+    for (int threads = 1; threads <= 3; threads++) {
+        plumb_pool *pool = plumb_pool_new(threads);
+        REQUIRE(pool);
+        struct tiny tiny = {.denormal = 1e-40f};
+        fesetround(FE_UPWARD);
+        for (int64_t chunks = 1; chunks < 100; chunks += 7) {
+            plumb_pool_run(pool, chunks, multiply_tiny, &tiny);
+        }
+        CHECK(fegetround() == FE_UPWARD);
+        fesetround(FE_TONEAREST);
+        volatile float outside = tiny.denormal * 0.5f;
+        CHECK(outside > 0);
+        CHECK(atomic_load(&tiny.kept) == 0);
+        plumb_pool_free(pool);
+    }
+}
+#endif
+
+PLUMB_TEST(pool, works_in_a_forked_child)
+{
+    plumb_pool *pool = plumb_pool_new(3);
+    REQUIRE(pool);
+    int64_t counts[50] = {0};
+    plumb_pool_run(pool, 50, add_one, counts);
+    pid_t child = fork();
+    if (child == 0) {
+        plumb_pool_run(pool, 50, add_one, counts); /* the other threads do not exist here */
+        int good = 1;
+        for (int i = 0; i < 50; i++) {
+            good &= counts[i] == 2;
+        }
+        plumb_pool_free(pool);
+        _exit(good ? 0 : 1);
+    }
+    int status = -1;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    plumb_pool_free(pool);
+}
