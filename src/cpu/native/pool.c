@@ -1,27 +1,12 @@
 /* Pooling of contiguous f32 pictures, plane by plane. A window is walked tap by tap over a strip of neighbouring
  * outputs, so that the inner loop runs along a row of the picture; 2x2 windows that tile the plane, the usual case, have
  * loops of their own that read every element once. Conventions: src/op/pool.c. */
+#include "cpu/native/pool.h"
 #include "cpu/native/vector.h"
-#include "op/attr.h"
 
 #include <math.h>
-#include <stdatomic.h>
 
 enum { STRIP = 64, CHUNK = 1 << 14 }; /* outputs at a time; elements of x per piece of work */
-
-struct pool_work {
-    const plumb_attr_pool2d *attr;
-    const float *from;      /* x, or dy in the backward forms */
-    const int64_t *index;   /* of the backward form of max, and of select */
-    float *to;              /* y, or dx */
-    int64_t *index_out;     /* of max */
-    const float *wide;      /* [ow]: extents of the windows that an average divides by, left to right */
-    int64_t h, w, oh, ow;   /* x's (or dx's) plane, y's (or dy's) plane */
-    int64_t planes, per_chunk;
-    bool tiles;             /* 2x2 windows side by side, none over the edge */
-    atomic_bool bad_index;
-    void (*kernel)(struct pool_work *t, int64_t plane);
-};
 
 /* The outputs [*first, *end) along one axis whose tap lies inside the picture: 0 <= o stride + shift < size. */
 NATIVE_INLINE void inside(int64_t size, int64_t outputs, int64_t stride, int64_t shift, int64_t *first, int64_t *end)
@@ -88,30 +73,39 @@ NATIVE_INLINE void max_strip(struct pool_work *t, const float *x, int64_t oh, in
     }
 }
 
+/* A row of 2x2 tiles, STRIP at a time: indices stay as narrow as the elements until the end, for the compiler's sake. */
 NATIVE_INLINE void max_tiles(const float *restrict a, const float *restrict b, int64_t outputs, int64_t first, int32_t w,
                              float *restrict y, int64_t *restrict index)
 {
-    NATIVE_LOOP
-    for (int64_t j = 0; j < outputs; j++) {
-        float best = a[2 * j];
-        int32_t at = 0;
-        int take = beats(a[2 * j + 1], best);
-        best = take ? a[2 * j + 1] : best;
-        at = take ? 1 : at;
-        take = beats(b[2 * j], best);
-        best = take ? b[2 * j] : best;
-        at = take ? w : at;
-        take = beats(b[2 * j + 1], best);
-        best = take ? b[2 * j + 1] : best;
-        at = take ? w + 1 : at;
-        y[j] = best;
-        index[j] = first + 2 * j + at;
+    for (int64_t done = 0; done < outputs; done += STRIP, a += 2 * STRIP, b += 2 * STRIP, y += STRIP, index += STRIP) {
+        int32_t at[STRIP], count = (int32_t)(outputs - done < STRIP ? outputs - done : STRIP);
+        NATIVE_LOOP
+        for (int32_t j = 0; j < count; j++) {
+            float best = a[2 * j], v = a[2 * j + 1];
+            int32_t k = 0;
+            k = beats(v, best) ? 1 : k;
+            best = beats(v, best) ? v : best;
+            v = b[2 * j];
+            k = beats(v, best) ? w : k;
+            best = beats(v, best) ? v : best;
+            v = b[2 * j + 1];
+            k = beats(v, best) ? w + 1 : k;
+            y[j] = beats(v, best) ? v : best;
+            at[j] = k;
+        }
+        NATIVE_LOOP
+        for (int32_t j = 0; j < count; j++)
+            index[j] = first + 2 * (done + j) + at[j];
     }
 }
 
 NATIVE_INLINE void max_plane(struct pool_work *t, int64_t plane)
 {
     const float *x = t->from + plane * t->h * t->w;
+    if (t->tiles && t->avx512) {
+        plumb_max_tiles_avx512(t, plane);
+        return;
+    }
     for (int64_t oh = 0; oh < t->oh; oh++) {
         float *y = t->to + (plane * t->oh + oh) * t->ow;
         int64_t *index = t->index_out + (plane * t->oh + oh) * t->ow, first = 2 * oh * t->w;
@@ -170,7 +164,7 @@ NATIVE_INLINE void max_backward_plane(struct pool_work *t, int64_t plane)
     const int64_t *index = t->index + plane * count;
     float *dx = t->to + plane * area;
     bool bad = false;
-    if (t->tiles && max_backward_tiled(t, dy, index, dx))
+    if (t->tiles && (t->avx512 ? plumb_max_backward_tiles_avx512(t, plane) : max_backward_tiled(t, dy, index, dx)))
         return;
     memset(dx, 0, sizeof(float) * (size_t)area);
     for (int64_t i = 0; i < count; i++) {
@@ -340,6 +334,7 @@ static plumb_status run_planes(const plumb_call *call, const plumb_view *x, cons
 {
     const plumb_attr_pool2d *attr = call->attr;
     t->attr = attr;
+    t->avx512 = call->isa >= PLUMB_ISA_AVX512;
     t->from = call->in[0].data;
     t->to = call->out[0].data;
     t->h = x->dim[2];
