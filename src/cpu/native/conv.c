@@ -1,10 +1,11 @@
 /* conv2d and its gradient of the data, f32 and f64: one engine over shifted windows (conv.h).
  *
- * The filter is packed once per call into strips of a few output channels. A chunk of work is a band of rows (or, where
- * pictures are small, a few whole pictures) of some groups, for all or some of the strips: its planes are loaded, then
- * strip after strip is swept over the output positions. Two sweeps: *flat* reads the planes in place and computes the
- * positions that wrap around row ends for nothing; *dense* gathers panels of true positions first, which pays when
- * many output channels share a panel and rows are short. All cuts depend on shapes and the instruction set alone. */
+ * The filter is packed once per call into strips of a few output channels. A chunk of work is a band of rows
+ * (or, where pictures are small, a few whole pictures) of some groups, for all or some of the strips: its
+ * planes are loaded, then strip after strip is swept over the output positions. Two sweeps: *flat* reads the
+ * planes in place and computes the positions that wrap around row ends for nothing; *dense* gathers panels of
+ * true positions first, which pays when many output channels share a panel and rows are short. All cuts
+ * depend on shapes and the instruction set alone. */
 #include "cpu/native/conv.h"
 
 enum {
@@ -16,16 +17,17 @@ enum {
 typedef struct task {
     plumb_conv conv;
     const plumb_view *bias;
-    int height;            /* output channels of a strip */
-    int64_t width;         /* positions of a tile */
-    int64_t taps;          /* of all output phases: those of the filter that any output reads */
-    int64_t strips;        /* of a group */
+    int height;     /* output channels of a strip */
+    int64_t width;  /* positions of a tile */
+    int64_t taps;   /* of all output phases: those of the filter that any output reads */
+    int64_t strips; /* of a group */
     bool dense;
     int64_t pictures, units; /* of a unit (1 unless dense); units: picture groups times bands */
     int64_t groups_at_once, group_parts, strip_parts;
     char *workspace;
-    size_t filter_at, offset_at, linear_at, parts_at; /* shared: strips, tap offsets, p*width for gathered panels */
-    size_t part, sums_at, panel_at;                   /* per worker: planes at 0 */
+    size_t filter_at, offset_at, linear_at,
+        parts_at;                   /* shared: strips, tap offsets, p*width for gathered panels */
+    size_t part, sums_at, panel_at; /* per worker: planes at 0 */
 } task;
 
 /* A phase of the output (conv.h); forward there is one. */
@@ -54,7 +56,8 @@ static double flat_cost(const task *t)
     return (double)plumb_round_up(flat, t->conv.kernels->lanes) / (double)(h->span * w->span);
 }
 
-/* The same when panels are gathered, for the best number of pictures; gathering an element costs about six sums. */
+/* The same when panels are gathered, for the best number of pictures; gathering an element costs about six
+ * sums. */
 static double dense_cost(const task *t, int64_t *pictures)
 {
     int64_t points = t->conv.axis[0].span * t->conv.axis[1].span;
@@ -106,7 +109,8 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
         t->taps = p.first + p.taps;
 
     double unit = (double)conv->rows * (double)conv->axis[1].span * (double)t->pictures;
-    double group = unit * (double)conv->targets * (double)conv->sources * (double)t->taps; /* multiplications */
+    double group =
+        unit * (double)conv->targets * (double)conv->sources * (double)t->taps; /* multiplications */
     t->groups_at_once = 1 + (int64_t)(PLUMB_CONV_SMALL / (group + 1));
     t->groups_at_once = plumb_least(t->groups_at_once, conv->groups);
     t->group_parts = plumb_parts(conv->groups, plumb_most(t->groups_at_once, 1));
@@ -121,11 +125,13 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
     t->parts_at = t->linear_at + plumb_lines(GATHERED, sizeof(int32_t));
     t->sums_at = plumb_lines(t->pictures * conv->sources * conv->channel, conv->size);
     t->panel_at = t->sums_at + plumb_lines(t->dense ? t->width * conv->targets
-                                                    : t->height * plumb_round_up(flat, conv->kernels->lanes), conv->size);
+                                                    : t->height * plumb_round_up(flat, conv->kernels->lanes),
+                                           conv->size);
     t->part = t->panel_at + (t->dense ? plumb_lines(t->width * plumb_least(GATHERED, k), conv->size) : 0);
 }
 
-/* ---- the filter, packed: for each group and output phase its strips (k, rows), k = (source channel, tap) ---- */
+/* ---- the filter, packed: for each group and output phase its strips (k, rows), k = (source channel, tap)
+ * ---- */
 
 static void *strip_of(const task *t, int64_t group, const phase *p, int64_t strip)
 {
@@ -146,11 +152,14 @@ static void pack_strip(const task *t, int64_t group, const phase *p, int64_t str
     int64_t rows = strip_rows(t, strip), taps_h = conv->axis[0].taps, taps_w = conv->axis[1].taps;
     char *to = strip_of(t, group, p, strip);
     /* all taps of a source channel in a row, and all source channels: */
-    bool lined = p->taps == taps_h * taps_w && (taps_w == 1 || stride[3] == 1) && (taps_h == 1 || stride[2] == taps_w);
+    bool lined =
+        p->taps == taps_h * taps_w && (taps_w == 1 || stride[3] == 1) && (taps_h == 1 || stride[2] == taps_w);
     bool all = lined && conv->filter_source == p->taps;
     for (int64_t c = 0; c < conv->sources; c++) {
-        const void *from = plumb_at(conv->filter->data, group * conv->filter_group + c * conv->filter_source +
-                                    strip * t->height * conv->filter_target, conv->size);
+        const void *from = plumb_at(conv->filter->data,
+                                    group * conv->filter_group + c * conv->filter_source +
+                                        strip * t->height * conv->filter_target,
+                                    conv->size);
         if (lined) {
             conv->kernels->interleave(to, rows, from, conv->filter_target, rows,
                                       all ? conv->sources * p->taps : p->taps);
@@ -162,9 +171,13 @@ static void pack_strip(const task *t, int64_t group, const phase *p, int64_t str
         for (int th = 0; th < conv->axis[0].taps; th++)
             for (int tw = 0; tw < taps_w; tw++)
                 if (conv->axis[0].phase[th] == p->fh && conv->axis[1].phase[tw] == p->fw) {
-                    conv->kernels->move(&(plumb_move){
-                        .to = to, .from = plumb_at(from, th * stride[2] + tw * stride[3], conv->size), .rows = 1,
-                        .columns = rows, .to_step = 1, .from_step = conv->filter_target});
+                    conv->kernels->move(
+                        &(plumb_move){.to = to,
+                                      .from = plumb_at(from, th * stride[2] + tw * stride[3], conv->size),
+                                      .rows = 1,
+                                      .columns = rows,
+                                      .to_step = 1,
+                                      .from_step = conv->filter_target});
                     to = plumb_at(to, rows, conv->size);
                 }
     }
@@ -217,12 +230,17 @@ static void *target_of(const unit *u, int64_t image, int64_t channel)
 }
 
 /* Stores a strip's sums of one phase, a row for each output channel, `stride` apart. */
-static void store_flat(const unit *u, const phase *p, int64_t strip, int64_t rows, int64_t columns, int64_t stride)
+static void store_flat(const unit *u, const phase *p, int64_t strip, int64_t rows, int64_t columns,
+                       int64_t stride)
 {
     const plumb_conv *conv = &u->t->conv;
     const plumb_conv_axis *h = &conv->axis[0], *w = &conv->axis[1];
-    plumb_move m = {.rows = rows, .columns = columns, .to_row = h->phases * w->target, .to_step = w->phases,
-                    .from_row = conv->width, .from_step = 1};
+    plumb_move m = {.rows = rows,
+                    .columns = columns,
+                    .to_row = h->phases * w->target,
+                    .to_step = w->phases,
+                    .from_row = conv->width,
+                    .from_step = 1};
     if (w->phases == 1 && h->phases == 1 && columns == conv->width)
         m.columns *= rows, m.rows = 1;
     int64_t first = (u->row * h->phases + p->fh) * w->target + p->fw;
@@ -246,14 +264,15 @@ static void sweep_flat(const unit *u)
         int64_t columns = plumb_conv_phase_size(&conv->axis[1], p.fw), k = conv->sources * p.taps;
         if (rows <= 0)
             continue;
-        int64_t lanes = conv->kernels->lanes, stride = plumb_round_up((rows - 1) * conv->width + columns, lanes);
+        int64_t lanes = conv->kernels->lanes,
+                stride = plumb_round_up((rows - 1) * conv->width + columns, lanes);
         for (int64_t s = u->strip0; s < u->strip1; s++) {
             const void *a = strip_of(t, u->group, &p, s);
             plumb_tile *const *tile = conv->kernels->tile[strip_rows(t, s)];
             for (int64_t j = 0; j < stride; j += t->width)
-                tile[plumb_least(t->width, stride - j) / lanes](k, a, plumb_at(u->planes, j, conv->size),
-                                                                offset + p.first * conv->sources,
-                                                                plumb_at(u->sums, j, conv->size), stride, false);
+                tile[plumb_least(t->width, stride - j) / lanes](
+                    k, a, plumb_at(u->planes, j, conv->size), offset + p.first * conv->sources,
+                    plumb_at(u->sums, j, conv->size), stride, false);
             store_flat(u, &p, s, rows, columns, stride);
         }
     }
@@ -270,7 +289,8 @@ static int64_t runs_of(const unit *u, int64_t first, int64_t count, int32_t *run
     for (; done < count; runs++) {
         int64_t image = (first + done) / (h * w), in_image = (first + done) % (h * w);
         int64_t left = joined ? h * w - in_image : w - in_image % w;
-        run[runs] = (int32_t)(image * conv->sources * conv->channel + in_image / w * conv->width + in_image % w);
+        run[runs] =
+            (int32_t)(image * conv->sources * conv->channel + in_image / w * conv->width + in_image % w);
         at[runs] = (int32_t)done;
         done += plumb_least(left, count - done);
     }
@@ -282,14 +302,21 @@ static void store_dense(const unit *u, int64_t first, int64_t count)
 {
     const task *t = u->t;
     const plumb_conv *conv = &t->conv;
-    int64_t points = conv->axis[0].span * conv->axis[1].span, channel = u->group * conv->targets + u->strip0 * t->height;
+    int64_t points = conv->axis[0].span * conv->axis[1].span,
+            channel = u->group * conv->targets + u->strip0 * t->height;
     int64_t rows = plumb_least(u->strip1 * t->height, conv->targets) - u->strip0 * t->height;
     for (int64_t done = 0; done < count;) {
         int64_t at = (first + done) % points, run = plumb_least(points - at, count - done);
         conv->kernels->move(&(plumb_move){
             .to = plumb_at(target_of(u, u->image + (first + done) / points, channel), at, conv->size),
-            .from = plumb_at(u->sums, done, conv->size), .rows = rows, .columns = run, .to_row = points, .to_step = 1,
-            .from_row = t->width, .from_step = 1, .bias = bias_of(t, channel),
+            .from = plumb_at(u->sums, done, conv->size),
+            .rows = rows,
+            .columns = run,
+            .to_row = points,
+            .to_step = 1,
+            .from_row = t->width,
+            .from_step = 1,
+            .bias = bias_of(t, channel),
             .bias_row = t->bias ? t->bias->stride[0] : 0});
         done += run;
     }

@@ -1,10 +1,11 @@
-/* Convolutions whose vector lanes are pictures: for small pictures, few channels and a batch that fills the lanes.
+/* Convolutions whose vector lanes are pictures: for small pictures, few channels and a batch that fills the
+ * lanes.
  *
- * As many pictures as a vector has lanes are interleaved, so that every position of a plane is a vector. Nothing then
- * depends on how wide a picture is: the forward product and the filter's gradient run over exactly the positions there
- * are, and the gradient of the data adds each tap's share to where it belongs instead of meeting a border of zeros.
- * A chunk of work is one such group of pictures and one group of channels; filter gradients of chunks are added in
- * order at the end. Strides of one only. */
+ * As many pictures as a vector has lanes are interleaved, so that every position of a plane is a vector.
+ * Nothing then depends on how wide a picture is: the forward product and the filter's gradient run over
+ * exactly the positions there are, and the gradient of the data adds each tap's share to where it belongs
+ * instead of meeting a border of zeros. A chunk of work is one such group of pictures and one group of
+ * channels; filter gradients of chunks are added in order at the end. Strides of one only. */
 #include "cpu/native/conv.h"
 
 enum {
@@ -16,17 +17,17 @@ typedef struct task {
     plumb_conv conv; /* forward geometry, whatever is computed; a band is the whole picture */
     const plumb_view *x, *w, *y, *bias;
     enum plumb_conv_what what;
-    int height;                     /* of a strip */
-    int64_t lanes, width;           /* pictures of a group; positions of a tile */
-    int64_t taps, columns, points;  /* of a filter plane; C/groups * taps; of an output plane */
+    int height;                    /* of a strip */
+    int64_t lanes, width;          /* pictures of a group; positions of a tile */
+    int64_t taps, columns, points; /* of a filter plane; C/groups * taps; of an output plane */
     int64_t inputs, outputs, batches;
     char *workspace;
     /* shared: strips at 0, offsets, partial filters; per worker: x's (or dx's) planes at 0, y's, */
     size_t offset_at, partial_at, parts_at, part, y_at;
 } task;
 
-/* The vector multiplications of all the positions that count, per those this form and the others do: moving an element
- * between the layouts costs about six, adding into planes three for each tap and position. */
+/* The vector multiplications of all the positions that count, per those this form and the others do: moving
+ * an element between the layouts costs about six, adding into planes three for each tap and position. */
 static bool pays(const task *t)
 {
     const plumb_conv *conv = &t->conv;
@@ -82,8 +83,9 @@ static bool plan(const plumb_call *call, enum plumb_conv_what what, task *t)
     if (what == PLUMB_CONV_FILTER)
         t->parts_at += plumb_lines((t->batches - 1) * plumb_view_count(t->w), conv->size);
     t->y_at = plumb_lines(t->inputs * conv->channel * t->lanes, conv->size);
-    t->part = t->y_at + plumb_lines((what == PLUMB_CONV_FORWARD ? t->height : t->outputs) * t->points * t->lanes,
-                                    conv->size);
+    t->part =
+        t->y_at +
+        plumb_lines((what == PLUMB_CONV_FORWARD ? t->height : t->outputs) * t->points * t->lanes, conv->size);
     return true;
 }
 
@@ -125,9 +127,12 @@ static void load_x(const share *s)
         columns *= rows, rows = rows > 0;
     for (int64_t c = 0; c < t->inputs; c++)
         for (int64_t r = 0; r < rows; r++)
-            kernels->interleave(plumb_at(s->x, corner(t, c) + r * t->conv.width * t->lanes, kernels->size), t->lanes,
-                                plumb_at(t->x->data, s->image * stride[0] + (s->group * t->inputs + c) * stride[1] +
-                                         r * stride[2], kernels->size), stride[0], s->images, columns);
+            kernels->interleave(
+                plumb_at(s->x, corner(t, c) + r * t->conv.width * t->lanes, kernels->size), t->lanes,
+                plumb_at(t->x->data,
+                         s->image * stride[0] + (s->group * t->inputs + c) * stride[1] + r * stride[2],
+                         kernels->size),
+                stride[0], s->images, columns);
 }
 
 static void load_y(const share *s)
@@ -140,14 +145,18 @@ static void load_y(const share *s)
         columns *= rows, rows = 1;
     for (int64_t o = 0; o < t->outputs; o++)
         for (int64_t r = 0; r < rows; r++)
-            kernels->interleave(plumb_at(s->y, (o * t->points + r * columns) * t->lanes, kernels->size), t->lanes,
-                                plumb_at(t->y->data, s->image * stride[0] + (s->group * t->outputs + o) * stride[1] +
-                                         r * stride[2], kernels->size), stride[0], s->images, columns);
+            kernels->interleave(
+                plumb_at(s->y, (o * t->points + r * columns) * t->lanes, kernels->size), t->lanes,
+                plumb_at(t->y->data,
+                         s->image * stride[0] + (s->group * t->outputs + o) * stride[1] + r * stride[2],
+                         kernels->size),
+                stride[0], s->images, columns);
 }
 
-/* Sweeps the positions of one output row in tiles of nearly equal width. `b` and `c` are at the row's first position. */
-static void sweep_row(const task *t, int64_t rows, int64_t k, const void *a, const char *b, const int32_t *offset,
-                      char *c, int64_t ldc, bool add)
+/* Sweeps the positions of one output row in tiles of nearly equal width. `b` and `c` are at the row's first
+ * position. */
+static void sweep_row(const task *t, int64_t rows, int64_t k, const void *a, const char *b,
+                      const int32_t *offset, char *c, int64_t ldc, bool add)
 {
     const plumb_conv *conv = &t->conv;
     int64_t positions = conv->axis[1].span, tiles = plumb_parts(positions, t->width);
@@ -177,9 +186,9 @@ static void forward(const share *s)
                       t->points * t->lanes, t->bias != NULL);
         for (int64_t i = 0; i < rows; i++) {
             int64_t image = t->y->dim[1] * t->points;
-            conv->kernels->interleave(plumb_at(t->y->data, s->image * image + (first + i) * t->points, conv->size),
-                                      image, plumb_at(s->y, i * t->points * t->lanes, conv->size), t->lanes, t->points,
-                                      s->images);
+            conv->kernels->interleave(
+                plumb_at(t->y->data, s->image * image + (first + i) * t->points, conv->size), image,
+                plumb_at(s->y, i * t->points * t->lanes, conv->size), t->lanes, t->points, s->images);
         }
     }
 }
@@ -199,8 +208,8 @@ static void store_dx(const share *s)
             memset(plumb_at(to, i * image, kernels->size), 0, (size_t)plane * kernels->size);
         for (int64_t r = 0; r < rows; r++)
             kernels->interleave(plumb_at(to, r * width, kernels->size), image,
-                                plumb_at(s->x, corner(t, c) + r * t->conv.width * t->lanes, kernels->size), t->lanes,
-                                columns, s->images);
+                                plumb_at(s->x, corner(t, c) + r * t->conv.width * t->lanes, kernels->size),
+                                t->lanes, columns, s->images);
     }
 }
 
@@ -216,11 +225,12 @@ static void data(const share *s)
         for (int64_t tap = 0; tap < t->taps; tap++)
             for (int64_t c = 0; c < t->inputs; c += t->height) {
                 int64_t down = r + h->shift[tap / w->taps], right = w->shift[tap % w->taps];
-                sweep_row(t, plumb_least(t->height, t->inputs - c), t->outputs,
-                          plumb_at(strips, (tap * t->inputs + c) * t->outputs, conv->size),
-                          plumb_at(s->y, r * w->span * t->lanes, conv->size), offsets(t),
-                          plumb_at(s->x, (c * conv->channel + down * conv->width + right) * t->lanes, conv->size),
-                          conv->channel * t->lanes, true);
+                sweep_row(
+                    t, plumb_least(t->height, t->inputs - c), t->outputs,
+                    plumb_at(strips, (tap * t->inputs + c) * t->outputs, conv->size),
+                    plumb_at(s->y, r * w->span * t->lanes, conv->size), offsets(t),
+                    plumb_at(s->x, (c * conv->channel + down * conv->width + right) * t->lanes, conv->size),
+                    conv->channel * t->lanes, true);
             }
     store_dx(s);
 }
@@ -228,7 +238,8 @@ static void data(const share *s)
 static char *partial(const task *t, int64_t batch)
 {
     int64_t filter = plumb_view_count(t->w);
-    return batch == 0 ? t->w->data : plumb_at(t->workspace + t->partial_at, (batch - 1) * filter, t->conv.size);
+    return batch == 0 ? t->w->data
+                      : plumb_at(t->workspace + t->partial_at, (batch - 1) * filter, t->conv.size);
 }
 
 static void filter(const share *s)
@@ -237,13 +248,18 @@ static void filter(const share *s)
     const plumb_conv *conv = &t->conv;
     const int32_t *offset = offsets(t);
     double edge[PLUMB_DOT_ROWS * PLUMB_DOT_COLUMNS]; /* of either type */
-    if (s->images < t->lanes) /* the lanes left over are summed too */
+    if (s->images < t->lanes)                        /* the lanes left over are summed too */
         memset(s->x, 0, t->part);
     load_x(s);
     load_y(s);
-    plumb_dots d = {.segments = conv->axis[0].span, .length = conv->axis[1].span * t->lanes, .b = s->x,
-                    .ar = t->points * t->lanes, .as = conv->axis[1].span * t->lanes, .bs = conv->width * t->lanes,
-                    .c = edge, .ldc = PLUMB_DOT_COLUMNS};
+    plumb_dots d = {.segments = conv->axis[0].span,
+                    .length = conv->axis[1].span * t->lanes,
+                    .b = s->x,
+                    .ar = t->points * t->lanes,
+                    .as = conv->axis[1].span * t->lanes,
+                    .bs = conv->width * t->lanes,
+                    .c = edge,
+                    .ldc = PLUMB_DOT_COLUMNS};
     for (int64_t o = 0; o < t->outputs; o += t->height) {
         int64_t rows = plumb_least(t->height, t->outputs - o);
         d.a = plumb_at(s->y, o * d.ar, conv->size);
@@ -252,10 +268,16 @@ static void filter(const share *s)
             for (int64_t e = 0; e < PLUMB_DOT_COLUMNS; e++)
                 d.offset[e] = offset[j + plumb_least(e, count - 1)];
             conv->kernels->dot[rows](&d);
-            conv->kernels->move(&(plumb_move){
-                .to = plumb_at(partial(t, s->batch), (s->group * t->outputs + o) * t->columns + j, conv->size),
-                .from = edge, .rows = rows, .columns = count, .to_row = t->columns, .to_step = 1,
-                .from_row = PLUMB_DOT_COLUMNS, .from_step = 1});
+            conv->kernels->move(
+                &(plumb_move){.to = plumb_at(partial(t, s->batch),
+                                             (s->group * t->outputs + o) * t->columns + j, conv->size),
+                              .from = edge,
+                              .rows = rows,
+                              .columns = count,
+                              .to_row = t->columns,
+                              .to_step = 1,
+                              .from_row = PLUMB_DOT_COLUMNS,
+                              .from_step = 1});
         }
     }
 }
@@ -275,8 +297,8 @@ static void run_chunk(void *user, int64_t chunk, int worker)
         filter(&s);
 }
 
-/* ---- the filter as strips: forward (columns, rows) for each strip of outputs; for the data (outputs, rows) for each
- * group, tap and strip of inputs ---- */
+/* ---- the filter as strips: forward (columns, rows) for each strip of outputs; for the data (outputs, rows)
+ * for each group, tap and strip of inputs ---- */
 
 static void pack(const task *t)
 {
@@ -288,13 +310,17 @@ static void pack(const task *t)
     for (int64_t g = 0; g < t->conv.groups; g++)
         for (int64_t outer = 0; outer < (forward ? 1 : t->taps); outer++)
             for (int64_t m = 0; m < strided; m += t->height) {
-                plumb_move p = {.rows = 1, .columns = plumb_least(t->height, strided - m), .to_step = 1,
+                plumb_move p = {.rows = 1,
+                                .columns = plumb_least(t->height, strided - m),
+                                .to_step = 1,
                                 .from_step = stride[forward ? 0 : 1]};
                 for (int64_t k = 0; k < (forward ? t->columns : t->outputs); k++) {
                     int64_t tap = forward ? k % t->taps : outer, o = g * t->outputs + (forward ? m : k);
                     int64_t c = forward ? k / t->taps : m;
-                    p.from = plumb_at(t->w->data, o * stride[0] + c * stride[1] + tap / taps_w * stride[2] +
-                                      tap % taps_w * stride[3], kernels->size);
+                    p.from = plumb_at(t->w->data,
+                                      o * stride[0] + c * stride[1] + tap / taps_w * stride[2] +
+                                          tap % taps_w * stride[3],
+                                      kernels->size);
                     p.to = to;
                     kernels->move(&p);
                     to = plumb_at(to, p.columns, kernels->size);

@@ -1,20 +1,21 @@
 /* conv2d's gradient of the filter, f32 and f64.
  *
- * dw[o][c][t] is a dot product over all output positions of dy and x shifted by the tap. With x in padded planes
- * (conv.h) and dy spread to the planes' width, zeros between, both are contiguous, and no patch is ever built. Where
- * rows are short and output channels many it pays to gather x's true positions instead (*dense*), a few input channels
- * at a time. Threads claim (part of the batch, group, blocks of output and input channels); every part sums into a
- * filter of its own, and the parts are added in order at the end. How many there are depends on shapes alone.
+ * dw[o][c][t] is a dot product over all output positions of dy and x shifted by the tap. With x in padded
+ * planes (conv.h) and dy spread to the planes' width, zeros between, both are contiguous, and no patch is
+ * ever built. Where rows are short and output channels many it pays to gather x's true positions instead
+ * (*dense*), a few input channels at a time. Threads claim (part of the batch, group, blocks of output and
+ * input channels); every part sums into a filter of its own, and the parts are added in order at the end. How
+ * many there are depends on shapes alone.
  *
- * The zeros between dy's rows meet real elements of x. Where those are not finite a NaN appears that no tap makes, so
- * a result that is not finite is computed again from the definition. */
+ * The zeros between dy's rows meet real elements of x. Where those are not finite a NaN appears that no tap
+ * makes, so a result that is not finite is computed again from the definition. */
 #include "cpu/native/conv.h"
 
 enum {
     POSITIONS = 1024, /* of one dot product: long enough to forget the final addition of lanes */
     ENOUGH_CHUNKS = 16,
-    LEAST_BLOCK = 8,  /* input channels worth a chunk of their own */
-    MOST_BLOCK = 128, /* output channels at once: POSITIONS of dy of so many stay in the second cache */
+    LEAST_BLOCK = 8,   /* input channels worth a chunk of their own */
+    MOST_BLOCK = 128,  /* output channels at once: POSITIONS of dy of so many stay in the second cache */
     PANEL = 64 * 1024, /* bytes of gathered rows */
     MOST_PARTIAL = 4 * 1024 * 1024 /* elements of all partial filters */
 };
@@ -28,10 +29,11 @@ typedef struct task {
     int64_t block, blocks;         /* input channels at once, and how many such blocks there are */
     int64_t out_block, out_blocks; /* output channels */
     bool dense;
-    int64_t at_once, length;       /* units of one dot product; positions of a unit */
-    int64_t line, panel_channels;  /* positions of a row of dy; input channels of a panel */
+    int64_t at_once, length;      /* units of one dot product; positions of a unit */
+    int64_t line, panel_channels; /* positions of a row of dy; input channels of a panel */
     char *dw, *workspace;
-    /* shared: tap offsets at 0, runs and where they go, partial filters; per worker: planes at 0, dy, a panel */
+    /* shared: tap offsets at 0, runs and where they go, partial filters; per worker: planes at 0, dy, a panel
+     * */
     size_t run_at, partial_at, parts_at, part, dy_at, panel_at;
 } task;
 
@@ -73,11 +75,13 @@ static void plan(const plumb_call *call, task *t)
     int64_t lanes = conv->kernels->lanes, points = conv->rows * conv->axis[1].span;
     t->length = plumb_round_up((conv->rows - 1) * conv->width + conv->axis[1].span, lanes);
     /* Gathering an element costs about eight multiplications. */
-    t->dense = conv->bands == 1 && (double)t->length * (double)t->out_block > (double)points * (double)(t->out_block + 8);
+    t->dense = conv->bands == 1 &&
+               (double)t->length * (double)t->out_block > (double)points * (double)(t->out_block + 8);
     if (t->dense)
         t->length = points;
     int64_t bytes = (t->block * conv->channel + t->out_block * t->length) * (int64_t)conv->size;
-    t->at_once = plumb_least(2 * POSITIONS / at_least_one(t->length), 2 * PLUMB_CONV_PLANES / at_least_one(bytes));
+    t->at_once =
+        plumb_least(2 * POSITIONS / at_least_one(t->length), 2 * PLUMB_CONV_PLANES / at_least_one(bytes));
     t->at_once = at_least_one(plumb_least(t->at_once, plumb_parts(t->units, t->parts)));
     t->line = plumb_round_up(t->at_once * t->length, lanes);
     t->panel_channels = at_least_one(PANEL / at_least_one(t->taps * t->line * (int64_t)conv->size));
@@ -91,8 +95,8 @@ static void plan(const plumb_call *call, task *t)
     t->part = t->panel_at + (t->dense ? plumb_lines(t->panel_channels * t->taps * t->line, conv->size) : 0);
 }
 
-/* The runs of plane elements under the positions of `at_once` units, one after another: those of fewer units are the
- * first of them. */
+/* The runs of plane elements under the positions of `at_once` units, one after another: those of fewer units
+ * are the first of them. */
 static void fill_runs(const task *t, int32_t *run, int32_t *at)
 {
     const plumb_conv *conv = &t->conv;
@@ -119,13 +123,18 @@ static void load_dy(const share *s, int64_t image, int64_t row, int64_t unit)
     const int64_t *stride = t->dy->stride, span = conv->axis[1].span, to_row = t->dense ? span : conv->width;
     int64_t rows = plumb_least(conv->rows, conv->axis[0].span - row);
     int64_t used = rows * to_row;
-    plumb_move m = {.rows = rows, .columns = span, .to_row = to_row, .to_step = 1, .from_row = stride[2],
+    plumb_move m = {.rows = rows,
+                    .columns = span,
+                    .to_row = to_row,
+                    .to_step = 1,
+                    .from_row = stride[2],
                     .from_step = span == 1 ? 1 : stride[3]};
     if (span == to_row && m.from_step == 1 && (m.from_row == span || rows == 1))
         m.columns *= m.rows, m.rows = 1;
     for (int64_t o = 0; o < s->outs; o++) {
         m.to = plumb_at(s->dy, o * t->line + unit * t->length, conv->size);
-        m.from = plumb_at(t->dy->data, image * stride[0] + (s->out + o) * stride[1] + row * stride[2], conv->size);
+        m.from =
+            plumb_at(t->dy->data, image * stride[0] + (s->out + o) * stride[1] + row * stride[2], conv->size);
         conv->kernels->move(&m);
         if (used < t->length)
             memset(plumb_at(m.to, used, conv->size), 0, (size_t)(t->length - used) * conv->size);
@@ -133,7 +142,8 @@ static void load_dy(const share *s, int64_t image, int64_t row, int64_t unit)
 }
 
 /* Adds (or sets) `columns` columns of dw: rows of dy times what d->b holds at the offsets. */
-static void multiply(const share *s, plumb_dots *d, const int32_t *offset, int64_t step, int64_t columns, char *dw)
+static void multiply(const share *s, plumb_dots *d, const int32_t *offset, int64_t step, int64_t columns,
+                     char *dw)
 {
     const task *t = s->t;
     const plumb_kernels *kernels = t->conv.kernels;
@@ -153,8 +163,14 @@ static void multiply(const share *s, plumb_dots *d, const int32_t *offset, int64
                 kernels->dot[rows](d);
                 continue;
             }
-            plumb_move m = {.to = edge, .from = c, .rows = rows, .columns = count, .to_row = PLUMB_DOT_COLUMNS,
-                            .to_step = 1, .from_row = t->columns, .from_step = 1};
+            plumb_move m = {.to = edge,
+                            .from = c,
+                            .rows = rows,
+                            .columns = count,
+                            .to_row = PLUMB_DOT_COLUMNS,
+                            .to_step = 1,
+                            .from_row = t->columns,
+                            .from_step = 1};
             if (d->add)
                 kernels->move(&m);
             d->c = edge, d->ldc = PLUMB_DOT_COLUMNS;
@@ -168,8 +184,13 @@ static void multiply(const share *s, plumb_dots *d, const int32_t *offset, int64
 static void multiply_flat(const share *s, bool add)
 {
     const task *t = s->t;
-    plumb_dots d = {.segments = s->units, .length = t->length, .b = s->planes, .ar = t->line, .as = t->length,
-                    .bs = t->block * t->conv.channel, .add = add};
+    plumb_dots d = {.segments = s->units,
+                    .length = t->length,
+                    .b = s->planes,
+                    .ar = t->line,
+                    .as = t->length,
+                    .bs = t->block * t->conv.channel,
+                    .add = add};
     multiply(s, &d, (const int32_t *)(const void *)t->workspace, 0, s->ins * t->taps, s->dw);
 }
 
@@ -234,8 +255,8 @@ static void add_parts(void *user, int64_t chunk, int worker)
     int64_t first = chunk * SUM_AT_ONCE, count = plumb_least(SUM_AT_ONCE, t->filter - first);
     (void)worker;
     for (int64_t part = 1; part < t->parts; part++)
-        t->conv.kernels->add(plumb_at(t->dw, first, t->conv.size), plumb_at(partial(t, part), first, t->conv.size),
-                             count);
+        t->conv.kernels->add(plumb_at(t->dw, first, t->conv.size),
+                             plumb_at(partial(t, part), first, t->conv.size), count);
 }
 
 static bool filter_supports(const plumb_call *call)

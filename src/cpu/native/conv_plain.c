@@ -1,5 +1,5 @@
-/* Convolutions from their definition, element by element in double: the native provider's way out when operands are
- * not finite and the padding's zeros must not be multiplied. Speed is no aim here. */
+/* Convolutions from their definition, element by element in double: the native provider's way out when
+ * operands are not finite and the padding's zeros must not be multiplied. Speed is no aim here. */
 #include "cpu/native/conv.h"
 
 typedef struct plain {
@@ -23,7 +23,8 @@ static int64_t turned(const plain *p, int axis, int64_t tap)
 /* The position of x that output position `o` reads through a tap. */
 static int64_t read_at(const plain *p, int axis, int64_t o, int64_t tap)
 {
-    return o * p->attr->stride[axis] - p->attr->padding[axis] + turned(p, axis, tap) * p->attr->dilation[axis];
+    return o * p->attr->stride[axis] - p->attr->padding[axis] +
+           turned(p, axis, tap) * p->attr->dilation[axis];
 }
 
 /* The output position that reads x at `i` through a tap, -1 if none. */

@@ -82,7 +82,8 @@ int64_t plumb_conv_phase_size(const plumb_conv_axis *axis, int64_t phase)
 }
 
 /* The positions [*first, *end) of `count` from position `at` on that lie inside the source, for one phase. */
-static void inside(const plumb_conv_axis *axis, int slot, int64_t at, int64_t count, int64_t *first, int64_t *end)
+static void inside(const plumb_conv_axis *axis, int slot, int64_t at, int64_t count, int64_t *first,
+                   int64_t *end)
 {
     int64_t origin = at * axis->step + axis->slot_phase[slot] + axis->start;
     *first = origin < 0 ? plumb_least(plumb_parts(-origin, axis->step), count) : 0;
@@ -106,9 +107,14 @@ static void load_plane(const plumb_conv *conv, const void *from, int sh, int sw,
     int64_t top = (row + r0) * h->step + h->slot_phase[sh] + h->start;
     int64_t left = c0 * w->step + w->slot_phase[sw] + w->start;
     int64_t down = conv->source->stride[2], right = conv->source->stride[3];
-    plumb_move m = {.to = plumb_at(to, r0 * width + c0, conv->size), .rows = r1 - r0, .columns = c1 - c0,
-                    .from = plumb_at(from, top * down + left * right, conv->size), .to_row = width, .to_step = 1,
-                    .from_row = h->step * down, .from_step = w->step * right};
+    plumb_move m = {.to = plumb_at(to, r0 * width + c0, conv->size),
+                    .rows = r1 - r0,
+                    .columns = c1 - c0,
+                    .from = plumb_at(from, top * down + left * right, conv->size),
+                    .to_row = width,
+                    .to_step = 1,
+                    .from_row = h->step * down,
+                    .from_step = w->step * right};
     if (m.columns == 1)
         m.from_step = 1;
     if (m.columns == width && m.from_step == 1 && m.from_row == width)
@@ -116,13 +122,15 @@ static void load_plane(const plumb_conv *conv, const void *from, int sh, int sw,
     conv->kernels->move(&m);
 }
 
-void plumb_conv_load(const plumb_conv *conv, int64_t image, int64_t channel, int64_t channels, int64_t row, void *to)
+void plumb_conv_load(const plumb_conv *conv, int64_t image, int64_t channel, int64_t channels, int64_t row,
+                     void *to)
 {
     const int64_t *stride = conv->source->stride;
     char *plane = to;
     size_t bytes = (size_t)(conv->height * conv->width) * conv->size;
     for (int64_t c = 0; c < channels; c++) {
-        const void *from = plumb_at(conv->source->data, image * stride[0] + (channel + c) * stride[1], conv->size);
+        const void *from =
+            plumb_at(conv->source->data, image * stride[0] + (channel + c) * stride[1], conv->size);
         for (int sh = 0; sh < conv->axis[0].slots; sh++)
             for (int sw = 0; sw < conv->axis[1].slots; sw++, plane += bytes)
                 load_plane(conv, from, sh, sw, row, plane);
@@ -138,7 +146,8 @@ int64_t plumb_conv_taps(const plumb_conv *conv, int64_t fh, int64_t fw, int64_t 
             if (h->phase[th] == fh && w->phase[tw] == fw) {
                 int64_t plane = (int64_t)h->slot[th] * w->slots + w->slot[tw];
                 if (channels > 0)
-                    offset[taps] = (int32_t)((plane * conv->height + h->shift[th]) * conv->width + w->shift[tw]);
+                    offset[taps] =
+                        (int32_t)((plane * conv->height + h->shift[th]) * conv->width + w->shift[tw]);
                 taps++;
             }
     for (int64_t i = taps; i < channels * taps; i++)
@@ -146,13 +155,14 @@ int64_t plumb_conv_taps(const plumb_conv *conv, int64_t fh, int64_t fw, int64_t 
     return taps;
 }
 
-bool plumb_conv_supports(const plumb_call *call, const plumb_view *x, const plumb_view *w, const plumb_view *y)
+bool plumb_conv_supports(const plumb_call *call, const plumb_view *x, const plumb_view *w,
+                         const plumb_view *y)
 {
     const plumb_attr_conv2d *attr = call->attr;
     double plane = (double)(w->dim[2] * attr->dilation[0] + attr->stride[0]) * (double)w->dim[3];
     double row = (double)(y->dim[3] + x->dim[3]) + (double)w->dim[3] * (double)attr->dilation[1];
     double channels = (double)(w->dim[0] + w->dim[1]); /* planes of one output row, generously, in elements */
     return plumb_kernels_for(call->out[0].dtype, call->isa) && plumb_view_contiguous(&call->out[0]) &&
-           w->dim[2] <= PLUMB_CONV_TAPS && w->dim[3] <= PLUMB_CONV_TAPS && plane * row * channels < INT32_MAX &&
-           (double)plumb_view_count(w) < INT32_MAX;
+           w->dim[2] <= PLUMB_CONV_TAPS && w->dim[3] <= PLUMB_CONV_TAPS &&
+           plane * row * channels < INT32_MAX && (double)plumb_view_count(w) < INT32_MAX;
 }

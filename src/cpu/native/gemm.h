@@ -1,10 +1,12 @@
-/* The inner kernels that matrix products and convolutions share, as tables chosen by element type and instruction set.
+/* The inner kernels that matrix products and convolutions share, as tables chosen by element type and
+ * instruction set.
  *
- * Two forms are enough. A *tile* holds rows x vectors sums in registers and walks over k: one broadcast of A against a
- * few vectors of B, whose k-th row begins at b + offset[k]. B may thus be a packed panel (offset[k] = k * width), a
- * plain matrix, or a padded image of which a convolution reads shifted windows: then nothing is copied at all. A *dot*
- * keeps k in the vector lanes, for products whose operands are both contiguous along k (filter gradients, matrix times
- * vector). Pointers are to elements of the table's type; strides and offsets count elements. */
+ * Two forms are enough. A *tile* holds rows x vectors sums in registers and walks over k: one broadcast of A
+ * against a few vectors of B, whose k-th row begins at b + offset[k]. B may thus be a packed panel (offset[k]
+ * = k * width), a plain matrix, or a padded image of which a convolution reads shifted windows: then nothing
+ * is copied at all. A *dot* keeps k in the vector lanes, for products whose operands are both contiguous
+ * along k (filter gradients, matrix times vector). Pointers are to elements of the table's type; strides and
+ * offsets count elements. */
 #ifndef PLUMB_NATIVE_GEMM_H
 #define PLUMB_NATIVE_GEMM_H
 
@@ -19,7 +21,8 @@ enum {
 
 /* c[i*ldc + j] = (add ? c[i*ldc + j] : 0) + sum over p < k of a[p*rows + i] * b[offset[p] + j],
  * i < rows, j < vectors * lanes. */
-typedef void plumb_tile(int64_t k, const void *a, const void *b, const int32_t *offset, void *c, int64_t ldc, bool add);
+typedef void plumb_tile(int64_t k, const void *a, const void *b, const int32_t *offset, void *c, int64_t ldc,
+                        bool add);
 
 /* c[i*ldc + j] = (add ? c[i*ldc + j] : 0) + sum over s < segments, p < length of
  * a[i*ar + s*as + p] * b[offset[j] + s*bs + p], j < 4. */
@@ -52,14 +55,15 @@ typedef struct plumb_kernels {
     void (*dot[PLUMB_DOT_ROWS + 1])(const plumb_dots *dots);       /* [rows], from 1 */
     void (*move)(const plumb_move *move);
     /* to[j*ld + i] = from[i*from_row + j], i < rows, j < columns: what interleaves rows into a panel */
-    void (*interleave)(void *to, int64_t ld, const void *from, int64_t from_row, int64_t rows, int64_t columns);
-    /* to[p*width + at[s] + j] = from[offset[p] + run[s] + j], p < k, s < runs, j < at[s + 1] - at[s]: a panel from
-     * runs of elements that lie alike behind every offset */
-    void (*gather)(void *to, int64_t width, const void *from, const int32_t *offset, int64_t k, const int32_t *run,
-                   const int32_t *at, int64_t runs);
+    void (*interleave)(void *to, int64_t ld, const void *from, int64_t from_row, int64_t rows,
+                       int64_t columns);
+    /* to[p*width + at[s] + j] = from[offset[p] + run[s] + j], p < k, s < runs, j < at[s + 1] - at[s]: a panel
+     * from runs of elements that lie alike behind every offset */
+    void (*gather)(void *to, int64_t width, const void *from, const int32_t *offset, int64_t k,
+                   const int32_t *run, const int32_t *at, int64_t runs);
     void (*fill)(void *to, const void *value, int64_t count); /* to[i] = *value */
-    void (*add)(void *to, const void *from, int64_t count); /* to[i] += from[i] */
-    bool (*finite)(const void *x, int64_t count); /* no infinity, no NaN */
+    void (*add)(void *to, const void *from, int64_t count);   /* to[i] += from[i] */
+    bool (*finite)(const void *x, int64_t count);             /* no infinity, no NaN */
 } plumb_kernels;
 
 /* The best table for F32 or F64 within `isa`; NULL for other types. */

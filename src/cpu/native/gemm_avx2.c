@@ -1,5 +1,5 @@
-/* Inner kernels for AVX2 with FMA: sixteen registers hold tiles of 6 x 2 vectors. Only plumb_kernels_for hands them
- * out, after the instruction set was found. */
+/* Inner kernels for AVX2 with FMA: sixteen registers hold tiles of 6 x 2 vectors. Only plumb_kernels_for
+ * hands them out, after the instruction set was found. */
 #include "cpu/native/gemm.h"
 
 #if PLUMB_NATIVE_X86

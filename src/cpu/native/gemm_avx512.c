@@ -1,5 +1,5 @@
-/* Inner kernels for AVX-512: thirty-two registers hold tiles of 6 x 4 or 8 x 3 vectors. Only plumb_kernels_for hands
- * them out, after the instruction set was found. */
+/* Inner kernels for AVX-512: thirty-two registers hold tiles of 6 x 4 or 8 x 3 vectors. Only
+ * plumb_kernels_for hands them out, after the instruction set was found. */
 #include "cpu/native/gemm.h"
 
 #if PLUMB_NATIVE_X86

@@ -1,7 +1,8 @@
 /* The bodies of the inner kernels, written once with vector extensions and included once per element type and
- * instruction set. Before inclusion define T (element type), WIDE (its bytes, for the preprocessor), VB (bytes of a vector), NAME(x) (a name of its own for
- * each inclusion), ROWS and VECTORS (the tile whose sums fill the registers), TALL (the vectors of tiles of more than
- * six rows, 0: there are none), DOT_ROWS and TABLE (the table's name). Undefined again at the end.
+ * instruction set. Before inclusion define T (element type), WIDE (its bytes, for the preprocessor), VB
+ * (bytes of a vector), NAME(x) (a name of its own for each inclusion), ROWS and VECTORS (the tile whose sums
+ * fill the registers), TALL (the vectors of tiles of more than six rows, 0: there are none), DOT_ROWS and
+ * TABLE (the table's name). T, WIDE, NAME and TABLE are undefined again at the end.
  *
  * Sums run over k in order in each lane, so a result depends on the table, never on who computes it. */
 #define LANES ((int)(VB / sizeof(T)))
@@ -18,8 +19,8 @@ typedef T NAME(vec) __attribute__((vector_size(VB), aligned(sizeof(T))));
 INLINE VEC NAME(load)(const T *from) { return *(const VEC *)from; }
 INLINE void NAME(store)(T *to, VEC x) { *(VEC *)to = x; }
 
-INLINE void NAME(tile)(const int rows, const int vectors, int64_t k, const T *a, const T *b, const int32_t *offset,
-                       T *c, int64_t ldc, bool add)
+INLINE void NAME(tile)(const int rows, const int vectors, int64_t k, const T *a, const T *b,
+                       const int32_t *offset, T *c, int64_t ldc, bool add)
 {
     VEC sum[PLUMB_TILE_ROWS][PLUMB_TILE_VECTORS];
     UNROLL
@@ -99,9 +100,11 @@ INLINE void NAME(dot)(const int rows, const plumb_dots *d)
             sum[i][j] = (VEC){0};
     }
     for (int64_t s = 0; s < d->segments; s++, a += d->as, b += d->bs) {
-        const T *b0 = b + d->offset[0], *b1 = b + d->offset[1], *b2 = b + d->offset[2], *b3 = b + d->offset[3];
+        const T *b0 = b + d->offset[0], *b1 = b + d->offset[1];
+        const T *b2 = b + d->offset[2], *b3 = b + d->offset[3];
         for (int64_t p = 0; p < whole; p += LANES) {
-            VEC x0 = NAME(load)(b0 + p), x1 = NAME(load)(b1 + p), x2 = NAME(load)(b2 + p), x3 = NAME(load)(b3 + p);
+            VEC x0 = NAME(load)(b0 + p), x1 = NAME(load)(b1 + p);
+            VEC x2 = NAME(load)(b2 + p), x3 = NAME(load)(b3 + p);
             UNROLL
             for (int i = 0; i < rows; i++) {
                 VEC y = NAME(load)(a + i * ar + p);
@@ -151,8 +154,8 @@ DOT(1) DOT(2) DOT(3)
 DOT(4) DOT(5) DOT(6)
 #endif
 
-/* Short rows are the rule in convolutions: a row is whole vectors and one more that overlaps them; a row shorter than
- * a vector is the same with vectors of half the size. Source and destination never overlap. */
+/* Short rows are the rule in convolutions: a row is whole vectors and one more that overlaps them; a row
+ * shorter than a vector is the same with vectors of half the size. Source and destination never overlap. */
 typedef T NAME(half) __attribute__((vector_size(VB / 2), aligned(sizeof(T))));
 typedef T NAME(quarter) __attribute__((vector_size(VB / 4 > 8 ? VB / 4 : 8), aligned(sizeof(T))));
 #define SPAN(type, bias)                                                                                              \
@@ -206,8 +209,8 @@ static void NAME(move)(const plumb_move *m)
 }
 
 #if WIDE == 4 && VB >= 32
-/* An 8 x 8 block through registers: pairs, then fours, then halves change places. Rows from `rows` on are taken as
- * zeros; the columns are written in order, eight elements each. */
+/* An 8 x 8 block through registers: pairs, then fours, then halves change places. Rows from `rows` on are
+ * taken as zeros; the columns are written in order, eight elements each. */
 typedef T NAME(eight) __attribute__((vector_size(32), aligned(sizeof(T))));
 INLINE void NAME(block)(T *to, int64_t ld, const T *from, int64_t row, int64_t rows)
 {
@@ -232,7 +235,8 @@ INLINE void NAME(block)(T *to, int64_t ld, const T *from, int64_t row, int64_t r
         *(NAME(eight) *)(to + i * ld) = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
     UNROLL
     for (int i = 0; i < 4; i++)
-        *(NAME(eight) *)(to + (i + 4) * ld) = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        *(NAME(eight) *)(to + (i + 4) * ld) =
+            __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
 }
 #else
 INLINE void NAME(block)(T *to, int64_t ld, const T *from, int64_t row, int64_t rows)
@@ -243,8 +247,8 @@ INLINE void NAME(block)(T *to, int64_t ld, const T *from, int64_t row, int64_t r
 }
 #endif
 
-/* Fewer than eight rows in all go through blocks too: what a column writes too much, the next column writes over, and
- * the last column is written element by element. */
+/* Fewer than eight rows in all go through blocks too: what a column writes too much, the next column writes
+ * over, and the last column is written element by element. */
 static void NAME(interleave)(void *to_start, int64_t ld, const void *from_start, int64_t row, int64_t rows,
                              int64_t columns)
 {

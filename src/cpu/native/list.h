@@ -1,5 +1,6 @@
 /* Every implementation of the cpu.native provider, in order of preference where an op has several: one row
- * PLUMB_IMPL(op, suffix) per `const plumb_impl plumb_impl_<op>_<suffix>`. Included with PLUMB_IMPL defined. */
+ * PLUMB_IMPL(op, suffix) per `const plumb_impl plumb_impl_<op>_<suffix>`. Included with PLUMB_IMPL defined.
+ * */
 PLUMB_IMPL(matmul, native)
 PLUMB_IMPL(softmax, native)
 PLUMB_IMPL(log_softmax, native)
@@ -24,3 +25,6 @@ PLUMB_IMPL(max_pool2d_backward, native)
 PLUMB_IMPL(max_pool2d_select, native)
 PLUMB_IMPL(average_pool2d, native)
 PLUMB_IMPL(average_pool2d_backward, native)
+PLUMB_IMPL(batch_norm, native)
+PLUMB_IMPL(batch_norm_inference, native)
+PLUMB_IMPL(batch_norm_backward, native)

@@ -1,17 +1,17 @@
 /* Matrix products, f32 and f64, operands of any strides, output row-major.
  *
- * Three forms, by shape: few rows against columns contiguous along k are dot products; few rows against a row-major B
- * read B in place; everything else packs B into panels, a cache-sized block at a time. The output is cut into blocks
- * that threads claim; the cut depends on shapes and the instruction set alone, and a block sums over k in order, so
- * the number of threads cannot change a bit. */
+ * Three forms, by shape: few rows against columns contiguous along k are dot products; few rows against a
+ * row-major B read B in place; everything else packs B into panels, a cache-sized block at a time. The output
+ * is cut into blocks that threads claim; the cut depends on shapes and the instruction set alone, and a block
+ * sums over k in order, so the number of threads cannot change a bit. */
 #include "cpu/native/gemm.h"
 #include "op/attr.h"
 
 enum { DOTS, IN_PLACE, PANELS };
 
 enum {
-    DEPTH = 512,          /* most k in one pass: a strip of A then stays in the first cache */
-    BLOCK_ROWS = 256,     /* rows and panels of an output block: B's share of it stays in the second cache */
+    DEPTH = 512,      /* most k in one pass: a strip of A then stays in the first cache */
+    BLOCK_ROWS = 256, /* rows and panels of an output block: B's share of it stays in the second cache */
     BLOCK_PANELS = 3,
     ENOUGH_BLOCKS = 8,    /* blocks are halved until there are so many, */
     SMALL_BLOCK = 1 << 17 /* unless they have fewer multiplications than this */
@@ -22,11 +22,11 @@ typedef struct product { /* C (m, n) = A (m, k) B (k, n), `batch` times */
     size_t size;
     const plumb_view *a_view, *b_view, *c_view;
     int64_t batch, m, n, k, a_row, a_k, b_k, b_column;
-    int form, height;            /* rows of a strip */
-    int64_t width;               /* columns of a panel */
-    int64_t depth;               /* k of a pass */
+    int form, height; /* rows of a strip */
+    int64_t width;    /* columns of a panel */
+    int64_t depth;    /* k of a pass */
     int64_t block_m, block_n, m_blocks, n_blocks;
-    char *workspace;             /* one part per worker: */
+    char *workspace;                           /* one part per worker: */
     size_t part, strip_at, edge_at, offset_at; /* panels at 0, a strip, an edge tile, two offset tables */
 } product;
 
@@ -77,7 +77,8 @@ static void choose_form(product *p)
 static void choose_blocks(product *p)
 {
     int64_t least_n = p->form == PANELS ? p->width : plumb_round_up(64, p->width);
-    p->block_n = plumb_least(p->form == PANELS ? BLOCK_PANELS * p->width : 1024, plumb_round_up(p->n, p->width));
+    p->block_n =
+        plumb_least(p->form == PANELS ? BLOCK_PANELS * p->width : 1024, plumb_round_up(p->n, p->width));
     p->block_m = plumb_least(plumb_round_up(BLOCK_ROWS, p->height), p->m);
     for (;;) {
         p->m_blocks = plumb_parts(p->m, plumb_most(p->block_m, 1));
@@ -167,7 +168,8 @@ static void run_dots(const block *w)
 }
 
 /* B's rows k0.. and columns j.. as a panel (depth, width) whose columns past `columns` are zero. */
-static void pack_panel(const block *w, char *to, int64_t k0, int64_t depth, int64_t j, int64_t columns, int64_t width)
+static void pack_panel(const block *w, char *to, int64_t k0, int64_t depth, int64_t j, int64_t columns,
+                       int64_t width)
 {
     const product *p = w->p;
     const void *from = plumb_at(w->b, k0 * p->b_k + j * p->b_column, p->size);
@@ -176,8 +178,14 @@ static void pack_panel(const block *w, char *to, int64_t k0, int64_t depth, int6
     if (p->b_column != 1 && p->b_k == 1)
         p->kernels->interleave(to, width, from, p->b_column, columns, depth);
     else
-        p->kernels->move(&(plumb_move){.to = to, .from = from, .rows = depth, .columns = columns, .to_row = width,
-                                       .to_step = 1, .from_row = p->b_k, .from_step = p->b_column});
+        p->kernels->move(&(plumb_move){.to = to,
+                                       .from = from,
+                                       .rows = depth,
+                                       .columns = columns,
+                                       .to_row = width,
+                                       .to_step = 1,
+                                       .from_row = p->b_k,
+                                       .from_step = p->b_column});
 }
 
 /* A's rows i.. and columns k0.. as a strip (depth, rows). */
@@ -188,12 +196,18 @@ static void pack_strip(const block *w, void *to, int64_t i, int64_t rows, int64_
     if (p->a_k == 1)
         p->kernels->interleave(to, rows, from, p->a_row, rows, depth);
     else
-        p->kernels->move(&(plumb_move){.to = to, .from = from, .rows = depth, .columns = rows, .to_row = rows,
-                                       .to_step = 1, .from_row = p->a_k, .from_step = p->a_row});
+        p->kernels->move(&(plumb_move){.to = to,
+                                       .from = from,
+                                       .rows = depth,
+                                       .columns = rows,
+                                       .to_row = rows,
+                                       .to_step = 1,
+                                       .from_row = p->a_k,
+                                       .from_step = p->a_row});
 }
 
-static void run_tile(const block *w, int64_t depth, bool add, int64_t i, int64_t rows, int64_t j, const void *panel,
-                     const int32_t *offset)
+static void run_tile(const block *w, int64_t depth, bool add, int64_t i, int64_t rows, int64_t j,
+                     const void *panel, const int32_t *offset)
 {
     const product *p = w->p;
     int64_t columns = plumb_least(p->width, w->n1 - j), lanes = p->kernels->lanes;
@@ -204,11 +218,23 @@ static void run_tile(const block *w, int64_t depth, bool add, int64_t i, int64_t
         tile(depth, w->work + p->strip_at, panel, offset, c, p->n, add);
         return;
     }
-    plumb_move out = {.to = c, .from = edge, .rows = rows, .columns = columns, .to_row = p->n, .to_step = 1,
-                      .from_row = vectors * lanes, .from_step = 1};
+    plumb_move out = {.to = c,
+                      .from = edge,
+                      .rows = rows,
+                      .columns = columns,
+                      .to_row = p->n,
+                      .to_step = 1,
+                      .from_row = vectors * lanes,
+                      .from_step = 1};
     if (add)
-        p->kernels->move(&(plumb_move){.to = edge, .from = c, .rows = rows, .columns = columns,
-                                       .to_row = vectors * lanes, .to_step = 1, .from_row = p->n, .from_step = 1});
+        p->kernels->move(&(plumb_move){.to = edge,
+                                       .from = c,
+                                       .rows = rows,
+                                       .columns = columns,
+                                       .to_row = vectors * lanes,
+                                       .to_step = 1,
+                                       .from_row = p->n,
+                                       .from_step = 1});
     tile(depth, w->work + p->strip_at, panel, offset, edge, vectors * lanes, add);
     p->kernels->move(&out);
 }
@@ -218,7 +244,8 @@ static void run_pass(const block *w, int64_t k0, int64_t depth)
 {
     const product *p = w->p;
     int32_t *full = (int32_t *)(void *)(w->work + p->offset_at), *last = full + p->depth;
-    int64_t lanes = p->kernels->lanes, whole = (w->n1 - w->n0) / p->width * p->width; /* columns in full panels */
+    int64_t lanes = p->kernels->lanes,
+            whole = (w->n1 - w->n0) / p->width * p->width; /* columns in full panels */
     int64_t rest = w->n1 - w->n0 - whole, last_width = plumb_round_up(rest, lanes);
     bool place = p->form == IN_PLACE, last_place = place && rest == last_width;
     for (int64_t i = 0; i < depth; i++) {
@@ -236,7 +263,8 @@ static void run_pass(const block *w, int64_t k0, int64_t depth)
         for (int64_t j = 0; j < whole + rest; j += p->width) {
             const void *b = plumb_at(w->b, k0 * p->b_k + (w->n0 + j), p->size); /* where b_column is 1 */
             if (j < whole)
-                run_tile(w, depth, k0 > 0, i, rows, w->n0 + j, place ? b : plumb_at(w->work, j * depth, p->size), full);
+                run_tile(w, depth, k0 > 0, i, rows, w->n0 + j,
+                         place ? b : plumb_at(w->work, j * depth, p->size), full);
             else
                 run_tile(w, depth, k0 > 0, i, rows, w->n0 + j, last_place ? b : last_panel, last);
         }
@@ -246,7 +274,8 @@ static void run_pass(const block *w, int64_t k0, int64_t depth)
 static void run_block(void *user, int64_t chunk, int worker)
 {
     const product *p = user;
-    int64_t nb = chunk % p->n_blocks, mb = chunk / p->n_blocks % p->m_blocks, index = chunk / p->n_blocks / p->m_blocks;
+    int64_t nb = chunk % p->n_blocks, mb = chunk / p->n_blocks % p->m_blocks,
+            index = chunk / p->n_blocks / p->m_blocks;
     block w = {.p = p, .a = operand(p, p->a_view, index), .b = operand(p, p->b_view, index)};
     w.c = plumb_at(p->c_view->data, index * p->m * p->n, p->size);
     w.work = p->workspace + p->part * (size_t)worker;

@@ -1,5 +1,5 @@
-/* The cpu.native provider: kernels written for speed, chosen by the instruction set of the call. It has no opinion
- * beyond its list; whatever an implementation does not support falls to the next provider. */
+/* The cpu.native provider: kernels written for speed, chosen by the instruction set of the call. It has no
+ * opinion beyond its list; whatever an implementation does not support falls to the next provider. */
 #include "op/op.h"
 
 #define PLUMB_IMPL(op, suffix) extern const plumb_impl plumb_impl_##op##_##suffix;

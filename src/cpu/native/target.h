@@ -1,6 +1,6 @@
-/* Compiles the functions between PLUMB_TARGET_AVX2 or PLUMB_TARGET_AVX512 and PLUMB_TARGET_END for an instruction set
- * above the build's baseline. Include the headers such a file needs before the first of them: what is inside may only
- * be reached after the instruction set was found. */
+/* Compiles the functions between PLUMB_TARGET_AVX2 or PLUMB_TARGET_AVX512 and PLUMB_TARGET_END for an
+ * instruction set above the build's baseline. Include the headers such a file needs before the first of them:
+ * what is inside may only be reached after the instruction set was found. */
 #ifndef PLUMB_NATIVE_TARGET_H
 #define PLUMB_NATIVE_TARGET_H
 
