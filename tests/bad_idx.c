@@ -27,7 +27,8 @@ enum how {
     DEV_ZERO,
     SHRINKING,     /* becomes shorter while it is read */
     FORBIDDEN,
-    DANGLING
+    DANGLING,
+    DISK_ERROR     /* in the middle */
 };
 
 struct bad {
@@ -93,6 +94,7 @@ static const struct bad bads[] = {
     {38, "/dev/zero", false, "", 0, DEV_ZERO, "a device", 0},
     {39, "shrinks while it is read", false, PICTURES, 60, SHRINKING, "the file ends here", 0},
     {40, "not readable", false, PICTURES, 60, FORBIDDEN, "Permission denied", PLUMB_IO_ERROR},
+    {40, "disk error", false, PICTURES, 60, DISK_ERROR, "offset 40: cannot read: Input/output error", PLUMB_IO_ERROR},
     {40, "dangling link", false, PICTURES, 60, DANGLING, "No such file", PLUMB_IO_ERROR},
 };
 
@@ -224,7 +226,11 @@ static int twisted_open(void *user, const char *path, int flags, int mode)
 static int64_t twisted_read(void *user, int fd, void *to, size_t bytes)
 {
     struct twisted *t = user;
-    if (t->how == SHRINKING && fd == t->fd) {
+    if (t->how == DISK_ERROR && fd == t->fd && t->reads) {
+        errno = EIO;
+        return -1;
+    }
+    if ((t->how == SHRINKING || t->how == DISK_ERROR) && fd == t->fd) {
         bytes = t->reads++ ? 0 : 40;
     }
     return read(fd, to, bytes);

@@ -313,3 +313,82 @@ PLUMB_TEST(train, reports_are_written)
     }
     CHECK(rmdir(folder) == 0); /* no temporary file was left */
 }
+
+/* ---- memory that runs out ---- */
+
+struct scarce {
+    int64_t left;  /* allocations still granted; negative: all */
+    int64_t asked, held;
+};
+
+static void *scarce_alloc(void *user, size_t bytes)
+{
+    struct scarce *s = user;
+    s->asked++;
+    if (s->left == 0) {
+        return NULL;
+    }
+    s->left -= s->left > 0;
+    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
+    s->held += memory != NULL;
+    return memory;
+}
+
+static void scarce_free(void *user, void *memory, size_t bytes)
+{
+    struct scarce *s = user;
+    (void)bytes;
+    s->held -= memory != NULL;
+    free(memory);
+}
+
+/* Builds, trains one epoch, evaluates and reports; OK only if everything was. */
+static plumb_status whole_job(struct scarce *s, const char *folder)
+{
+    char path[96];
+    plumb_error error = {0};
+    plumb_epoch row;
+    int64_t confusion[4];
+    int32_t predicted[64];
+    float p[128];
+    plumb_evaluation e = {.confusion = confusion, .predicted = predicted, .probabilities = p};
+    const plumb_allocator allocator = {s, scarce_alloc, scarce_free};
+    struct bench b = {.context = plumb_open(&(plumb_options){.threads = 1, .allocator = &allocator, .error = &error})};
+    if (!b.context) {
+        return error.status;
+    }
+    plumb_status status = plumb_model_build(b.context, "logistic",
+                                            &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE), .classes = 2}, &b.model);
+    b.state = status ? NULL : plumb_state_new(b.model.graph);
+    b.train = b.state ? halves(b.context, 64, 1, -1) : NULL;
+    if (b.train && plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 1, .test = b.train}, &row, NULL) == PLUMB_OK &&
+        plumb_evaluate(&b.model, b.state, b.train, 0, &e) == PLUMB_OK) {
+        snprintf(path, sizeof(path), "%s/report", folder);
+        status = plumb_write_history_csv(b.context, path, &row, 1);
+        status = status ? status : plumb_write_curves_svg(b.context, path, "curves", &row, 1);
+        status = status ? status : plumb_write_confusion_svg(b.context, path, "confusion", b.train, &e);
+        status = status ? status : plumb_write_mistakes_png(b.context, path, "mistakes", b.train, &e, 2, 1);
+        remove(path);
+    }
+    status = plumb_last_status(b.context);
+    CHECK(!status || *plumb_message(b.context));
+    plumb_close(b.context);
+    return status;
+}
+
+PLUMB_TEST(train, survives_every_failing_allocation)
+{
+    char folder[] = "/tmp/plumb-oom-XXXXXX";
+    struct scarce s = {.left = -1};
+    REQUIRE(mkdtemp(folder));
+    CHECK(whole_job(&s, folder) == PLUMB_OK && s.held == 0);
+    int64_t total = s.asked;
+    CHECK(total > 100);
+    for (int64_t n = 0; n < total && check_failures() < 5; n++) {
+        s = (struct scarce){.left = n};
+        plumb_status status = whole_job(&s, folder);
+        CHECK_MSG(status == PLUMB_FAILED, "allocation %lld of %lld fails: status %d", (long long)n, (long long)total, (int)status);
+        CHECK_MSG(s.held == 0, "allocation %lld fails: %lld blocks are left", (long long)n, (long long)s.held);
+    }
+    CHECK_MSG(rmdir(folder) == 0, "a file was left");
+}

@@ -15,7 +15,7 @@ struct plumb_exec *plumb_exec_of(plumb_context *context)
 {
     if (!context->exec) {
         context->exec = plumb_zalloc(context, sizeof(struct plumb_exec));
-        context->exec_destroy = destroy_exec;
+        context->exec_destroy = context->exec ? destroy_exec : NULL; /* nothing to destroy if memory ran out */
     }
     return context->exec;
 }
