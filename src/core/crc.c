@@ -1,6 +1,6 @@
 /* CRC-32C (Castagnoli), the checksum of iSCSI and ext4: detects every burst up to 32 bits. By table, or by the
  * processor's own instruction where there is one. */
-#include "core/core.h"
+#include "core/inside.h"
 
 static const uint32_t table[256] = {
     0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb,
@@ -55,18 +55,23 @@ __attribute__((target("sse4.2"))) static uint32_t crc_by_instruction(uint32_t cr
 }
 #endif
 
-uint32_t plumb_crc32c(uint32_t crc, const void *data, size_t bytes)
+uint32_t plumb_crc32c_by_table(uint32_t crc, const void *data, size_t bytes)
 {
     const unsigned char *p = data;
     crc = ~crc;
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("sse4.2")) {
-        return ~crc_by_instruction(crc, p, bytes);
-    }
-#endif
     for (; bytes; bytes--, p++) {
         crc = crc >> 8 ^ table[(crc ^ *p) & 0xff];
     }
     return ~crc;
+}
+
+uint32_t plumb_crc32c(uint32_t crc, const void *data, size_t bytes)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("sse4.2")) {
+        return ~crc_by_instruction(~crc, data, bytes);
+    }
+#endif
+    return plumb_crc32c_by_table(crc, data, bytes);
 }

@@ -20,6 +20,9 @@ static inline void plumb_count(plumb_context *context, int64_t bytes)
 plumb_pool *plumb_pool_make(const plumb_allocator *allocator, int threads, const char **why);
 int64_t plumb_pool_bytes(const plumb_pool *pool);
 
+/* plumb_crc32c where the processor has no instruction for it; here to be compared with that. */
+uint32_t plumb_crc32c_by_table(uint32_t crc, const void *data, size_t bytes);
+
 /* Destroys every live object, newest first, and then the cells themselves. */
 void plumb_handles_close(plumb_context *context);
 
