@@ -68,4 +68,7 @@ struct finding trial_view(struct trial *trial, enum layout layout);
 unsigned trial_in_place(const struct trial *trial);
 bool trial_mistrusted(struct trial *trial);
 
+/* Kernels with a planted mistake each: how many were judged rightly (impostors.c). */
+int64_t check_impostors(plumb_context *context, plumb_pool *one, plumb_pool *three, int64_t *failed);
+
 #endif

@@ -7,8 +7,8 @@
  *   and scales do only with `decay_all`.
  * - Clipping looks at the loss's gradients, before L2 and L1 are added: scale = min(1, clip / norm).
  * - skip_bad_steps: one flag gates every assign of the graph that has no gate yet, so a bad batch leaves batch-norm
- *   statistics alone too. It is all_finite(loss, gradients, what those assigns would write): a huge input can leave loss
- *   and gradients finite and still overflow a running variance. Without skip_bad_steps the flag is a constant 1. */
+ *   statistics alone too. It is all_finite(loss, gradients, what those assigns would write): a huge input can leave
+ *   loss and gradients finite and still overflow a running variance. Without skip_bad_steps the flag is a constant 1. */
 #include "graph/graph.h"
 #include "optim/rules.h"
 
@@ -26,8 +26,8 @@ struct minimizer {
 };
 
 /* A state variable of the optimiser: "NAME/WHAT:OF" */
-static plumb_t own_variable(struct minimizer *m, const char *what, const char *of, plumb_dtype dtype, plumb_shape shape,
-                            double value)
+static plumb_t own_variable(struct minimizer *m, const char *what, const char *of, plumb_dtype dtype,
+                            plumb_shape shape, double value)
 {
     struct plumb_text text = {.context = m->context};
     plumb_text_add(&text, "%s/%s:%s", m->recipe.name, what, of);
@@ -49,12 +49,15 @@ static bool check_parameter(struct minimizer *m, int i)
     const char *name = plumb_name_of(m->graph, p), *who = m->recipe.name;
     plumb_dtype dtype = plumb_dtype_of(m->graph, p);
     if (!plumb_is_variable(m->graph, p)) {
-        plumb_poison(m->graph, "optimizer '%s': parameter %d '%s' is not a variable of this graph", who, i, name);
+        plumb_poison(m->graph, "optimizer '%s': parameter %d '%s' is not a variable of this graph", who, i,
+                     name);
         return false;
     }
     if (dtype != PLUMB_F32 && dtype != PLUMB_F64) {
-        plumb_poison(m->graph, "optimizer '%s': parameter '%s' is %s; only f32 and f64 can be updated (keep f32 and cast)",
-                     who, name, plumb_dtype_name(dtype));
+        plumb_poison(
+            m->graph,
+            "optimizer '%s': parameter '%s' is %s; only f32 and f64 can be updated (keep f32 and cast)", who,
+            name, plumb_dtype_name(dtype));
         return false;
     }
     for (int j = 0; j < i; j++) {
@@ -78,7 +81,8 @@ static bool check_loss(struct minimizer *m)
     if (dtype == PLUMB_NO_DTYPE)
         plumb_poison(m->graph, "optimizer '%s': the loss is not a tensor of this graph", m->recipe.name);
     else
-        plumb_poison(m->graph, "optimizer '%s': the loss must be a floating scalar, got %s %s (take its mean?)",
+        plumb_poison(m->graph,
+                     "optimizer '%s': the loss must be a floating scalar, got %s %s (take its mean?)",
                      m->recipe.name, plumb_dtype_name(dtype), plumb_shape_text(&shape, text, sizeof text));
     return false;
 }
@@ -98,10 +102,15 @@ static bool check_all(struct minimizer *m)
     struct plumb_text text = {.context = m->context};
     plumb_text_add(&text, "%s/lr:", m->recipe.name);
     char *name = plumb_text_take(&text);
-    bool taken = name && plumb_find(m->graph, name) != PLUMB_NONE;
+    if (!name) {
+        plumb_poison(m->graph, "optimizer '%s': out of memory", m->recipe.name);
+        return false;
+    }
+    bool taken = plumb_find(m->graph, name) != PLUMB_NONE;
     plumb_free(m->context, name);
     if (taken)
-        plumb_poison(m->graph, "optimizer '%s': the graph has one of that name already; give each a name of its own",
+        plumb_poison(m->graph,
+                     "optimizer '%s': the graph has one of that name already; give each a name of its own",
                      m->recipe.name);
     return !taken;
 }
@@ -150,7 +159,8 @@ static plumb_t finite_flag(struct minimizer *m, plumb_t *some)
     for (int i = 0; i < m->count; i++)
         some[n++] = m->gradient[i];
     for (int i = 0; g && i < g->n_effects; i++)
-        if (g->effect[i].gate == PLUMB_NO_TENSOR && plumb_dtype_is_float(g->tensor[g->effect[i].value].type.dtype))
+        if (g->effect[i].gate == PLUMB_NO_TENSOR &&
+            plumb_dtype_is_float(g->tensor[g->effect[i].value].type.dtype))
             some[n++] = plumb_id(g, g->effect[i].value);
     return plumb_all_finite(m->graph, some, n);
 }
@@ -226,8 +236,11 @@ static void updates(struct minimizer *m, plumb_t *in)
 
 static void minimize(struct minimizer *m, plumb_t *room)
 {
-    if (plumb_gradients(m->graph, m->loss, m->parameter, m->count, m->gradient) != PLUMB_OK)
+    if (plumb_gradients(m->graph, m->loss, m->parameter, m->count, m->gradient) != PLUMB_OK) {
+        if (plumb_graph_status(m->graph) == PLUMB_OK) /* memory ran out: the graph must not pass for a step */
+            plumb_poison(m->graph, "optimizer '%s': no gradients", m->recipe.name);
         return;
+    }
     int phase = plumb_set_phase(m->graph, PLUMB_PHASE_UPDATE);
     head(m, room);
     updates(m, room);

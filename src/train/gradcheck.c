@@ -272,7 +272,7 @@ plumb_status plumb_gradcheck(plumb_graph *graph, plumb_state *state, plumb_t los
                              int n_inputs, const plumb_gradcheck_options *options, plumb_gradcheck_report *report)
 {
     plumb_context *context = plumb_graph_context(graph);
-    if (!context || plumb_graph_status(graph) != PLUMB_OK) {
+    if (!context) {
         return PLUMB_BAD_INPUT;
     }
     struct plumb_checker *c = plumb_zalloc(context, sizeof(*c));
