@@ -13,8 +13,8 @@ struct bench {
 
 static struct bench open_bench(void)
 {
-    struct bench b = {.context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 2,
-                                                             .seed = 7})};
+    struct bench b = {.context = plumb_open(&(plumb_options){
+                          .size = sizeof(plumb_options), .device = "cpu", .threads = 2, .seed = 7})};
     b.g = b.context ? plumb_graph_new(b.context, "loss") : NULL;
     return b;
 }
@@ -36,8 +36,8 @@ static plumb_t constant(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, co
 static plumb_status run(struct bench *b, bool training, const plumb_t *outputs, int n, double (*to)[64])
 {
     plumb_state *state = plumb_state_new(b->g);
-    const plumb_compile_options options = {.size = sizeof(options), .outputs = outputs, .n_outputs = n,
-                                           .training = training};
+    const plumb_compile_options options = {
+        .size = sizeof(options), .outputs = outputs, .n_outputs = n, .training = training};
     plumb_program *program = state ? plumb_compile(b->g, state, &options) : NULL;
     plumb_status status = program ? plumb_run(program) : PLUMB_BAD_INPUT;
     for (int k = 0; status == PLUMB_OK && k < n; k++) {
@@ -74,7 +74,8 @@ PLUMB_TEST(loss, softmax_of_the_notes)
         REQUIRE(b.g);
         double to[3][64];
         plumb_t logits = constant(b.g, both[d], PLUMB_SHAPE(1, 4), x);
-        plumb_t out[] = {plumb_softmax(b.g, logits, -1), plumb_log_softmax(b.g, logits, 1), plumb_hardmax(b.g, logits, 1)};
+        plumb_t out[] = {plumb_softmax(b.g, logits, -1), plumb_log_softmax(b.g, logits, 1),
+                         plumb_hardmax(b.g, logits, 1)};
         CHECK(run(&b, false, out, 3, to) == PLUMB_OK);
         double sum = exp(5) + exp(2) + exp(-1) + exp(3);
         for (int i = 0; i < 4; i++) {
@@ -105,7 +106,8 @@ PLUMB_TEST(loss, two_classes_are_logistic)
 
 PLUMB_TEST(loss, softmax_at_the_edges)
 {
-    static const double x[] = {1e30, 0, -1e30, INFINITY, 0, 1, -INFINITY, -INFINITY, -INFINITY, -INFINITY, 0, 0, NAN, 0, 1};
+    static const double x[] = {1e30,      0,         -1e30, INFINITY, 0,   1, -INFINITY, -INFINITY,
+                               -INFINITY, -INFINITY, 0,     0,        NAN, 0, 1};
     for (int d = 0; d < 2; d++) {
         for (int along_rows = 0; along_rows < 2; along_rows++) { /* rows, and strips of the transpose */
             struct bench b = open_bench();
@@ -117,7 +119,8 @@ PLUMB_TEST(loss, softmax_at_the_edges)
                 logits = plumb_transpose(b.g, logits, NULL);
             }
             plumb_t p = plumb_softmax(b.g, logits, axis), lp = plumb_log_softmax(b.g, logits, axis);
-            plumb_t out[] = {along_rows ? p : plumb_transpose(b.g, p, NULL), along_rows ? lp : plumb_transpose(b.g, lp, NULL)};
+            plumb_t out[] = {along_rows ? p : plumb_transpose(b.g, p, NULL),
+                             along_rows ? lp : plumb_transpose(b.g, lp, NULL)};
             CHECK(run(&b, false, out, 2, to) == PLUMB_OK);
             CHECK(to[0][0] == 1 && to[0][1] == 0 && to[0][2] == 0);
             CHECK(to[1][0] == 0 && to[1][1] < -9e29 && to[1][2] < -1e30);
@@ -210,7 +213,10 @@ PLUMB_TEST(loss, class_weights_smoothing_and_ignored_labels_as_pytorch)
         REQUIRE(b.g);
         plumb_t z = constant(b.g, dtype, PLUMB_SHAPE(N, C), some_logits);
         plumb_t labels = plumb_constant(b.g, PLUMB_I64, PLUMB_SHAPE(N), some_labels);
-        plumb_loss_options o = {.size = sizeof(o), .reduce = reduce, .label_smoothing = smoothing, .ignore_index = ignore,
+        plumb_loss_options o = {.size = sizeof(o),
+                                .reduce = reduce,
+                                .label_smoothing = smoothing,
+                                .ignore_index = ignore,
                                 .use_ignore_index = true,
                                 .class_weights = constant(b.g, dtype, PLUMB_SHAPE(C), class_weight)};
         plumb_t out[3] = {plumb_softmax_cross_entropy(b.g, z, labels, &o)};
@@ -325,7 +331,8 @@ PLUMB_TEST(loss, multi_task_with_missing_labels)
     struct bench b = open_bench();
     REQUIRE(b.g);
     double to[3][64], total = 0, count = 0;
-    plumb_t z = constant(b.g, PLUMB_F64, PLUMB_SHAPE(2, 3), x), t = constant(b.g, PLUMB_F64, PLUMB_SHAPE(2, 3), y);
+    plumb_t z = constant(b.g, PLUMB_F64, PLUMB_SHAPE(2, 3), x),
+            t = constant(b.g, PLUMB_F64, PLUMB_SHAPE(2, 3), y);
     plumb_loss_options o = {.size = sizeof(o), .weights = constant(b.g, PLUMB_F64, PLUMB_SHAPE(2, 3), mask)};
     plumb_t out[3] = {plumb_bce_with_logits(b.g, z, t, &o)};
     CHECK(plumb_gradients(b.g, out[0], &z, 1, &out[1]) == PLUMB_OK);
@@ -356,10 +363,14 @@ PLUMB_TEST(loss, regression_losses)
     plumb_t x = constant(b.g, PLUMB_F64, PLUMB_SHAPE(5), p), y = constant(b.g, PLUMB_F64, PLUMB_SHAPE(5), t);
     const plumb_loss_options sum = {.size = sizeof(sum), .reduce = PLUMB_REDUCE_SUM};
     const plumb_loss_options two = {.size = sizeof(two), .delta = 2};
-    plumb_loss_options heavy = {.size = sizeof(heavy), .weights = constant(b.g, PLUMB_F64, PLUMB_SHAPE(5), w)};
-    plumb_t out[8] = {plumb_squared_error(b.g, x, y, NULL),       plumb_half_squared_error(b.g, x, y, &sum),
-                      plumb_absolute_error(b.g, x, y, NULL),      plumb_huber_error(b.g, x, y, &two),
-                      plumb_rmse(b.g, x, y),                      plumb_squared_error(b.g, x, y, &heavy)};
+    plumb_loss_options heavy = {.size = sizeof(heavy),
+                                .weights = constant(b.g, PLUMB_F64, PLUMB_SHAPE(5), w)};
+    plumb_t out[8] = {plumb_squared_error(b.g, x, y, NULL),
+                      plumb_half_squared_error(b.g, x, y, &sum),
+                      plumb_absolute_error(b.g, x, y, NULL),
+                      plumb_huber_error(b.g, x, y, &two),
+                      plumb_rmse(b.g, x, y),
+                      plumb_squared_error(b.g, x, y, &heavy)};
     heavy.weights = plumb_scalar(b.g, PLUMB_F64, 3); /* equal weights are no weights */
     out[6] = plumb_squared_error(b.g, x, y, &heavy);
     heavy.weights = plumb_full(b.g, PLUMB_F64, PLUMB_SHAPE(5), 0);
@@ -396,14 +407,15 @@ static void check_refused(const char *part, plumb_t (*build)(plumb_graph *g))
 
 static plumb_t columns_against_vector(plumb_graph *g)
 {
-    return plumb_squared_error(g, plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5, 1), 0), plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0),
-                               NULL);
+    return plumb_squared_error(g, plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5, 1), 0),
+                               plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0), NULL);
 }
 
 static plumb_t stretching_weights(plumb_graph *g)
 {
     plumb_t x = plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0);
-    const plumb_loss_options o = {.size = sizeof(o), .weights = plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5, 1), 1)};
+    const plumb_loss_options o = {.size = sizeof(o),
+                                  .weights = plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5, 1), 1)};
     return plumb_squared_error(g, x, x, &o);
 }
 
@@ -421,12 +433,19 @@ static plumb_t unknown_reduce(plumb_graph *g)
     return plumb_bce(g, x, x, &o);
 }
 
-static plumb_t dropped_all(plumb_graph *g) { return plumb_dropout(g, plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0), 1); }
-static plumb_t dropped_nan(plumb_graph *g) { return plumb_dropout(g, plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0), NAN); }
+static plumb_t dropped_all(plumb_graph *g)
+{
+    return plumb_dropout(g, plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0), 1);
+}
+static plumb_t dropped_nan(plumb_graph *g)
+{
+    return plumb_dropout(g, plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0), NAN);
+}
 
 static plumb_t flat_table(plumb_graph *g)
 {
-    return plumb_embedding(g, plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0), plumb_full(g, PLUMB_I64, PLUMB_SHAPE(2), 0));
+    return plumb_embedding(g, plumb_full(g, PLUMB_F32, PLUMB_SHAPE(5), 0),
+                           plumb_full(g, PLUMB_I64, PLUMB_SHAPE(2), 0));
 }
 
 PLUMB_TEST(loss, mistakes_are_refused)
@@ -452,7 +471,8 @@ PLUMB_TEST(loss, embedding_adds_up_duplicates)
         double to[2][64];
         plumb_t words = constant(b.g, both[d], PLUMB_SHAPE(4, 2), table);
         plumb_t out[2] = {plumb_embedding(b.g, words, plumb_constant(b.g, PLUMB_I64, PLUMB_SHAPE(3), index))};
-        plumb_t loss = plumb_sum(b.g, plumb_mul(b.g, out[0], constant(b.g, both[d], PLUMB_SHAPE(3, 2), weight)), NULL, 0, false);
+        plumb_t loss = plumb_sum(
+            b.g, plumb_mul(b.g, out[0], constant(b.g, both[d], PLUMB_SHAPE(3, 2), weight)), NULL, 0, false);
         CHECK(plumb_gradients(b.g, loss, &words, 1, &out[1]) == PLUMB_OK);
         CHECK(run(&b, false, out, 2, to) == PLUMB_OK);
         static const double y[] = {5, 6, 1, 2, 5, 6}, dx[] = {100, 1000, 0, 0, 3, 30, 0, 0};
@@ -473,7 +493,8 @@ PLUMB_TEST(loss, an_index_out_of_range_names_itself)
         REQUIRE(b.g);
         double to[1][64];
         plumb_t words = plumb_full(b.g, both[d], PLUMB_SHAPE(4, 2), 1);
-        plumb_t y = plumb_embedding(b.g, words, plumb_constant(b.g, PLUMB_I64, PLUMB_SHAPE(3), (const int64_t[]){0, -4, 4}));
+        plumb_t y = plumb_embedding(
+            b.g, words, plumb_constant(b.g, PLUMB_I64, PLUMB_SHAPE(3), (const int64_t[]){0, -4, 4}));
         CHECK(run(&b, false, &y, 1, to) == PLUMB_BAD_INPUT);
         CHECK_TEXT(plumb_message(b.context), "index 4 at 2 is outside [-4, 4)");
         plumb_close(b.context);
@@ -487,8 +508,8 @@ enum { MANY = 20000 };
 static plumb_status run_many(struct bench *b, bool training, plumb_t out, int runs, float (*to)[MANY])
 {
     plumb_state *state = plumb_state_new(b->g);
-    const plumb_compile_options options = {.size = sizeof(options), .outputs = &out, .n_outputs = 1, .training = training,
-                                           .effects = training};
+    const plumb_compile_options options = {
+        .size = sizeof(options), .outputs = &out, .n_outputs = 1, .training = training, .effects = training};
     plumb_program *program = state ? plumb_compile(b->g, state, &options) : NULL;
     plumb_status status = program ? PLUMB_OK : PLUMB_BAD_INPUT;
     for (int i = 0; status == PLUMB_OK && i < runs; i++) {

@@ -8,7 +8,8 @@
 
 static plumb_context *open_cpu(void)
 {
-    return plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 2, .seed = 5});
+    return plumb_open(
+        &(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 2, .seed = 5});
 }
 
 static plumb_t variable(plumb_graph *g, const char *name, plumb_dtype dtype, plumb_shape shape, double value)
@@ -88,21 +89,23 @@ static plumb_graph *trace_model(plumb_context *context, plumb_dtype dtype, plumb
 {
     plumb_graph *g = plumb_graph_new(context, "trace");
     plumb_t w = variable(g, "w", dtype, PLUMB_SHAPE(2, 3), 0), b = variable(g, "b", dtype, PLUMB_SHAPE(3), 0);
-    plumb_t k = constant_of(g, dtype, PLUMB_SHAPE(2, 3), stiff), t = constant_of(g, dtype, PLUMB_SHAPE(2, 3), goal);
+    plumb_t k = constant_of(g, dtype, PLUMB_SHAPE(2, 3), stiff),
+            t = constant_of(g, dtype, PLUMB_SHAPE(2, 3), goal);
     plumb_t square = plumb_affine(g, plumb_mul(g, k, plumb_square(g, plumb_sub(g, w, t))), 0.5, 0);
     *loss = plumb_add(g, plumb_sum(g, square, NULL, 0, false), plumb_sum(g, plumb_sin(g, b), NULL, 0, false));
     return g;
 }
 
-static bool set_values(plumb_state *state, const char *name, plumb_dtype dtype, const double *values, int count)
+static bool set_values(plumb_state *state, const char *name, plumb_dtype dtype, const double *values,
+                       int count)
 {
     float narrow[16];
     for (int i = 0; i < count; i++) {
         narrow[i] = (float)values[i];
     }
     size_t size = dtype == PLUMB_F32 ? sizeof(float) : sizeof(double);
-    return plumb_state_set(state, name, dtype == PLUMB_F32 ? (const void *)narrow : values, size * (size_t)count) ==
-           PLUMB_OK;
+    return plumb_state_set(state, name, dtype == PLUMB_F32 ? (const void *)narrow : values,
+                           size * (size_t)count) == PLUMB_OK;
 }
 
 static bool get_values(plumb_state *state, const char *name, plumb_dtype dtype, double *values, int count)
@@ -142,8 +145,8 @@ static void check_trace(const plumb_optimizer *o, plumb_dtype dtype)
         CHECK(plumb_run(program) == PLUMB_OK);
         CHECK(get_values(state, "w", dtype, p, W) && get_values(state, "b", dtype, p + W, B));
         for (int i = 0; i < P; i++) {
-            CHECK_MSG(fabs(p[i] - t.p[i]) <= tolerance * (1 + fabs(t.p[i])), "%s step %d: parameter %d is %.15g, not %.15g",
-                      o->rule, step, i, p[i], t.p[i]);
+            CHECK_MSG(fabs(p[i] - t.p[i]) <= tolerance * (1 + fabs(t.p[i])),
+                      "%s step %d: parameter %d is %.15g, not %.15g", o->rule, step, i, p[i], t.p[i]);
         }
     }
     int64_t steps = -1;
@@ -154,8 +157,12 @@ static void check_trace(const plumb_optimizer *o, plumb_dtype dtype)
 static void check_traces(const plumb_optimizer *o)
 {
     plumb_optimizer with = *o;
-    const struct { double weight_decay, l2, l1, clip; bool all; } extras[] = {
-        {0, 0, 0, 0, false}, {.1, 0, 0, 0, false}, {0, .3, .05, 0, false}, {.05, .1, .02, 2, true}, {0, 0, 0, 1e9, true},
+    const struct {
+        double weight_decay, l2, l1, clip;
+        bool all;
+    } extras[] = {
+        {0, 0, 0, 0, false},     {.1, 0, 0, 0, false}, {0, .3, .05, 0, false},
+        {.05, .1, .02, 2, true}, {0, 0, 0, 1e9, true},
     };
     for (int i = 0; i < 5; i++) {
         with.weight_decay = extras[i].weight_decay > 0 ? extras[i].weight_decay : PLUMB_ZERO;
@@ -170,11 +177,17 @@ static void check_traces(const plumb_optimizer *o)
 
 PLUMB_TEST(optim, sgd_trace) { check_traces(PLUMB_SGD(.lr = 0.1)); }
 PLUMB_TEST(optim, momentum_trace) { check_traces(PLUMB_MOMENTUM(.lr = 0.2, .momentum = 0.9)); }
-PLUMB_TEST(optim, classic_momentum_trace) { check_traces(PLUMB_MOMENTUM(.lr = 0.02, .momentum = 0.8, .classic = true)); }
+PLUMB_TEST(optim, classic_momentum_trace)
+{
+    check_traces(PLUMB_MOMENTUM(.lr = 0.02, .momentum = 0.8, .classic = true));
+}
 PLUMB_TEST(optim, nesterov_trace) { check_traces(PLUMB_NESTEROV(.lr = 0.02, .momentum = 0.9)); }
 PLUMB_TEST(optim, adagrad_trace) { check_traces(PLUMB_ADAGRAD(.lr = 0.5, .epsilon = 1e-6)); }
 PLUMB_TEST(optim, rmsprop_trace) { check_traces(PLUMB_RMSPROP(.lr = 0.02, .beta2 = 0.9, .epsilon = 1e-6)); }
-PLUMB_TEST(optim, adam_trace) { check_traces(PLUMB_ADAM(.lr = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8)); }
+PLUMB_TEST(optim, adam_trace)
+{
+    check_traces(PLUMB_ADAM(.lr = 0.1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8));
+}
 PLUMB_TEST(optim, adamw_trace)
 {
     check_traces(PLUMB_ADAMW(.name = "mine", .lr = 0.1, .beta1 = 0.8, .beta2 = 0.99, .epsilon = 1e-6));
@@ -183,11 +196,13 @@ PLUMB_TEST(optim, adamw_trace)
 /* Defaults, and that 0 means them while PLUMB_ZERO means zero. */
 PLUMB_TEST(optim, defaults_and_zeros)
 {
-    plumb_optimizer o = {.size = sizeof(o), .rule = "adam", .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+    plumb_optimizer o = {
+        .size = sizeof(o), .rule = "adam", .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
     struct trace full = {.lr = 1e-3}, zero = {.lr = 0.1};
     memcpy(full.p, start, sizeof(start));
     memcpy(zero.p, start, sizeof(start));
-    plumb_optimizer without = {.size = sizeof(o), .rule = "adam", .name = "zero", .lr = 0.1, .beta2 = 0.999, .epsilon = 1e-8};
+    plumb_optimizer without = {
+        .size = sizeof(o), .rule = "adam", .name = "zero", .lr = 0.1, .beta2 = 0.999, .epsilon = 1e-8};
     for (int step = 0; step < 3; step++) {
         step_by_hand(&full, &o, step);
         step_by_hand(&zero, &without, step);
@@ -222,7 +237,8 @@ PLUMB_TEST(optim, nesterov_is_the_look_ahead_form)
     plumb_graph *g = trace_model(context, PLUMB_F64, &loss);
     plumb_state *state = plumb_state_new(g);
     const double beta = 0.9, lr = 0.02;
-    plumb_program *program = plumb_compile_training(g, state, loss, PLUMB_NESTEROV(.lr = lr, .momentum = beta), NULL, 0);
+    plumb_program *program =
+        plumb_compile_training(g, state, loss, PLUMB_NESTEROV(.lr = lr, .momentum = beta), NULL, 0);
     CHECK(set_values(state, "w", PLUMB_F64, start, W) && set_values(state, "b", PLUMB_F64, start + W, B));
     double w[P], v[P] = {0}, p[P], stored[P];
     memcpy(w, start, sizeof(start));
@@ -239,7 +255,8 @@ PLUMB_TEST(optim, nesterov_is_the_look_ahead_form)
         CHECK(plumb_run(program) == PLUMB_OK);
     }
     CHECK(get_values(state, "w", PLUMB_F64, p, W) && get_values(state, "b", PLUMB_F64, p + W, B));
-    CHECK(get_values(state, "nesterov/v:w", PLUMB_F64, stored, W) && get_values(state, "nesterov/v:b", PLUMB_F64, stored + W, B));
+    CHECK(get_values(state, "nesterov/v:w", PLUMB_F64, stored, W) &&
+          get_values(state, "nesterov/v:b", PLUMB_F64, stored + W, B));
     for (int i = 0; i < P; i++) {
         CHECK_NEAR(stored[i], v[i], 1e-13);
         CHECK_NEAR(p[i] + beta * stored[i], w[i], 1e-12);
@@ -252,9 +269,14 @@ PLUMB_TEST(optim, nesterov_is_the_look_ahead_form)
 PLUMB_TEST(optim, parabola_finds_five)
 {
     const plumb_optimizer *const all[] = {
-        PLUMB_SGD(.lr = 0.1),                     PLUMB_MOMENTUM(.lr = 0.1),       PLUMB_MOMENTUM(.lr = 0.02, .classic = true),
-        PLUMB_NESTEROV(.lr = 0.02),               PLUMB_ADAGRAD(.lr = 1),          PLUMB_RMSPROP(.lr = 0.003),
-        PLUMB_ADAM(.lr = 0.05),                   PLUMB_ADAMW(.lr = 0.05, .weight_decay = PLUMB_ZERO),
+        PLUMB_SGD(.lr = 0.1),
+        PLUMB_MOMENTUM(.lr = 0.1),
+        PLUMB_MOMENTUM(.lr = 0.02, .classic = true),
+        PLUMB_NESTEROV(.lr = 0.02),
+        PLUMB_ADAGRAD(.lr = 1),
+        PLUMB_RMSPROP(.lr = 0.003),
+        PLUMB_ADAM(.lr = 0.05),
+        PLUMB_ADAMW(.lr = 0.05, .weight_decay = PLUMB_ZERO),
     };
     for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++) {
         plumb_context *context = open_cpu();
@@ -283,8 +305,10 @@ PLUMB_TEST(optim, any_cost_is_differentiated)
     plumb_context *context = open_cpu();
     REQUIRE(context);
     plumb_graph *g = plumb_graph_new(context, "3(a + bc)");
-    plumb_t p[] = {variable(g, "a", PLUMB_F64, PLUMB_SCALAR_SHAPE, 5), variable(g, "b", PLUMB_F64, PLUMB_SCALAR_SHAPE, 3),
-                   variable(g, "c", PLUMB_F64, PLUMB_SCALAR_SHAPE, 2)}, d[3];
+    plumb_t p[] = {variable(g, "a", PLUMB_F64, PLUMB_SCALAR_SHAPE, 5),
+                   variable(g, "b", PLUMB_F64, PLUMB_SCALAR_SHAPE, 3),
+                   variable(g, "c", PLUMB_F64, PLUMB_SCALAR_SHAPE, 2)},
+            d[3];
     plumb_t j = plumb_affine(g, plumb_add(g, p[0], plumb_mul(g, p[1], p[2])), 3, 0);
     CHECK(plumb_gradients(g, j, p, 3, d) == PLUMB_OK);
     plumb_state *state = plumb_state_new(g);
@@ -305,9 +329,12 @@ PLUMB_TEST(optim, training_leaves_the_graph_alone_and_knows_its_ids)
     plumb_context *context = open_cpu();
     REQUIRE(context);
     plumb_graph *g = plumb_graph_new(context, "line");
-    plumb_t x = plumb_input(g, "x", PLUMB_F32, PLUMB_SHAPE(PLUMB_BATCH)), y = plumb_input(g, "y", PLUMB_F32, PLUMB_SHAPE(PLUMB_BATCH));
-    plumb_t slope = variable(g, "slope", PLUMB_F32, PLUMB_SCALAR_SHAPE, 0), shift = variable(g, "shift", PLUMB_F32, PLUMB_SCALAR_SHAPE, 0);
-    plumb_t line = plumb_add(g, plumb_mul(g, x, slope), shift), loss = plumb_half_squared_error(g, line, y, NULL);
+    plumb_t x = plumb_input(g, "x", PLUMB_F32, PLUMB_SHAPE(PLUMB_BATCH)),
+            y = plumb_input(g, "y", PLUMB_F32, PLUMB_SHAPE(PLUMB_BATCH));
+    plumb_t slope = variable(g, "slope", PLUMB_F32, PLUMB_SCALAR_SHAPE, 0),
+            shift = variable(g, "shift", PLUMB_F32, PLUMB_SCALAR_SHAPE, 0);
+    plumb_t line = plumb_add(g, plumb_mul(g, x, slope), shift),
+            loss = plumb_half_squared_error(g, line, y, NULL);
     char *before = plumb_graph_text(g);
     plumb_state *state = plumb_state_new(g);
     plumb_program *program = plumb_compile_training(g, state, loss, PLUMB_SGD(.lr = 0.1), &line, 1);
@@ -320,14 +347,16 @@ PLUMB_TEST(optim, training_leaves_the_graph_alone_and_knows_its_ids)
     const float xs[] = {-1, 0, 1, 2}, ys[] = {-1, 1, 3, 5};
     double first = 0, last = 0;
     for (int i = 0; program && i < 500; i++) {
-        CHECK(plumb_feed(program, x, xs, sizeof(xs)) == PLUMB_OK && plumb_feed(program, y, ys, sizeof(ys)) == PLUMB_OK);
+        CHECK(plumb_feed(program, x, xs, sizeof(xs)) == PLUMB_OK &&
+              plumb_feed(program, y, ys, sizeof(ys)) == PLUMB_OK);
         CHECK(plumb_run(program) == PLUMB_OK);
         CHECK(plumb_fetch_number(program, loss, i ? &last : &first) == PLUMB_OK);
     }
     float prediction[4], a = 0, b = 0;
     CHECK(plumb_fetch(program, line, prediction, sizeof(prediction)) == PLUMB_OK);
     CHECK_NEAR(prediction[3], 5, 1e-3);
-    CHECK(plumb_state_get(state, "slope", &a, sizeof(a)) == PLUMB_OK && plumb_state_get(state, "shift", &b, sizeof(b)) == PLUMB_OK);
+    CHECK(plumb_state_get(state, "slope", &a, sizeof(a)) == PLUMB_OK &&
+          plumb_state_get(state, "shift", &b, sizeof(b)) == PLUMB_OK);
     CHECK_NEAR(a, 2, 1e-3);
     CHECK_NEAR(b, 1, 1e-3);
     CHECK_NEAR(first, 4.5, 1e-6);
@@ -340,12 +369,14 @@ PLUMB_TEST(optim, two_optimisers_share_a_graph)
     plumb_context *context = open_cpu();
     REQUIRE(context);
     plumb_graph *g = plumb_graph_new(context, "two");
-    plumb_t a = variable(g, "a", PLUMB_F64, PLUMB_SCALAR_SHAPE, 4), b = variable(g, "b", PLUMB_F64, PLUMB_SCALAR_SHAPE, 4);
+    plumb_t a = variable(g, "a", PLUMB_F64, PLUMB_SCALAR_SHAPE, 4),
+            b = variable(g, "b", PLUMB_F64, PLUMB_SCALAR_SHAPE, 4);
     plumb_t loss = plumb_mul(g, plumb_square(g, a), plumb_square(g, b));
     CHECK(plumb_minimize(g, loss, &a, 1, PLUMB_SGD(.name = "down", .lr = 1e-3)) == PLUMB_OK);
     CHECK(plumb_minimize(g, plumb_neg(g, loss), &b, 1, PLUMB_SGD(.name = "up", .lr = 2e-3)) == PLUMB_OK);
     plumb_state *state = plumb_state_new(g);
-    const plumb_compile_options o = {.size = sizeof(o), .outputs = &loss, .n_outputs = 1, .training = true, .effects = true};
+    const plumb_compile_options o = {
+        .size = sizeof(o), .outputs = &loss, .n_outputs = 1, .training = true, .effects = true};
     plumb_program *program = plumb_compile(g, state, &o);
     CHECK_MSG(program != NULL, "%s", plumb_message(context));
     CHECK(plumb_run(program) == PLUMB_OK);
@@ -371,15 +402,18 @@ PLUMB_TEST(optim, bad_steps_change_nothing)
     plumb_context *context = open_cpu();
     REQUIRE(context);
     plumb_graph *g = plumb_graph_new(context, "guarded");
-    const plumb_variable_options frozen = {.size = sizeof(frozen), .init = {.rule = PLUMB_INIT_CONSTANT, .a = 1}, .frozen = true};
+    const plumb_variable_options frozen = {
+        .size = sizeof(frozen), .init = {.rule = PLUMB_INIT_CONSTANT, .a = 1}, .frozen = true};
     plumb_t x = plumb_input(g, "x", PLUMB_F32, PLUMB_SHAPE(4, 2));
-    plumb_t scale = variable(g, "scale", PLUMB_F32, PLUMB_SHAPE(2), 1), shift = variable(g, "shift", PLUMB_F32, PLUMB_SHAPE(2), 0);
+    plumb_t scale = variable(g, "scale", PLUMB_F32, PLUMB_SHAPE(2), 1),
+            shift = variable(g, "shift", PLUMB_F32, PLUMB_SHAPE(2), 0);
     plumb_t mean = plumb_variable(g, "mean", PLUMB_F32, PLUMB_SHAPE(2), &frozen);
     plumb_t var = plumb_variable(g, "var", PLUMB_F32, PLUMB_SHAPE(2), &frozen);
     plumb_t y = plumb_batch_norm(g, x, scale, shift, mean, var, NULL);
     plumb_t loss = plumb_mean(g, plumb_square(g, plumb_affine(g, y, 1, -1)), NULL, 0, false);
     plumb_state *state = plumb_state_new(g);
-    plumb_program *program = plumb_compile_training(g, state, loss, PLUMB_ADAM(.skip_bad_steps = true), NULL, 0);
+    plumb_program *program =
+        plumb_compile_training(g, state, loss, PLUMB_ADAM(.skip_bad_steps = true), NULL, 0);
     CHECK_MSG(program != NULL, "%s", plumb_message(context));
     float good[8] = {1, 2, 3, 5, 8, 13, 21, 34}, bad[8] = {1, 2, 3, NAN, 5, 6, 7, 8};
     CHECK(plumb_feed(program, x, good, sizeof(good)) == PLUMB_OK && plumb_run(program) == PLUMB_OK);
@@ -393,9 +427,11 @@ PLUMB_TEST(optim, bad_steps_change_nothing)
         const char *name = plumb_state_name(state, i);
         double was[4] = {0}, is[4] = {0};
         plumb_shape shape = plumb_state_shape(state, name);
-        size_t bytes = plumb_dtype_size(plumb_state_dtype(state, name)) * (shape.rank ? (size_t)shape.dim[0] : 1);
+        size_t bytes =
+            plumb_dtype_size(plumb_state_dtype(state, name)) * (shape.rank ? (size_t)shape.dim[0] : 1);
         CHECK(bytes <= sizeof(was));
-        CHECK(plumb_state_get(copy, name, was, bytes) == PLUMB_OK && plumb_state_get(state, name, is, bytes) == PLUMB_OK);
+        CHECK(plumb_state_get(copy, name, was, bytes) == PLUMB_OK &&
+              plumb_state_get(state, name, is, bytes) == PLUMB_OK);
         CHECK_MSG(memcmp(was, is, sizeof(was)) == 0, "%s changed in a bad step", name);
     }
     int64_t steps = 0;
@@ -434,7 +470,8 @@ PLUMB_TEST(optim, bad_numbers_are_refused)
     check_refused(PLUMB_ADAM(.l2 = -1), "l2 -1");
     check_refused(PLUMB_ADAM(.clip_norm = NAN), "clip_norm nan");
     check_refused(PLUMB_OPTIMIZER("adan", .lr = 1), "did you mean \"adam\"?");
-    check_refused(PLUMB_OPTIMIZER("steepest", .lr = 1), "known rules: sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw");
+    check_refused(PLUMB_OPTIMIZER("steepest", .lr = 1),
+                  "known rules: sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw");
     check_refused(PLUMB_SGD(.name = ""), "name is empty");
 }
 
@@ -490,7 +527,8 @@ PLUMB_TEST(optim, schedules_of_the_notes)
     CHECK_NEAR(plumb_schedule_lr(&s, 35, 0), .025, 1e-15);
     static const double list[] = {.3, .2, .1};
     s = (plumb_schedule){.size = sizeof(s), .values = list, .n_values = 3, .rule = "manual"};
-    CHECK(plumb_schedule_lr(&s, 1.5, 0) == .2 && plumb_schedule_lr(&s, 99, 0) == .1 && plumb_schedule_lr(&s, 1e300, 0) == .1);
+    CHECK(plumb_schedule_lr(&s, 1.5, 0) == .2 && plumb_schedule_lr(&s, 99, 0) == .1 &&
+          plumb_schedule_lr(&s, 1e300, 0) == .1);
 }
 
 PLUMB_TEST(optim, schedules_beyond_the_notes)
@@ -515,7 +553,8 @@ PLUMB_TEST(optim, schedules_beyond_the_notes)
     CHECK(isnan(plumb_schedule_lr(&s, 1, 0))); /* over how many epochs? */
     s.rule = "manual";
     CHECK(isnan(plumb_schedule_lr(&s, 1, 0)));
-    CHECK(isnan(plumb_schedule_lr(&s, -1, 0)) && isnan(plumb_schedule_lr(&s, NAN, 0)) && isnan(plumb_schedule_lr(NULL, 1, 0)));
+    CHECK(isnan(plumb_schedule_lr(&s, -1, 0)) && isnan(plumb_schedule_lr(&s, NAN, 0)) &&
+          isnan(plumb_schedule_lr(NULL, 1, 0)));
 }
 
 PLUMB_TEST(optim, weighted_average_forgets_and_is_corrected)

@@ -41,14 +41,17 @@ static plumb_status infer_gather_backward(plumb_infer *q)
         return PLUMB_BAD_INPUT;
     bool agree = dy->rank == x.rank - 1 + index->rank;
     for (int i = 0; agree && i < dy->rank; i++) {
-        int64_t want = i < axis ? x.dim[i] : i < axis + index->rank ? index->dim[i - axis] : x.dim[i - index->rank + 1];
+        int64_t want = i < axis                 ? x.dim[i]
+                       : i < axis + index->rank ? index->dim[i - axis]
+                                                : x.dim[i - index->rank + 1];
         agree = plumb_dims_agree(dy->dim[i], want);
     }
     char a[160], b[160], c[160];
     if (!agree)
-        return plumb_refuse(q, "a gradient of shape %s does not come from gathering %s at indices %s along axis %d",
-                            plumb_shape_text(dy, a, sizeof a), plumb_shape_text(&x, b, sizeof b),
-                            plumb_shape_text(index, c, sizeof c), axis);
+        return plumb_refuse(
+            q, "a gradient of shape %s does not come from gathering %s at indices %s along axis %d",
+            plumb_shape_text(dy, a, sizeof a), plumb_shape_text(&x, b, sizeof b),
+            plumb_shape_text(index, c, sizeof c), axis);
     q->out[0] = (plumb_type){.dtype = q->in[0].dtype, .shape = x};
     return PLUMB_OK;
 }
@@ -78,7 +81,8 @@ static plumb_status gradient_gather(plumb_grad *q)
     memset(&attr, 0, sizeof attr);
     attr.shape.rank = -1;
     attr.axis = ((const plumb_attr_gather *)q->attr)->axis;
-    q->din[0] = plumb_emit(q->graph, &plumb_op_gather_backward, &attr, (const plumb_t[]){q->dout[0], q->in[1], q->in[0]}, 3);
+    q->din[0] = plumb_emit(q->graph, &plumb_op_gather_backward, &attr,
+                           (const plumb_t[]){q->dout[0], q->in[1], q->in[0]}, 3);
     return PLUMB_OK;
 }
 
@@ -101,7 +105,11 @@ static plumb_status no_gradient(plumb_grad *q)
 
 /* At most every index falls on one element. */
 static double terms_indices(const plumb_call *call) { return (double)plumb_view_count(&call->in[1]); }
-static double flops_none(const plumb_call *call) { (void)call; return 0; }
+static double flops_none(const plumb_call *call)
+{
+    (void)call;
+    return 0;
+}
 static double flops_scatter(const plumb_call *call) { return (double)plumb_view_count(&call->in[0]); }
 
 static void print_gather(const void *attr, struct plumb_text *text)
@@ -115,21 +123,45 @@ static void print_one_hot(const void *attr, struct plumb_text *text)
 }
 
 const plumb_op plumb_op_gather = {
-    .name = "gather", .min_in = 2, .max_in = 2, .n_out = 1, .attr_size = sizeof(plumb_attr_gather),
-    .infer = infer_gather, .gradient = gradient_gather, .flops = flops_none, .tolerance = PLUMB_TOL_EXACT,
+    .name = "gather",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_gather),
+    .infer = infer_gather,
+    .gradient = gradient_gather,
+    .flops = flops_none,
+    .tolerance = PLUMB_TOL_EXACT,
     .print = print_gather,
 };
 
 const plumb_op plumb_op_gather_backward = {
-    .name = "gather_backward", .min_in = 2, .max_in = 3, .n_out = 1, .attr_size = sizeof(plumb_attr_gather),
-    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD, .infer = infer_gather_backward, .gradient = gradient_gather_backward,
-    .flops = flops_scatter, .terms = terms_indices, .tolerance = PLUMB_TOL_DOT, .print = print_gather,
+    .name = "gather_backward",
+    .min_in = 2,
+    .max_in = 3,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_gather),
+    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD,
+    .infer = infer_gather_backward,
+    .gradient = gradient_gather_backward,
+    .flops = flops_scatter,
+    .terms = terms_indices,
+    .tolerance = PLUMB_TOL_DOT,
+    .print = print_gather,
 };
 
 const plumb_op plumb_op_one_hot = {
-    .name = "one_hot", .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_one_hot),
-    .flags = PLUMB_OP_DTYPE, .infer = infer_one_hot, .gradient = no_gradient, .flops = flops_none,
-    .tolerance = PLUMB_TOL_EXACT, .print = print_one_hot,
+    .name = "one_hot",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_one_hot),
+    .flags = PLUMB_OP_DTYPE,
+    .infer = infer_one_hot,
+    .gradient = no_gradient,
+    .flops = flops_none,
+    .tolerance = PLUMB_TOL_EXACT,
+    .print = print_one_hot,
 };
 
 /* Valid negative axes are counted from the end here, so that equal ops have equal attributes; the shape rule refuses

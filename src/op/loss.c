@@ -69,7 +69,8 @@ static plumb_t reduced(plumb_graph *g, plumb_t loss, plumb_t weight, plumb_reduc
     return weighted_mean(g, plumb_sum(g, loss, NULL, 0, false), plumb_sum(g, weight, NULL, 0, false));
 }
 
-plumb_t plumb_softmax_cross_entropy(plumb_graph *g, plumb_t logits, plumb_t labels, const plumb_loss_options *options)
+plumb_t plumb_softmax_cross_entropy(plumb_graph *g, plumb_t logits, plumb_t labels,
+                                    const plumb_loss_options *options)
 {
     const plumb_loss_options o = read_options(options);
     plumb_attr_cross_entropy attr;
@@ -99,7 +100,8 @@ plumb_t plumb_softmax_cross_entropy_soft(plumb_graph *g, plumb_t logits, plumb_t
     const plumb_loss_options o = read_options(options);
     const char *name = "softmax_cross_entropy_soft";
     plumb_shape shape = plumb_shape_of(g, logits);
-    if (plumb_graph_status(g) != PLUMB_OK || !check_reduce(g, name, o.reduce) || !same_shape(g, name, logits, targets))
+    if (plumb_graph_status(g) != PLUMB_OK || !check_reduce(g, name, o.reduce) ||
+        !same_shape(g, name, logits, targets))
         return PLUMB_NONE;
     if (shape.rank != 2)
         return plumb_poison(g, "%s: logits must have shape (N, C), got rank %d", name, shape.rank);
@@ -118,11 +120,12 @@ plumb_t plumb_softmax_cross_entropy_soft(plumb_graph *g, plumb_t logits, plumb_t
 /* The common frame of the element-wise losses. */
 typedef plumb_t elementwise(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *o);
 
-static plumb_t element_loss(plumb_graph *g, const char *name, elementwise *loss, plumb_t prediction, plumb_t target,
-                            const plumb_loss_options *options)
+static plumb_t element_loss(plumb_graph *g, const char *name, elementwise *loss, plumb_t prediction,
+                            plumb_t target, const plumb_loss_options *options)
 {
     const plumb_loss_options o = read_options(options);
-    if (plumb_graph_status(g) != PLUMB_OK || !check_reduce(g, name, o.reduce) || !same_shape(g, name, prediction, target))
+    if (plumb_graph_status(g) != PLUMB_OK || !check_reduce(g, name, o.reduce) ||
+        !same_shape(g, name, prediction, target))
         return PLUMB_NONE;
     return reduced(g, loss(g, prediction, target, &o), o.weights, o.reduce);
 }
@@ -138,7 +141,8 @@ static plumb_t bce_probabilities(plumb_graph *g, plumb_t p, plumb_t y, const plu
     (void)o;
     double least = plumb_dtype_of(g, p) == PLUMB_F16 ? 0x1p-14 : 0x1p-126;
     plumb_t hit = plumb_mul(g, y, plumb_log(g, plumb_clamp(g, p, least, 1)));
-    plumb_t miss = plumb_mul(g, plumb_affine(g, y, -1, 1), plumb_log(g, plumb_clamp(g, plumb_affine(g, p, -1, 1), least, 1)));
+    plumb_t miss = plumb_mul(g, plumb_affine(g, y, -1, 1),
+                             plumb_log(g, plumb_clamp(g, plumb_affine(g, p, -1, 1), least, 1)));
     return plumb_neg(g, plumb_add(g, hit, miss));
 }
 
@@ -166,7 +170,8 @@ static plumb_t huber(plumb_graph *g, plumb_t p, plumb_t t, const plumb_loss_opti
     return plumb_huber(g, plumb_sub(g, p, t), o->delta > 0 ? o->delta : 1);
 }
 
-plumb_t plumb_bce_with_logits(plumb_graph *g, plumb_t logits, plumb_t targets, const plumb_loss_options *options)
+plumb_t plumb_bce_with_logits(plumb_graph *g, plumb_t logits, plumb_t targets,
+                              const plumb_loss_options *options)
 {
     return element_loss(g, "bce_with_logits", bce_logits, logits, targets, options);
 }
@@ -176,22 +181,26 @@ plumb_t plumb_bce(plumb_graph *g, plumb_t probabilities, plumb_t targets, const 
     return element_loss(g, "bce", bce_probabilities, probabilities, targets, options);
 }
 
-plumb_t plumb_squared_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options)
+plumb_t plumb_squared_error(plumb_graph *g, plumb_t prediction, plumb_t target,
+                            const plumb_loss_options *options)
 {
     return element_loss(g, "squared_error", squared, prediction, target, options);
 }
 
-plumb_t plumb_half_squared_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options)
+plumb_t plumb_half_squared_error(plumb_graph *g, plumb_t prediction, plumb_t target,
+                                 const plumb_loss_options *options)
 {
     return element_loss(g, "half_squared_error", half_squared, prediction, target, options);
 }
 
-plumb_t plumb_absolute_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options)
+plumb_t plumb_absolute_error(plumb_graph *g, plumb_t prediction, plumb_t target,
+                             const plumb_loss_options *options)
 {
     return element_loss(g, "absolute_error", absolute, prediction, target, options);
 }
 
-plumb_t plumb_huber_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options)
+plumb_t plumb_huber_error(plumb_graph *g, plumb_t prediction, plumb_t target,
+                          const plumb_loss_options *options)
 {
     return element_loss(g, "huber_error", huber, prediction, target, options);
 }

@@ -3,11 +3,12 @@
  * any thread count and after a resume, and change when the step does.
  *
  * Decided here:
- * - dropout keeps an element where its uniform number is >= drop and scales it by 1/(1 - drop) ("inverted"; Srivastava
- *   et al. 2014), so inference is the identity. Its gradient is dropout of dy with the same stream and key, that is, the
- *   same mask: no mask is stored. A dropped element is 0 even if x is not finite there.
+ * - dropout keeps an element where its uniform number is >= drop and scales it by 1/(1 - drop) ("inverted";
+ *   Srivastava et al. 2014), so inference is the identity. Its gradient is dropout of dy with the same stream and
+ *   key, that is, the same mask: no mask is stored. A dropped element is 0 even if x is not finite there.
  * - random_uniform is low + (high - low) u in double, rounded once; what rounds up to `high` steps down to the
- *   numbers just below it, so the interval stays half open in narrow types. random_normal is mean + deviation z, z from the shared polynomial. */
+ *   numbers just below it, so the interval stays half open in narrow types. random_normal is mean +
+ *   deviation z, z from the shared polynomial. */
 #include "op/attr.h"
 
 #include <math.h>
@@ -73,7 +74,8 @@ static plumb_status infer_normal(plumb_infer *q)
 static plumb_status gradient_dropout(plumb_grad *q)
 {
     if (q->want[0])
-        q->din[0] = plumb_emit(q->graph, &plumb_op_dropout, q->attr, (const plumb_t[]){q->dout[0], q->in[1]}, 2);
+        q->din[0] =
+            plumb_emit(q->graph, &plumb_op_dropout, q->attr, (const plumb_t[]){q->dout[0], q->in[1]}, 2);
     q->din[1] = PLUMB_NO_GRADIENT;
     return PLUMB_OK;
 }
@@ -112,22 +114,50 @@ static void print_range(const void *attr, struct plumb_text *text)
 }
 
 const plumb_op plumb_op_dropout = {
-    .name = "dropout", .min_in = 2, .max_in = 2, .n_out = 1, .attr_size = sizeof(plumb_attr_random),
-    .flags = PLUMB_OP_RANDOM, .infer = infer_dropout, .gradient = gradient_dropout, .in_place = over_x,
-    .inference = inference_dropout, .flops = flops_random, .tolerance = PLUMB_TOL_SCALAR, .ulps = 2,
+    .name = "dropout",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_random),
+    .flags = PLUMB_OP_RANDOM,
+    .infer = infer_dropout,
+    .gradient = gradient_dropout,
+    .in_place = over_x,
+    .inference = inference_dropout,
+    .flops = flops_random,
+    .tolerance = PLUMB_TOL_SCALAR,
+    .ulps = 2,
     .print = print_dropout,
 };
 
 const plumb_op plumb_op_random_uniform = {
-    .name = "random_uniform", .typed = -1, .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_random),
-    .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE, .infer = infer_uniform, .gradient = no_gradient,
-    .flops = flops_random, .tolerance = PLUMB_TOL_NORM, .print = print_range,
+    .name = "random_uniform",
+    .typed = -1,
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_random),
+    .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE,
+    .infer = infer_uniform,
+    .gradient = no_gradient,
+    .flops = flops_random,
+    .tolerance = PLUMB_TOL_NORM,
+    .print = print_range,
 };
 
 const plumb_op plumb_op_random_normal = {
-    .name = "random_normal", .typed = -1, .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_random),
-    .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE, .infer = infer_normal, .gradient = no_gradient,
-    .flops = flops_random, .tolerance = PLUMB_TOL_NORM, .print = print_range,
+    .name = "random_normal",
+    .typed = -1,
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_random),
+    .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE,
+    .infer = infer_normal,
+    .gradient = no_gradient,
+    .flops = flops_random,
+    .tolerance = PLUMB_TOL_NORM,
+    .print = print_range,
 };
 
 plumb_t plumb_dropout(plumb_graph *g, plumb_t x, double drop)
@@ -141,7 +171,8 @@ plumb_t plumb_dropout(plumb_graph *g, plumb_t x, double drop)
     return plumb_emit(g, &plumb_op_dropout, &attr, (const plumb_t[]){x, plumb_random_key(g)}, 2);
 }
 
-static plumb_t draw(plumb_graph *g, const plumb_op *op, plumb_dtype dtype, const plumb_shape *shape, double a, double b)
+static plumb_t draw(plumb_graph *g, const plumb_op *op, plumb_dtype dtype, const plumb_shape *shape, double a,
+                    double b)
 {
     plumb_attr_random attr;
     memset(&attr, 0, sizeof attr);
@@ -162,7 +193,8 @@ plumb_t plumb_random_uniform(plumb_graph *g, plumb_dtype dtype, plumb_shape shap
     return draw(g, &plumb_op_random_uniform, dtype, &shape, low, high);
 }
 
-plumb_t plumb_random_normal(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double mean, double deviation)
+plumb_t plumb_random_normal(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double mean,
+                            double deviation)
 {
     return draw(g, &plumb_op_random_normal, dtype, &shape, mean, deviation);
 }

@@ -1,8 +1,8 @@
 /* Softmax along one axis, and the cross-entropy of integer labels built on it.
  *
  * Decided here:
- * - Rows are shifted by their maximum, so no finite logit overflows. A row that holds +inf, or only -inf, has no
- *   softmax: all of it is NaN, as in PyTorch; so has a row that holds a NaN. -inf beside finite values has probability 0.
+ * - Rows are shifted by their maximum, so no finite logit overflows. A row that holds +inf or NaN, or only -inf,
+ *   has no softmax: all of it is NaN, as in PyTorch. -inf beside finite values has probability 0.
  * - The backward forms take the output y rather than x: it is at hand and saves the exponentials.
  *   softmax_backward (y, dy), log_softmax_backward (y, dy), along the same axis.
  * - hardmax is 1 at the first of the largest (a NaN counts as largest, as in argmax); it has no gradient.
@@ -31,7 +31,8 @@ static plumb_status need_same_shape(const plumb_infer *q, int a, int b)
     char first[160], second[160];
     return same ? PLUMB_OK
                 : plumb_refuse(q, "inputs %d and %d differ in shape: %s and %s", a, b,
-                               plumb_shape_text(x, first, sizeof first), plumb_shape_text(y, second, sizeof second));
+                               plumb_shape_text(x, first, sizeof first),
+                               plumb_shape_text(y, second, sizeof second));
 }
 
 static plumb_status infer_softmax_backward(plumb_infer *q)
@@ -45,13 +46,15 @@ static plumb_status infer_softmax_backward(plumb_infer *q)
 static plumb_status check_cross_entropy(plumb_infer *q, int weights)
 {
     const plumb_attr_cross_entropy *attr = q->attr;
-    if (plumb_need_float(q, 0) || plumb_need_rank(q, 0, 2) || plumb_need_index(q, 1) || plumb_need_rank(q, 1, 1))
+    if (plumb_need_float(q, 0) || plumb_need_rank(q, 0, 2) || plumb_need_index(q, 1) ||
+        plumb_need_rank(q, 1, 1))
         return PLUMB_BAD_INPUT;
     char first[160], second[160];
     const plumb_shape *logits = &q->in[0].shape, *labels = &q->in[1].shape;
     if (!plumb_dims_agree(logits->dim[0], labels->dim[0]))
         return plumb_refuse(q, "logits %s and labels %s differ in the number of examples",
-                            plumb_shape_text(logits, first, sizeof first), plumb_shape_text(labels, second, sizeof second));
+                            plumb_shape_text(logits, first, sizeof first),
+                            plumb_shape_text(labels, second, sizeof second));
     if (!(attr->label_smoothing >= 0 && attr->label_smoothing < 1))
         return plumb_refuse(q, "label smoothing %g is outside [0, 1)", attr->label_smoothing);
     if (q->n_in <= weights)
@@ -70,7 +73,8 @@ static plumb_status infer_cross_entropy(plumb_infer *q)
     if (check_cross_entropy(q, 2))
         return PLUMB_BAD_INPUT;
     for (int i = 0; i < 2; i++)
-        q->out[i] = (plumb_type){.dtype = q->in[0].dtype, .shape = {.rank = 1, .dim = {q->in[0].shape.dim[0]}}};
+        q->out[i] =
+            (plumb_type){.dtype = q->in[0].dtype, .shape = {.rank = 1, .dim = {q->in[0].shape.dim[0]}}};
     return PLUMB_OK;
 }
 
@@ -158,7 +162,8 @@ static plumb_t shares(plumb_grad *q, plumb_t *hot)
     plumb_dtype dtype = plumb_dtype_of(g, logits);
     int64_t classes = plumb_shape_of(g, logits).dim[1];
     if (classes < 0)
-        return plumb_poison(g, "%s '%s': this gradient needs the number of classes to be known", q->op->name, q->name);
+        return plumb_poison(g, "%s '%s': this gradient needs the number of classes to be known", q->op->name,
+                            q->name);
     *hot = plumb_one_hot(g, labels, classes, dtype);
     plumb_t share = *hot;
     if (attr->label_smoothing > 0)
@@ -184,13 +189,15 @@ static plumb_status gradient_cross_entropy(plumb_grad *q)
     q->din[1] = PLUMB_NO_GRADIENT;
     if (q->want[0]) {
         const plumb_t in[] = {q->in[0], q->in[1], dloss, q->n_in > 2 ? q->in[2] : PLUMB_NONE};
-        q->din[0] = dloss == PLUMB_NONE ? PLUMB_NO_GRADIENT
-                                        : plumb_emit(g, &plumb_op_cross_entropy_backward, q->attr, in, q->n_in + 1);
+        q->din[0] = dloss == PLUMB_NONE
+                        ? PLUMB_NO_GRADIENT
+                        : plumb_emit(g, &plumb_op_cross_entropy_backward, q->attr, in, q->n_in + 1);
     }
     if (q->n_in > 2 && q->want[2]) {
         plumb_t hot = PLUMB_NONE, total = PLUMB_NONE, share = shares(q, &hot);
         if (dloss != PLUMB_NONE)
-            total = plumb_mul(g, plumb_mul(g, share, plumb_neg(g, plumb_log_softmax(g, q->in[0], 1))), column(g, dloss));
+            total = plumb_mul(g, plumb_mul(g, share, plumb_neg(g, plumb_log_softmax(g, q->in[0], 1))),
+                              column(g, dloss));
         if (dweight != PLUMB_NONE) {
             plumb_t part = plumb_mul(g, hot, column(g, dweight));
             total = total == PLUMB_NONE ? part : plumb_add(g, total, part);
@@ -210,9 +217,11 @@ static plumb_status gradient_cross_entropy_backward(plumb_grad *q)
     plumb_t target = q->n_in > 3 ? plumb_mul(g, share, q->in[3]) : share, mass = sum_along(g, target, 1);
     q->din[1] = PLUMB_NO_GRADIENT;
     if (q->want[0])
-        q->din[0] = plumb_mul(g, plumb_mul(g, dloss, mass), emit_along(g, &plumb_op_softmax_backward, p, G, 1));
+        q->din[0] =
+            plumb_mul(g, plumb_mul(g, dloss, mass), emit_along(g, &plumb_op_softmax_backward, p, G, 1));
     if (q->want[2])
-        q->din[2] = plumb_sum(g, plumb_mul(g, G, plumb_sub(g, plumb_mul(g, p, mass), target)), PLUMB_AXES(1), false);
+        q->din[2] =
+            plumb_sum(g, plumb_mul(g, G, plumb_sub(g, plumb_mul(g, p, mass), target)), PLUMB_AXES(1), false);
     if (q->n_in > 3 && q->want[3]) {
         plumb_t pull = plumb_sub(g, sum_along(g, plumb_mul(g, G, p), 1), G);
         q->din[3] = plumb_sum(g, plumb_mul(g, plumb_mul(g, share, pull), dloss), PLUMB_AXES(0), false);
@@ -276,48 +285,109 @@ static void print_cross_entropy(const void *attr, struct plumb_text *text)
 /* ---- rows ---- */
 
 const plumb_op plumb_op_softmax = {
-    .name = "softmax", .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_axis),
-    .infer = infer_softmax, .gradient = gradient_softmax, .in_place = over_input_0, .flops = flops_softmax,
-    .terms = terms_along_axis, .tolerance = PLUMB_TOL_NORM, .print = print_axis,
+    .name = "softmax",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_axis),
+    .infer = infer_softmax,
+    .gradient = gradient_softmax,
+    .in_place = over_input_0,
+    .flops = flops_softmax,
+    .terms = terms_along_axis,
+    .tolerance = PLUMB_TOL_NORM,
+    .print = print_axis,
 };
 
 const plumb_op plumb_op_softmax_backward = {
-    .name = "softmax_backward", .min_in = 2, .max_in = 2, .n_out = 1, .attr_size = sizeof(plumb_attr_axis),
-    .flags = PLUMB_OP_BACKWARD, .infer = infer_softmax_backward, .gradient = gradient_softmax_backward,
-    .in_place = over_input_1, .flops = flops_softmax, .terms = terms_along_axis, .tolerance = PLUMB_TOL_NORM,
+    .name = "softmax_backward",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_axis),
+    .flags = PLUMB_OP_BACKWARD,
+    .infer = infer_softmax_backward,
+    .gradient = gradient_softmax_backward,
+    .in_place = over_input_1,
+    .flops = flops_softmax,
+    .terms = terms_along_axis,
+    .tolerance = PLUMB_TOL_NORM,
     .print = print_axis,
 };
 
 const plumb_op plumb_op_log_softmax = {
-    .name = "log_softmax", .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_axis),
-    .infer = infer_softmax, .gradient = gradient_log_softmax, .in_place = over_input_0, .flops = flops_softmax,
-    .terms = terms_along_axis, .tolerance = PLUMB_TOL_NORM, .print = print_axis,
+    .name = "log_softmax",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_axis),
+    .infer = infer_softmax,
+    .gradient = gradient_log_softmax,
+    .in_place = over_input_0,
+    .flops = flops_softmax,
+    .terms = terms_along_axis,
+    .tolerance = PLUMB_TOL_NORM,
+    .print = print_axis,
 };
 
 const plumb_op plumb_op_log_softmax_backward = {
-    .name = "log_softmax_backward", .min_in = 2, .max_in = 2, .n_out = 1, .attr_size = sizeof(plumb_attr_axis),
-    .flags = PLUMB_OP_BACKWARD, .infer = infer_softmax_backward, .gradient = gradient_log_softmax_backward,
-    .in_place = over_input_1, .flops = flops_softmax, .terms = terms_along_axis, .tolerance = PLUMB_TOL_NORM,
+    .name = "log_softmax_backward",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_axis),
+    .flags = PLUMB_OP_BACKWARD,
+    .infer = infer_softmax_backward,
+    .gradient = gradient_log_softmax_backward,
+    .in_place = over_input_1,
+    .flops = flops_softmax,
+    .terms = terms_along_axis,
+    .tolerance = PLUMB_TOL_NORM,
     .print = print_axis,
 };
 
 const plumb_op plumb_op_hardmax = {
-    .name = "hardmax", .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_axis),
-    .infer = infer_softmax, .gradient = no_gradient, .terms = terms_along_axis, .tolerance = PLUMB_TOL_EXACT,
-    .branch = branch_hardmax, .print = print_axis,
+    .name = "hardmax",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_axis),
+    .infer = infer_softmax,
+    .gradient = no_gradient,
+    .terms = terms_along_axis,
+    .tolerance = PLUMB_TOL_EXACT,
+    .branch = branch_hardmax,
+    .print = print_axis,
 };
 
 const plumb_op plumb_op_cross_entropy = {
-    .name = "cross_entropy", .min_in = 2, .max_in = 3, .n_out = 2, .attr_size = sizeof(plumb_attr_cross_entropy),
-    .infer = infer_cross_entropy, .gradient = gradient_cross_entropy, .flops = flops_softmax, .terms = terms_classes,
-    .tolerance = PLUMB_TOL_NORM, .print = print_cross_entropy,
+    .name = "cross_entropy",
+    .min_in = 2,
+    .max_in = 3,
+    .n_out = 2,
+    .attr_size = sizeof(plumb_attr_cross_entropy),
+    .infer = infer_cross_entropy,
+    .gradient = gradient_cross_entropy,
+    .flops = flops_softmax,
+    .terms = terms_classes,
+    .tolerance = PLUMB_TOL_NORM,
+    .print = print_cross_entropy,
 };
 
 const plumb_op plumb_op_cross_entropy_backward = {
-    .name = "cross_entropy_backward", .min_in = 3, .max_in = 4, .n_out = 1,
-    .attr_size = sizeof(plumb_attr_cross_entropy), .flags = PLUMB_OP_BACKWARD, .infer = infer_cross_entropy_backward,
-    .gradient = gradient_cross_entropy_backward, .in_place = over_input_0, .flops = flops_softmax,
-    .terms = terms_classes, .tolerance = PLUMB_TOL_NORM, .print = print_cross_entropy,
+    .name = "cross_entropy_backward",
+    .min_in = 3,
+    .max_in = 4,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_cross_entropy),
+    .flags = PLUMB_OP_BACKWARD,
+    .infer = infer_cross_entropy_backward,
+    .gradient = gradient_cross_entropy_backward,
+    .in_place = over_input_0,
+    .flops = flops_softmax,
+    .terms = terms_classes,
+    .tolerance = PLUMB_TOL_NORM,
+    .print = print_cross_entropy,
 };
 
 /* ---- builders ---- */
@@ -331,5 +401,8 @@ static plumb_t along(plumb_graph *g, const plumb_op *op, plumb_t x, int axis)
 }
 
 plumb_t plumb_softmax(plumb_graph *g, plumb_t x, int axis) { return along(g, &plumb_op_softmax, x, axis); }
-plumb_t plumb_log_softmax(plumb_graph *g, plumb_t x, int axis) { return along(g, &plumb_op_log_softmax, x, axis); }
+plumb_t plumb_log_softmax(plumb_graph *g, plumb_t x, int axis)
+{
+    return along(g, &plumb_op_log_softmax, x, axis);
+}
 plumb_t plumb_hardmax(plumb_graph *g, plumb_t x, int axis) { return along(g, &plumb_op_hardmax, x, axis); }

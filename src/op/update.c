@@ -13,9 +13,9 @@
  *     adam      m' = b1 m + (1 - b1) g;  s' = b2 s + (1 - b2) g^2;  t = step + 1
  *               d = lr (m' / (1 - b1^t)) / (sqrt(s' / (1 - b2^t)) + eps)
  *
- * Nesterov's rule is V' = b V + lr grad(W - b V); W' = W - V'. It asks for the gradient away from W, so the parameter p
- * that is stored, shown to the loss and differentiated is the look-ahead point p = W - b V. Then g = grad(p) is at hand,
- * V' = b V + lr g, and p' = W' - b V' = p + b V - V' - b V' = p - lr g - b V'. W = p + b V when it is wanted; both
+ * Nesterov's rule is V' = b V + lr grad(W - b V); W' = W - V'. It asks for the gradient away from W, so the
+ * parameter p that is stored, shown to the loss and differentiated is the look-ahead point p = W - b V. Then
+ * g = grad(p) is at hand, V' = b V + lr g, and p' = W' - b V' = p + b V - V' - b V' = p - lr g - b V'. W = p + b V when it is wanted; both
  * meet where V dies out. V starts at 0, so p starts at W.
  *
  * Adam's moments are stored uncorrected: the correction applies at read-out only, from the count of applied steps.
@@ -53,8 +53,9 @@ static plumb_status check_head(const plumb_infer *q)
     for (int i = 0; i < PLUMB_UPDATE_HEAD; i++) {
         char text[160];
         if (q->in[i].dtype != want[i] || q->in[i].shape.rank != 0)
-            return plumb_refuse(q, "%s must be a scalar of %s, got %s %s", names[i], plumb_dtype_name(want[i]),
-                                plumb_dtype_name(q->in[i].dtype), plumb_shape_text(&q->in[i].shape, text, sizeof text));
+            return plumb_refuse(q, "%s must be a scalar of %s, got %s %s", names[i],
+                                plumb_dtype_name(want[i]), plumb_dtype_name(q->in[i].dtype),
+                                plumb_shape_text(&q->in[i].shape, text, sizeof text));
     }
     return PLUMB_OK;
 }
@@ -67,7 +68,8 @@ static plumb_status check_numbers(const plumb_infer *q)
     if (!(a->epsilon >= 0) || !isfinite(a->epsilon))
         return plumb_refuse(q, "epsilon %g must not be negative", a->epsilon);
     if (!isfinite(a->weight_decay) || !isfinite(a->l2) || !isfinite(a->l1))
-        return plumb_refuse(q, "weight decay %g, l2 %g and l1 %g must be finite", a->weight_decay, a->l2, a->l1);
+        return plumb_refuse(q, "weight decay %g, l2 %g and l1 %g must be finite", a->weight_decay, a->l2,
+                            a->l1);
     return PLUMB_OK;
 }
 
@@ -76,7 +78,8 @@ static plumb_status infer_update(plumb_infer *q)
     const plumb_attr_update *a = q->attr;
     int each = per_tensor_in(a), out = 0;
     if (q->n_out <= 0 || outputs_update(a, q->n_in) != q->n_out)
-        return plumb_refuse(q, "%d inputs are not a head of %d and groups of %d", q->n_in, PLUMB_UPDATE_HEAD, each);
+        return plumb_refuse(q, "%d inputs are not a head of %d and groups of %d", q->n_in, PLUMB_UPDATE_HEAD,
+                            each);
     if (check_head(q) || check_numbers(q))
         return PLUMB_BAD_INPUT;
     for (int i = PLUMB_UPDATE_HEAD; i < q->n_in; i++) {
@@ -121,9 +124,12 @@ static double flops_update(const plumb_call *call)
 static void print_update(const void *attr, struct plumb_text *text)
 {
     const plumb_attr_update *a = attr;
-    const struct { const char *name; double value; } field[] = {
-        {"beta1", a->beta1}, {"beta2", a->beta2}, {"epsilon", a->epsilon},
-        {"weight_decay", a->weight_decay}, {"l2", a->l2}, {"l1", a->l1},
+    const struct {
+        const char *name;
+        double value;
+    } field[] = {
+        {"beta1", a->beta1}, {"beta2", a->beta2}, {"epsilon", a->epsilon}, {"weight_decay", a->weight_decay},
+        {"l2", a->l2},       {"l1", a->l1},
     };
     const char *gap = "";
     for (size_t i = 0; i < sizeof field / sizeof *field; i++) {
@@ -136,12 +142,22 @@ static void print_update(const void *attr, struct plumb_text *text)
         plumb_text_add(text, "%sclassic", gap);
 }
 
-#define UPDATE_OP(rule)                                                                                               \
-    const plumb_op plumb_op_##rule##_update = {                                                                       \
-        .name = #rule "_update", .min_in = PLUMB_UPDATE_HEAD + 2, .max_in = -1, .n_out = 1, .typed = 1,               \
-        .attr_size = sizeof(plumb_attr_update), .flags = PLUMB_OP_VARIADIC, .infer = infer_update,                    \
-        .gradient = no_gradient, .outputs = outputs_update, .in_place = in_place_update, .flops = flops_update,       \
-        .tolerance = PLUMB_TOL_NORM, .print = print_update,                                                           \
+#define UPDATE_OP(rule)                                                                                      \
+    const plumb_op plumb_op_##rule##_update = {                                                              \
+        .name = #rule "_update",                                                                             \
+        .min_in = PLUMB_UPDATE_HEAD + 2,                                                                     \
+        .max_in = -1,                                                                                        \
+        .n_out = 1,                                                                                          \
+        .typed = 1,                                                                                          \
+        .attr_size = sizeof(plumb_attr_update),                                                              \
+        .flags = PLUMB_OP_VARIADIC,                                                                          \
+        .infer = infer_update,                                                                               \
+        .gradient = no_gradient,                                                                             \
+        .outputs = outputs_update,                                                                           \
+        .in_place = in_place_update,                                                                         \
+        .flops = flops_update,                                                                               \
+        .tolerance = PLUMB_TOL_NORM,                                                                         \
+        .print = print_update,                                                                               \
     }
 
 UPDATE_OP(sgd);

@@ -1,7 +1,8 @@
 /* Which rules there are, their defaults, and which numbers make sense.
  *
  * Decided here: a field of 0 means the default and PLUMB_ZERO, told apart by its sign, means zero. Weight decay is
- * decoupled (W -= lr * weight_decay * W) under every rule; only adamw has some by default. Formulas: src/op/update.c. */
+ * decoupled (W -= lr * weight_decay * W) under every rule; only adamw has some by default. The formulas are in
+ * src/op/update.c. */
 #include "optim/rules.h"
 
 #include <math.h>
@@ -9,21 +10,57 @@
 
 static const struct plumb_rule rules[] = {
     {.name = "sgd", .op = &plumb_op_sgd_update, .lr = 1e-2},
-    {.name = "momentum", .op = &plumb_op_momentum_update, .slots = 1, .slot = {"v"}, .lr = 1e-2, .beta1 = 0.9,
+    {.name = "momentum",
+     .op = &plumb_op_momentum_update,
+     .slots = 1,
+     .slot = {"v"},
+     .lr = 1e-2,
+     .beta1 = 0.9,
      .uses_momentum = true},
-    {.name = "nesterov", .op = &plumb_op_nesterov_update, .slots = 1, .slot = {"v"}, .lr = 1e-2, .beta1 = 0.9,
+    {.name = "nesterov",
+     .op = &plumb_op_nesterov_update,
+     .slots = 1,
+     .slot = {"v"},
+     .lr = 1e-2,
+     .beta1 = 0.9,
      .uses_momentum = true},
-    {.name = "adagrad", .op = &plumb_op_adagrad_update, .slots = 1, .slot = {"s"}, .lr = 1e-2, .epsilon = 1e-8},
-    {.name = "rmsprop", .op = &plumb_op_rmsprop_update, .slots = 1, .slot = {"s"}, .lr = 1e-3, .beta2 = 0.9,
+    {.name = "adagrad",
+     .op = &plumb_op_adagrad_update,
+     .slots = 1,
+     .slot = {"s"},
+     .lr = 1e-2,
      .epsilon = 1e-8},
-    {.name = "adam", .op = &plumb_op_adam_update, .slots = 2, .slot = {"m", "v"}, .lr = 1e-3, .beta1 = 0.9,
-     .beta2 = 0.999, .epsilon = 1e-8},
-    {.name = "adamw", .op = &plumb_op_adam_update, .slots = 2, .slot = {"m", "v"}, .lr = 1e-3, .beta1 = 0.9,
-     .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01},
+    {.name = "rmsprop",
+     .op = &plumb_op_rmsprop_update,
+     .slots = 1,
+     .slot = {"s"},
+     .lr = 1e-3,
+     .beta2 = 0.9,
+     .epsilon = 1e-8},
+    {.name = "adam",
+     .op = &plumb_op_adam_update,
+     .slots = 2,
+     .slot = {"m", "v"},
+     .lr = 1e-3,
+     .beta1 = 0.9,
+     .beta2 = 0.999,
+     .epsilon = 1e-8},
+    {.name = "adamw",
+     .op = &plumb_op_adam_update,
+     .slots = 2,
+     .slot = {"m", "v"},
+     .lr = 1e-3,
+     .beta1 = 0.9,
+     .beta2 = 0.999,
+     .epsilon = 1e-8,
+     .weight_decay = 0.01},
 };
 #define RULES ((int)(sizeof rules / sizeof *rules))
 
-const struct plumb_rule *plumb_rule_at(int index) { return index >= 0 && index < RULES ? &rules[index] : NULL; }
+const struct plumb_rule *plumb_rule_at(int index)
+{
+    return index >= 0 && index < RULES ? &rules[index] : NULL;
+}
 int plumb_optimizer_count(void) { return RULES; }
 
 const char *plumb_optimizer_rule(int index)
@@ -44,7 +81,8 @@ static int distance(const char *a, const char *b)
         int diagonal = row[0];
         row[0] = i;
         for (int j = 1; j <= n; j++) {
-            int change = diagonal + (a[i - 1] != b[j - 1]), skip = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            int change = diagonal + (a[i - 1] != b[j - 1]),
+                skip = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
             diagonal = row[j];
             row[j] = change < skip ? change : skip;
         }
@@ -90,8 +128,12 @@ static bool check_recipe(plumb_graph *graph, const struct plumb_recipe *r)
 {
     const plumb_attr_update *a = &r->attr;
     const char *beta1 = r->rule->uses_momentum ? "momentum" : "beta1", *size = "finite and not negative";
-    const struct { const char *name; double value; } amount[] = {
-        {"lr", r->lr}, {"weight_decay", a->weight_decay}, {"l2", a->l2}, {"l1", a->l1}, {"clip_norm", r->clip_norm},
+    const struct {
+        const char *name;
+        double value;
+    } amount[] = {
+        {"lr", r->lr}, {"weight_decay", a->weight_decay}, {"l2", a->l2},
+        {"l1", a->l1}, {"clip_norm", r->clip_norm},
     };
     for (size_t i = 0; i < sizeof amount / sizeof *amount; i++) {
         bool good = amount[i].value >= 0 && isfinite(amount[i].value);

@@ -14,7 +14,7 @@ struct plumb_rule {
     const char *slot[PLUMB_OPTIM_SLOTS]; /* moments live in the state as "NAME/slot:PARAMETER" */
     double lr;                           /* defaults, where the caller's field is 0 */
     double beta1, beta2, epsilon, weight_decay;
-    bool uses_momentum;                  /* beta1 comes from plumb_optimizer.momentum */
+    bool uses_momentum; /* beta1 comes from plumb_optimizer.momentum */
 };
 
 /* An optimiser with its defaults filled in and its numbers checked. */

@@ -19,8 +19,11 @@ static plumb_program *compile_clone(plumb_graph *clone, plumb_state *state, plum
     all[0] = plumb_id_in(clone, loss);
     for (int i = 0; i < n_outputs; i++)
         all[i + 1] = plumb_id_in(clone, outputs[i]);
-    const plumb_compile_options options = {
-        .size = sizeof options, .outputs = all, .n_outputs = n_outputs + 1, .training = true, .effects = true};
+    const plumb_compile_options options = {.size = sizeof options,
+                                           .outputs = all,
+                                           .n_outputs = n_outputs + 1,
+                                           .training = true,
+                                           .effects = true};
     plumb_program *program = plumb_compile(clone, state, &options);
     plumb_free(context, all);
     return program;
@@ -58,8 +61,8 @@ static char *own_name(const plumb_state *state, const char *optimizer, const cha
     plumb_text_add(&text, "%s/%s:", optimizer, what);
     char *name = plumb_text_take(&text);
     if (name && !plumb_state_has(state, name)) {
-        plumb_fail(context, PLUMB_BAD_INPUT, "the state has no optimizer '%s' (it is added when its program is compiled)",
-                   optimizer);
+        plumb_fail(context, PLUMB_BAD_INPUT,
+                   "the state has no optimizer '%s' (it is added when its program is compiled)", optimizer);
         plumb_free(context, name);
         return NULL;
     }
@@ -72,9 +75,10 @@ plumb_status plumb_set_lr(plumb_state *state, const char *optimizer, double lr)
     if (!name)
         return PLUMB_BAD_INPUT;
     plumb_context *context = plumb_handle_context(state);
-    plumb_status status = lr >= 0 && isfinite(lr)
-                              ? plumb_state_set_number(state, name, lr)
-                              : plumb_fail(context, PLUMB_BAD_INPUT, "%s: lr %g must be finite and not negative", name, lr);
+    plumb_status status =
+        lr >= 0 && isfinite(lr)
+            ? plumb_state_set_number(state, name, lr)
+            : plumb_fail(context, PLUMB_BAD_INPUT, "%s: lr %g must be finite and not negative", name, lr);
     plumb_free(context, name);
     return status;
 }

@@ -79,7 +79,8 @@ static void lookup_cases(case_list *list)
     }
 }
 
-static void refuse(case_list *list, const plumb_op *op, const char *label, plumb_shape x, case_input indices, int axis)
+static void refuse(case_list *list, const plumb_op *op, const char *label, plumb_shape x, case_input indices,
+                   int axis)
 {
     plumb_attr_gather attr = attr_of(axis);
     op_case one = make_case(op, &attr, "%s", label);
@@ -101,7 +102,8 @@ static void lookup_refusals(case_list *list, const plumb_op *op)
     refuse(list, op, "index below minus the size", x, integers(PLUMB_I32, PLUMB_SHAPE(3), -5, -5), 0);
     refuse(list, op, "axis out of range", x, integers(PLUMB_I64, PLUMB_SHAPE(3), 0, 2), 2);
     refuse(list, op, "floating indices", x, floats(PLUMB_SHAPE(3)), 0);
-    refuse(list, op, "nothing to look up in", PLUMB_SHAPE(0, 3), integers(PLUMB_I64, PLUMB_SHAPE(2), 0, 0), 0);
+    refuse(list, op, "nothing to look up in", PLUMB_SHAPE(0, 3), integers(PLUMB_I64, PLUMB_SHAPE(2), 0, 0),
+           0);
 }
 
 static void one_hot_case(case_list *list, plumb_shape shape, int64_t classes, double low, double high)

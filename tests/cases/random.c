@@ -5,12 +5,21 @@ static const double keys[][2] = {{1, 0}, {42, 7}, {-3, 1e9}, {9e15, 12345678901.
 
 static case_input key(int i)
 {
-    return (case_input){.shape = PLUMB_SHAPE(2), .fill = CASE_GIVEN, .given = keys[i % 4], .dtype = PLUMB_I64};
+    return (case_input){
+        .shape = PLUMB_SHAPE(2), .fill = CASE_GIVEN, .given = keys[i % 4], .dtype = PLUMB_I64};
 }
 
 static const plumb_shape shapes[] = {
-    {0, {0}}, {1, {1}}, {1, {7}}, {2, {3, 5}}, {3, {2, 3, 4}}, {4, {2, 3, 4, 5}}, {5, {1, 2, 3, 2, 2}}, {2, {0, 4}},
-    {1, {1000}}, {2, {33, 517}},
+    {0, {0}},
+    {1, {1}},
+    {1, {7}},
+    {2, {3, 5}},
+    {3, {2, 3, 4}},
+    {4, {2, 3, 4, 5}},
+    {5, {1, 2, 3, 2, 2}},
+    {2, {0, 4}},
+    {1, {1000}},
+    {2, {33, 517}},
 };
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
@@ -31,8 +40,8 @@ static void dropout_cases(case_list *list)
         char text[128];
         double drop = drops[i % 5];
         plumb_attr_random attr = numbers((uint32_t)i * 1000003, drop, 0);
-        op_case one = make_case(&plumb_op_dropout, &attr, "%s drop %g", plumb_shape_text(&shapes[i], text, sizeof(text)),
-                                drop);
+        op_case one = make_case(&plumb_op_dropout, &attr, "%s drop %g",
+                                plumb_shape_text(&shapes[i], text, sizeof(text)), drop);
         one.in[one.n_in++] = floats(shapes[i]);
         one.in[one.n_in++] = key(i);
         one.mostly_zero = drop >= 0.5;
@@ -78,7 +87,8 @@ void cases_random(case_list *list)
     dropout_cases(list);
     for (int i = 0; i < SHAPES; i++) {
         made_case(list, &plumb_op_random_uniform, shapes[i], i, ranges[i % 5][0], ranges[i % 5][1], PLUMB_OK);
-        made_case(list, &plumb_op_random_normal, shapes[i], i, normals[i % 5][0], normals[i % 5][1], PLUMB_OK);
+        made_case(list, &plumb_op_random_normal, shapes[i], i, normals[i % 5][0], normals[i % 5][1],
+                  PLUMB_OK);
     }
     made_case(list, &plumb_op_random_uniform, PLUMB_SHAPE(3), 0, 2, 1, PLUMB_BAD_INPUT);
     made_case(list, &plumb_op_random_normal, PLUMB_SHAPE(3), 0, 0, -1, PLUMB_BAD_INPUT);

@@ -13,10 +13,10 @@ static const struct {
     plumb_shape shape;
     int axis;
 } lanes[] = {
-    {{1, {4}}, 0},          {{2, {3, 5}}, 1},         {{2, {3, 5}}, 0},        {{2, {7, 1}}, 1},
-    {{2, {1, 1}}, 0},       {{3, {2, 3, 4}}, -1},     {{3, {2, 3, 4}}, 1},     {{3, {2, 3, 4}}, -3},
-    {{4, {2, 3, 2, 5}}, 1}, {{5, {2, 1, 3, 2, 2}}, 2},{{2, {0, 4}}, 1},        {{2, {4, 0}}, 1},
-    {{2, {3, 100}}, 1},     {{2, {2, 1000}}, 1},      {{3, {2, 5, 130}}, 1},   {{4, {1, 17, 3, 3}}, 1},
+    {{1, {4}}, 0},          {{2, {3, 5}}, 1},          {{2, {3, 5}}, 0},      {{2, {7, 1}}, 1},
+    {{2, {1, 1}}, 0},       {{3, {2, 3, 4}}, -1},      {{3, {2, 3, 4}}, 1},   {{3, {2, 3, 4}}, -3},
+    {{4, {2, 3, 2, 5}}, 1}, {{5, {2, 1, 3, 2, 2}}, 2}, {{2, {0, 4}}, 1},      {{2, {4, 0}}, 1},
+    {{2, {3, 100}}, 1},     {{2, {2, 1000}}, 1},       {{3, {2, 5, 130}}, 1}, {{4, {1, 17, 3, 3}}, 1},
 };
 enum { LANES = sizeof(lanes) / sizeof(lanes[0]) };
 
@@ -30,8 +30,8 @@ static op_case lane_case(const plumb_op *op, int i, const char *note)
 {
     char shape[128];
     plumb_attr_axis attr = along(lanes[i].axis);
-    return make_case(op, &attr, "%s axis %d%s", plumb_shape_text(&lanes[i].shape, shape, sizeof(shape)), lanes[i].axis,
-                     note);
+    return make_case(op, &attr, "%s axis %d%s", plumb_shape_text(&lanes[i].shape, shape, sizeof(shape)),
+                     lanes[i].axis, note);
 }
 
 static void refuse_axis(case_list *list, const plumb_op *op, plumb_shape shape, int axis)
@@ -133,11 +133,12 @@ static void add_inputs(op_case *one, int64_t n, case_input labels, int64_t class
 
 static op_case entropy_case(const plumb_op *op, int i)
 {
-    plumb_attr_cross_entropy attr = entropy_attr(entropies[i].use_ignore, entropies[i].ignore, entropies[i].smoothing);
+    plumb_attr_cross_entropy attr =
+        entropy_attr(entropies[i].use_ignore, entropies[i].ignore, entropies[i].smoothing);
     op_case one = make_case(op, &attr, "%s", entropies[i].label);
     int64_t classes = entropies[i].classes;
-    add_inputs(&one, entropies[i].n, integers(entropies[i].labels, PLUMB_SHAPE(entropies[i].n), 0, (double)classes - 1),
-               classes);
+    add_inputs(&one, entropies[i].n,
+               integers(entropies[i].labels, PLUMB_SHAPE(entropies[i].n), 0, (double)classes - 1), classes);
     if (entropies[i].weighted) {
         one.in[one.n_in++] = floats_in(PLUMB_SHAPE(classes), 0.2, 3);
     }
@@ -156,7 +157,9 @@ static void entropy_refusals(case_list *list, const plumb_op *op)
         for (int wide = 0; wide < 2; wide++) {
             plumb_attr_cross_entropy attr = entropy_attr(true, -100, 0);
             op_case one = make_case(op, &attr, "label %s, %s", i ? "-1" : "4 of 4", wide ? "i64" : "i32");
-            case_input labels = {.shape = PLUMB_SHAPE(4), .fill = CASE_GIVEN, .given = given[i],
+            case_input labels = {.shape = PLUMB_SHAPE(4),
+                                 .fill = CASE_GIVEN,
+                                 .given = given[i],
                                  .dtype = wide ? PLUMB_I64 : PLUMB_I32};
             add_inputs(&one, 4, labels, 4);
             one.expect = PLUMB_BAD_INPUT;
@@ -165,7 +168,9 @@ static void entropy_refusals(case_list *list, const plumb_op *op)
     }
     plumb_attr_cross_entropy attr = entropy_attr(true, -7, 0.1);
     op_case one = make_case(op, &attr, "all ignored");
-    add_inputs(&one, 4, (case_input){.shape = PLUMB_SHAPE(4), .fill = CASE_GIVEN, .given = skipped, .dtype = PLUMB_I64}, 3);
+    add_inputs(
+        &one, 4,
+        (case_input){.shape = PLUMB_SHAPE(4), .fill = CASE_GIVEN, .given = skipped, .dtype = PLUMB_I64}, 3);
     one.zero_gradient = 7;
     one.mostly_zero = true;
     add_case(list, &one);
@@ -198,7 +203,8 @@ void cases_softmax(case_list *list)
     backward_cases(list, &plumb_op_softmax_backward, 0, 1);
     backward_cases(list, &plumb_op_log_softmax_backward, -3, 0);
     for (int i = 0; i < ENTROPIES; i++) {
-        op_case one = entropy_case(&plumb_op_cross_entropy, i), back = entropy_case(&plumb_op_cross_entropy_backward, i);
+        op_case one = entropy_case(&plumb_op_cross_entropy, i),
+                back = entropy_case(&plumb_op_cross_entropy_backward, i);
         add_case(list, &one);
         add_case(list, &back);
     }

@@ -9,14 +9,10 @@ static const struct {
     double beta1, beta2, epsilon;
     int classic;
 } rules[] = {
-    {&plumb_op_sgd_update, 0, 0, 0, 0, 0},
-    {&plumb_op_momentum_update, 1, 0.9, 0, 0, 0},
-    {&plumb_op_momentum_update, 1, 0.8, 0, 0, 1},
-    {&plumb_op_nesterov_update, 1, 0.9, 0, 0, 0},
-    {&plumb_op_adagrad_update, 1, 0, 0, 1e-8, 0},
-    {&plumb_op_rmsprop_update, 1, 0, 0.9, 1e-8, 0},
-    {&plumb_op_adam_update, 2, 0.9, 0.999, 1e-8, 0},
-    {&plumb_op_adam_update, 2, 0, 0.5, 1e-3, 0},
+    {&plumb_op_sgd_update, 0, 0, 0, 0, 0},           {&plumb_op_momentum_update, 1, 0.9, 0, 0, 0},
+    {&plumb_op_momentum_update, 1, 0.8, 0, 0, 1},    {&plumb_op_nesterov_update, 1, 0.9, 0, 0, 0},
+    {&plumb_op_adagrad_update, 1, 0, 0, 1e-8, 0},    {&plumb_op_rmsprop_update, 1, 0, 0.9, 1e-8, 0},
+    {&plumb_op_adam_update, 2, 0.9, 0.999, 1e-8, 0}, {&plumb_op_adam_update, 2, 0, 0.5, 1e-3, 0},
 };
 enum { RULES = sizeof(rules) / sizeof(rules[0]) };
 

@@ -16,7 +16,8 @@ struct gather_work {
 
 static int64_t index_at(const struct gather_work *w, int64_t i)
 {
-    int64_t k = w->index_dtype == PLUMB_I32 ? ((const int32_t *)w->indices)[i] : ((const int64_t *)w->indices)[i];
+    int64_t k =
+        w->index_dtype == PLUMB_I32 ? ((const int32_t *)w->indices)[i] : ((const int64_t *)w->indices)[i];
     return k < 0 ? k + w->n : k;
 }
 
@@ -26,9 +27,14 @@ static plumb_status begin(const plumb_call *call, const plumb_view *x, struct ga
     int axis = ((const plumb_attr_gather *)call->attr)->axis;
     if (axis < 0)
         axis += x->rank;
-    *w = (struct gather_work){.from = call->in[0].data, .to = call->out[0].data, .indices = indices->data,
-                              .index_dtype = indices->dtype, .outer = 1, .n = x->dim[axis],
-                              .m = plumb_view_count(indices), .inner = 1};
+    *w = (struct gather_work){.from = call->in[0].data,
+                              .to = call->out[0].data,
+                              .indices = indices->data,
+                              .index_dtype = indices->dtype,
+                              .outer = 1,
+                              .n = x->dim[axis],
+                              .m = plumb_view_count(indices),
+                              .inner = 1};
     for (int d = 0; d < axis; d++)
         w->outer *= x->dim[d];
     for (int d = axis + 1; d < x->rank; d++)
@@ -38,8 +44,9 @@ static plumb_status begin(const plumb_call *call, const plumb_view *x, struct ga
         int64_t k = index_at(w, i);
         if (k < 0 || k >= w->n)
             return plumb_call_fail(call, PLUMB_BAD_INPUT, "index %lld at %lld is outside [%lld, %lld)",
-                                   (long long)(w->index_dtype == PLUMB_I32 ? ((const int32_t *)w->indices)[i]
-                                                                           : ((const int64_t *)w->indices)[i]),
+                                   (long long)(w->index_dtype == PLUMB_I32
+                                                   ? ((const int32_t *)w->indices)[i]
+                                                   : ((const int64_t *)w->indices)[i]),
                                    (long long)i, (long long)-w->n, (long long)w->n);
     }
     int64_t pieces = w->outer * w->m * w->inner / ENOUGH + 1;
@@ -105,9 +112,15 @@ static bool supports(const plumb_call *call)
            plumb_view_contiguous(&call->out[0]);
 }
 
-const plumb_impl plumb_impl_gather_native = {
-    .op = &plumb_op_gather, .name = "cpu.native", .dtypes = PLUMB_ALL_DTYPES, .flags = PLUMB_IMPL_EXACT,
-    .supports = supports, .run = run_gather};
-const plumb_impl plumb_impl_gather_backward_native = {
-    .op = &plumb_op_gather_backward, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .flags = PLUMB_IMPL_EXACT,
-    .supports = supports, .run = run_gather_backward};
+const plumb_impl plumb_impl_gather_native = {.op = &plumb_op_gather,
+                                             .name = "cpu.native",
+                                             .dtypes = PLUMB_ALL_DTYPES,
+                                             .flags = PLUMB_IMPL_EXACT,
+                                             .supports = supports,
+                                             .run = run_gather};
+const plumb_impl plumb_impl_gather_backward_native = {.op = &plumb_op_gather_backward,
+                                                      .name = "cpu.native",
+                                                      .dtypes = PLUMB_BIT(PLUMB_F32),
+                                                      .flags = PLUMB_IMPL_EXACT,
+                                                      .supports = supports,
+                                                      .run = run_gather_backward};

@@ -5,7 +5,10 @@
 
 #include <math.h>
 
-enum { BLOCKS = 64, PIECE = 8192 }; /* blocks of four words at a time; elements per piece of work, a multiple of 256 */
+enum {
+    BLOCKS = 64,
+    PIECE = 8192
+}; /* blocks of four words at a time; elements per piece of work, a multiple of 256 */
 
 struct dropout_work {
     const float *x;
@@ -61,8 +64,11 @@ NATIVE_INLINE void drop(const struct dropout_work *w, int64_t begin, int64_t end
     }
 }
 
-#define DROP_WRAPPERS(isa, TARGET)                                                                                    \
-    TARGET static void drop_##isa(const struct dropout_work *w, int64_t begin, int64_t end) { drop(w, begin, end); }
+#define DROP_WRAPPERS(isa, TARGET)                                                                           \
+    TARGET static void drop_##isa(const struct dropout_work *w, int64_t begin, int64_t end)                  \
+    {                                                                                                        \
+        drop(w, begin, end);                                                                                 \
+    }
 NATIVE_EACH_ISA(DROP_WRAPPERS)
 
 static void drop_chunk(void *user, int64_t chunk, int worker)
@@ -91,14 +97,24 @@ static plumb_status run(const plumb_call *call)
     const int64_t *key = call->in[1].data;
     uint64_t seed = (uint64_t)key[0], step = (uint64_t)key[call->in[1].stride[0]];
     struct dropout_work w = {
-        .x = call->in[0].data, .y = call->out[0].data, .n = plumb_view_count(&call->out[0]),
-        .key0 = (uint32_t)seed, .key1 = (uint32_t)(seed >> 32), .stream = attr->stream, .step0 = (uint32_t)step,
-        .step1 = (uint32_t)(step >> 32), .threshold = (uint32_t)threshold_of(call), .scale = (float)(1 / (1 - attr->a)),
+        .x = call->in[0].data,
+        .y = call->out[0].data,
+        .n = plumb_view_count(&call->out[0]),
+        .key0 = (uint32_t)seed,
+        .key1 = (uint32_t)(seed >> 32),
+        .stream = attr->stream,
+        .step0 = (uint32_t)step,
+        .step1 = (uint32_t)(step >> 32),
+        .threshold = (uint32_t)threshold_of(call),
+        .scale = (float)(1 / (1 - attr->a)),
         .kernel = NATIVE_PICK(drop, call->isa),
     };
     plumb_pool_run(call->pool, (w.n + PIECE - 1) / PIECE, drop_chunk, &w);
     return PLUMB_OK;
 }
 
-const plumb_impl plumb_impl_dropout_native = {
-    .op = &plumb_op_dropout, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports, .run = run};
+const plumb_impl plumb_impl_dropout_native = {.op = &plumb_op_dropout,
+                                              .name = "cpu.native",
+                                              .dtypes = PLUMB_BIT(PLUMB_F32),
+                                              .supports = supports,
+                                              .run = run};

@@ -119,7 +119,8 @@ NATIVE_INLINE void strip_max(const float *x, int64_t n, int64_t step, int width,
     }
 }
 
-NATIVE_INLINE void strip_sum_exp(const float *x, int64_t n, int64_t step, int width, const float *most, float *sum)
+NATIVE_INLINE void strip_sum_exp(const float *x, int64_t n, int64_t step, int width, const float *most,
+                                 float *sum)
 {
     for (int j = 0; j < width; j++)
         sum[j] = 0;
@@ -130,7 +131,8 @@ NATIVE_INLINE void strip_sum_exp(const float *x, int64_t n, int64_t step, int wi
     }
 }
 
-NATIVE_INLINE void strip_softmax(const float *x, const float *unused, float *y, int64_t n, int64_t step, int width)
+NATIVE_INLINE void strip_softmax(const float *x, const float *unused, float *y, int64_t n, int64_t step,
+                                 int width)
 {
     float most[STRIP], sum[STRIP];
     (void)unused;
@@ -145,7 +147,8 @@ NATIVE_INLINE void strip_softmax(const float *x, const float *unused, float *y, 
     }
 }
 
-NATIVE_INLINE void strip_log_softmax(const float *x, const float *unused, float *y, int64_t n, int64_t step, int width)
+NATIVE_INLINE void strip_log_softmax(const float *x, const float *unused, float *y, int64_t n, int64_t step,
+                                     int width)
 {
     float most[STRIP], sum[STRIP];
     (void)unused;
@@ -160,7 +163,8 @@ NATIVE_INLINE void strip_log_softmax(const float *x, const float *unused, float 
     }
 }
 
-NATIVE_INLINE void strip_softmax_backward(const float *y, const float *dy, float *dx, int64_t n, int64_t step, int width)
+NATIVE_INLINE void strip_softmax_backward(const float *y, const float *dy, float *dx, int64_t n, int64_t step,
+                                          int width)
 {
     float sum[STRIP] = {0};
     for (int64_t i = 0; i < n; i++) {
@@ -175,8 +179,8 @@ NATIVE_INLINE void strip_softmax_backward(const float *y, const float *dy, float
     }
 }
 
-NATIVE_INLINE void strip_log_softmax_backward(const float *y, const float *dy, float *dx, int64_t n, int64_t step,
-                                              int width)
+NATIVE_INLINE void strip_log_softmax_backward(const float *y, const float *dy, float *dx, int64_t n,
+                                              int64_t step, int width)
 {
     float sum[STRIP] = {0};
     for (int64_t i = 0; i < n; i++) {
@@ -194,20 +198,20 @@ NATIVE_INLINE void strip_log_softmax_backward(const float *y, const float *dy, f
 typedef void row_kernel(const float *a, const float *b, float *y, int64_t n);
 typedef void strip_kernel(const float *a, const float *b, float *y, int64_t n, int64_t step, int width);
 
-#define SOFTMAX_KERNELS(name, isa, TARGET)                                                                            \
-    TARGET static void rows_##name##_##isa(const float *a, const float *b, float *y, int64_t n)                       \
-    {                                                                                                                 \
-        row_##name(a, b, y, n);                                                                                       \
-    }                                                                                                                 \
-    TARGET static void strips_##name##_##isa(const float *a, const float *b, float *y, int64_t n, int64_t step,       \
-                                             int width)                                                               \
-    {                                                                                                                 \
-        strip_##name(a, b, y, n, step, width);                                                                        \
+#define SOFTMAX_KERNELS(name, isa, TARGET)                                                                   \
+    TARGET static void rows_##name##_##isa(const float *a, const float *b, float *y, int64_t n)              \
+    {                                                                                                        \
+        row_##name(a, b, y, n);                                                                              \
+    }                                                                                                        \
+    TARGET static void strips_##name##_##isa(const float *a, const float *b, float *y, int64_t n,            \
+                                             int64_t step, int width)                                        \
+    {                                                                                                        \
+        strip_##name(a, b, y, n, step, width);                                                               \
     }
-#define SOFTMAX_WRAPPERS(isa, TARGET)                                                                                 \
-    SOFTMAX_KERNELS(softmax, isa, TARGET)                                                                             \
-    SOFTMAX_KERNELS(log_softmax, isa, TARGET)                                                                         \
-    SOFTMAX_KERNELS(softmax_backward, isa, TARGET)                                                                    \
+#define SOFTMAX_WRAPPERS(isa, TARGET)                                                                        \
+    SOFTMAX_KERNELS(softmax, isa, TARGET)                                                                    \
+    SOFTMAX_KERNELS(log_softmax, isa, TARGET)                                                                \
+    SOFTMAX_KERNELS(softmax_backward, isa, TARGET)                                                           \
     SOFTMAX_KERNELS(log_softmax_backward, isa, TARGET)
 NATIVE_EACH_ISA(SOFTMAX_WRAPPERS)
 
@@ -243,8 +247,13 @@ static plumb_status run_along(const plumb_call *call, row_kernel *row, strip_ker
     int axis = ((const plumb_attr_axis *)call->attr)->axis;
     if (axis < 0)
         axis += x->rank;
-    struct softmax_work w = {.a = x->data, .b = call->in[call->n_in - 1].data, .y = call->out[0].data,
-                             .n = x->dim[axis], .inner = 1, .row = row, .strip = strip};
+    struct softmax_work w = {.a = x->data,
+                             .b = call->in[call->n_in - 1].data,
+                             .y = call->out[0].data,
+                             .n = x->dim[axis],
+                             .inner = 1,
+                             .row = row,
+                             .strip = strip};
     for (int d = axis + 1; d < x->rank; d++)
         w.inner *= x->dim[d];
     int64_t count = plumb_view_count(x);
@@ -296,10 +305,11 @@ static plumb_status check_labels(const plumb_call *call)
     int64_t classes = call->in[0].dim[1];
     for (int64_t n = 0; n < v->dim[0]; n++) {
         int64_t label = v->dtype == PLUMB_I32 ? ((const int32_t *)v->data)[n] : ((const int64_t *)v->data)[n];
-        bool good = (label >= 0 && label < classes) || (attr->use_ignore_index && label == attr->ignore_index);
+        bool good =
+            (label >= 0 && label < classes) || (attr->use_ignore_index && label == attr->ignore_index);
         if (!good)
-            return plumb_call_fail(call, PLUMB_BAD_INPUT, "label %lld at %lld is outside [0, %lld)", (long long)label,
-                                   (long long)n, (long long)classes);
+            return plumb_call_fail(call, PLUMB_BAD_INPUT, "label %lld at %lld is outside [0, %lld)",
+                                   (long long)label, (long long)n, (long long)classes);
     }
     return PLUMB_OK;
 }
@@ -322,7 +332,8 @@ NATIVE_INLINE void entropy_rows(const struct entropy_work *w, int64_t begin, int
             continue;
         float most = row_max(x, w->classes);
         double shift = log((double)row_sum_exp(x, w->classes, most));
-        double total = entropy_term((1 - w->smoothing) * weight_of(w, label), shift - (double)(x[label] - most));
+        double total =
+            entropy_term((1 - w->smoothing) * weight_of(w, label), shift - (double)(x[label] - most));
         if (w->smoothing > 0) {
             double each = w->smoothing / (double)w->classes;
             for (int64_t c = 0; c < w->classes; c++)
@@ -363,14 +374,14 @@ NATIVE_INLINE void entropy_backward_rows(const struct entropy_work *w, int64_t b
     }
 }
 
-#define ENTROPY_WRAPPERS(isa, TARGET)                                                                                 \
-    TARGET static void entropy_##isa(const struct entropy_work *w, int64_t begin, int64_t end)                        \
-    {                                                                                                                 \
-        entropy_rows(w, begin, end);                                                                                  \
-    }                                                                                                                 \
-    TARGET static void entropy_backward_##isa(const struct entropy_work *w, int64_t begin, int64_t end)               \
-    {                                                                                                                 \
-        entropy_backward_rows(w, begin, end);                                                                         \
+#define ENTROPY_WRAPPERS(isa, TARGET)                                                                        \
+    TARGET static void entropy_##isa(const struct entropy_work *w, int64_t begin, int64_t end)               \
+    {                                                                                                        \
+        entropy_rows(w, begin, end);                                                                         \
+    }                                                                                                        \
+    TARGET static void entropy_backward_##isa(const struct entropy_work *w, int64_t begin, int64_t end)      \
+    {                                                                                                        \
+        entropy_backward_rows(w, begin, end);                                                                \
     }
 NATIVE_EACH_ISA(ENTROPY_WRAPPERS)
 
@@ -399,7 +410,8 @@ static plumb_status run_entropy(const plumb_call *call, struct entropy_work *w)
 
 static plumb_status run_cross_entropy(const plumb_call *call)
 {
-    struct entropy_work w = {.loss = call->out[0].data, .weight = call->out[1].data,
+    struct entropy_work w = {.loss = call->out[0].data,
+                             .weight = call->out[1].data,
                              .weights = call->n_in > 2 ? call->in[2].data : NULL,
                              .kernel = NATIVE_PICK(entropy, call->isa)};
     return run_entropy(call, &w);
@@ -407,21 +419,25 @@ static plumb_status run_cross_entropy(const plumb_call *call)
 
 static plumb_status run_cross_entropy_backward(const plumb_call *call)
 {
-    struct entropy_work w = {.dloss = call->in[2].data, .dx = call->out[0].data,
+    struct entropy_work w = {.dloss = call->in[2].data,
+                             .dx = call->out[0].data,
                              .weights = call->n_in > 3 ? call->in[3].data : NULL,
                              .kernel = NATIVE_PICK(entropy_backward, call->isa)};
     return run_entropy(call, &w);
 }
 
-#define SOFTMAX_IMPL(name_)                                                                                           \
-    static plumb_status run_##name_(const plumb_call *call)                                                           \
-    {                                                                                                                 \
-        return run_along(call, NATIVE_PICK(rows_##name_, call->isa), NATIVE_PICK(strips_##name_, call->isa));         \
-    }                                                                                                                 \
+#define SOFTMAX_IMPL(name_)                                                                                  \
+    static plumb_status run_##name_(const plumb_call *call)                                                  \
+    {                                                                                                        \
+        return run_along(call, NATIVE_PICK(rows_##name_, call->isa),                                         \
+                         NATIVE_PICK(strips_##name_, call->isa));                                            \
+    }                                                                                                        \
     ENTROPY_IMPL(name_)
-#define ENTROPY_IMPL(name_)                                                                                           \
-    const plumb_impl plumb_impl_##name_##_native = {.op = &plumb_op_##name_, .name = "cpu.native",                    \
-                                                    .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports_contiguous,  \
+#define ENTROPY_IMPL(name_)                                                                                  \
+    const plumb_impl plumb_impl_##name_##_native = {.op = &plumb_op_##name_,                                 \
+                                                    .name = "cpu.native",                                    \
+                                                    .dtypes = PLUMB_BIT(PLUMB_F32),                          \
+                                                    .supports = supports_contiguous,                         \
                                                     .run = run_##name_}
 
 SOFTMAX_IMPL(softmax);

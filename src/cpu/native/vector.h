@@ -29,11 +29,10 @@
 #endif
 
 #if defined(__x86_64__)
-#define NATIVE_EACH_ISA(wrappers)                                                                                     \
-    wrappers(base, )                                                                                                  \
-    wrappers(avx2, __attribute__((target("avx2,fma"))))                                                               \
-    wrappers(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" NATIVE_WIDE))))
-#define NATIVE_PICK(kernel, isa)                                                                                      \
+#define NATIVE_EACH_ISA(wrappers)                                                                            \
+    wrappers(base, ) wrappers(avx2, __attribute__((target("avx2,fma"))))                                     \
+        wrappers(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" NATIVE_WIDE))))
+#define NATIVE_PICK(kernel, isa)                                                                             \
     ((isa) >= PLUMB_ISA_AVX512 ? kernel##_avx512 : (isa) >= PLUMB_ISA_AVX2 ? kernel##_avx2 : kernel##_base)
 #else
 #define NATIVE_EACH_ISA(wrappers) wrappers(base, )
@@ -63,7 +62,10 @@ NATIVE_INLINE float native_sum_join(float *lane)
 NATIVE_INLINE float native_exp(float x)
 {
     const float magic = 12582912.0f;
-    union { float f; uint32_t u; } n = {.f = x * 1.44269504088896341f + magic}, power;
+    union {
+        float f;
+        uint32_t u;
+    } n = {.f = x * 1.44269504088896341f + magic}, power;
     float whole = n.f - magic, r = x - whole * 0.693359375f;
     r = r - whole * -2.12194440e-4f;
     float p = 1.9875691500e-4f;

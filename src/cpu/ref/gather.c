@@ -27,13 +27,13 @@ static plumb_status check_indices(const plumb_call *call, int64_t n)
     for (; w.left > 0; walk_step(&w)) {
         int64_t i = view_get_int(indices, w.at[at]);
         if (i < -n || i >= n)
-            return plumb_call_fail(call, PLUMB_BAD_INPUT, "index %lld at %lld is outside [%lld, %lld)", (long long)i,
-                                   (long long)(total - w.left), (long long)-n, (long long)n);
+            return plumb_call_fail(call, PLUMB_BAD_INPUT, "index %lld at %lld is outside [%lld, %lld)",
+                                   (long long)i, (long long)(total - w.left), (long long)-n, (long long)n);
     }
     return PLUMB_OK;
 }
 
-/* The view of x that runs over the dimensions of one row (all but the axis), as x's dims with the axis made 1. */
+/* A walk over one row: x's dimensions with the axis made 1. */
 static void begin_row(struct walk *w, const plumb_view *x, int axis)
 {
     int64_t dim[PLUMB_MAX_RANK];
@@ -141,11 +141,19 @@ static plumb_status run_one_hot(const plumb_call *call)
     return PLUMB_OK;
 }
 
-const plumb_impl plumb_impl_gather_ref = {
-    .op = &plumb_op_gather, .name = "cpu.ref", .dtypes = PLUMB_ALL_DTYPES, .flags = PLUMB_IMPL_EXACT, .run = run_gather};
-const plumb_impl plumb_impl_gather_backward_ref = {
-    .op = &plumb_op_gather_backward, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = workspace_gather_backward, .run = run_gather_backward};
-const plumb_impl plumb_impl_one_hot_ref = {
-    .op = &plumb_op_one_hot, .name = "cpu.ref", .dtypes = PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64),
-    .flags = PLUMB_IMPL_EXACT, .run = run_one_hot};
+const plumb_impl plumb_impl_gather_ref = {.op = &plumb_op_gather,
+                                          .name = "cpu.ref",
+                                          .dtypes = PLUMB_ALL_DTYPES,
+                                          .flags = PLUMB_IMPL_EXACT,
+                                          .run = run_gather};
+const plumb_impl plumb_impl_gather_backward_ref = {.op = &plumb_op_gather_backward,
+                                                   .name = "cpu.ref",
+                                                   .dtypes = PLUMB_FLOATS,
+                                                   .flags = PLUMB_IMPL_EXACT,
+                                                   .workspace = workspace_gather_backward,
+                                                   .run = run_gather_backward};
+const plumb_impl plumb_impl_one_hot_ref = {.op = &plumb_op_one_hot,
+                                           .name = "cpu.ref",
+                                           .dtypes = PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64),
+                                           .flags = PLUMB_IMPL_EXACT,
+                                           .run = run_one_hot};

@@ -13,7 +13,8 @@ struct draw {
 static struct draw draw_begin(const plumb_call *call, const plumb_view *key)
 {
     const int64_t *k = key->data;
-    return (struct draw){.seed = (uint64_t)k[0], .step = (uint64_t)k[key->stride[0]],
+    return (struct draw){.seed = (uint64_t)k[0],
+                         .step = (uint64_t)k[key->stride[0]],
                          .stream = ((const plumb_attr_random *)call->attr)->stream};
 }
 
@@ -42,7 +43,8 @@ static plumb_status run_random_uniform(const plumb_call *call)
     const plumb_attr_random *attr = call->attr;
     const plumb_view *y = &call->out[0];
     double low = attr->a, high = attr->b;
-    double below = fmax(low, high - 1.5 * plumb_dtype_epsilon(y->dtype) * fabs(high)); /* a number of y's type or two down */
+    double below = fmax(low, high - 1.5 * plumb_dtype_epsilon(y->dtype) *
+                                        fabs(high)); /* a number of y's type or two down */
     struct draw d = draw_begin(call, &call->in[0]);
     struct walk w;
     walk_begin(&w, y->rank, y->dim);

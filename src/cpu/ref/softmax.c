@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-/* Calls `lane` for every line along the axis, with the offsets of its first element in x, (second input or x), y. */
+/* A walk over the lanes along the axis: where each begins in the first input x, the last input z (x again where there
+ * is one input) and the output y. */
 struct lanes {
     struct walk walk; /* over every dimension but the axis */
     int x, z, y;      /* slots in walk.at */
@@ -73,7 +74,8 @@ static plumb_status run_log_softmax(const plumb_call *call)
     const plumb_view *x = &call->in[0], *y = &call->out[0];
     for (struct lanes l = lanes_begin(call); l.walk.left > 0; walk_step(&l.walk)) {
         int64_t at = l.walk.at[l.x], to = l.walk.at[l.y];
-        double most = lane_max(x, at, l.sx, l.n), sum = lane_sum_exp(x, at, l.sx, l.n, most), shift = log(sum);
+        double most = lane_max(x, at, l.sx, l.n), sum = lane_sum_exp(x, at, l.sx, l.n, most),
+               shift = log(sum);
         for (int64_t i = 0; i < l.n; i++)
             view_put(y, to + i * l.sy, lane_get(x, at, l.sx, i) - most - shift);
     }
@@ -142,8 +144,8 @@ static plumb_status read_label(const plumb_call *call, int64_t n, int64_t *label
     *ignored = attr->use_ignore_index && *label == attr->ignore_index;
     if (*ignored || (*label >= 0 && *label < classes))
         return PLUMB_OK;
-    return plumb_call_fail(call, PLUMB_BAD_INPUT, "label %lld at %lld is outside [0, %lld)", (long long)*label,
-                           (long long)n, (long long)classes);
+    return plumb_call_fail(call, PLUMB_BAD_INPUT, "label %lld at %lld is outside [0, %lld)",
+                           (long long)*label, (long long)n, (long long)classes);
 }
 
 static double class_weight(const plumb_view *weights, int64_t c)
@@ -190,7 +192,8 @@ static plumb_status run_cross_entropy(const plumb_call *call)
 /* logits (N, C), labels (N), dloss (N)[, class weights (C)] -> dlogits (N, C) = dloss (softmax * sum(t) - t) */
 static plumb_status run_cross_entropy_backward(const plumb_call *call)
 {
-    const plumb_view *x = &call->in[0], *dloss = &call->in[2], *weights = call->n_in > 3 ? &call->in[3] : NULL;
+    const plumb_view *x = &call->in[0], *dloss = &call->in[2],
+                     *weights = call->n_in > 3 ? &call->in[3] : NULL;
     const plumb_view *dx = &call->out[0];
     for (int64_t n = 0; n < x->dim[0]; n++) {
         int64_t label, at = n * x->stride[0], to = n * dx->stride[0], classes = x->dim[1];
@@ -217,9 +220,9 @@ static plumb_status run_cross_entropy_backward(const plumb_call *call)
     return PLUMB_OK;
 }
 
-#define SOFTMAX_REF(op_name)                                                                                          \
-    const plumb_impl plumb_impl_##op_name##_ref = {.op = &plumb_op_##op_name, .name = "cpu.ref",                      \
-                                                   .dtypes = PLUMB_FLOATS, .run = run_##op_name}
+#define SOFTMAX_REF(op_name)                                                                                 \
+    const plumb_impl plumb_impl_##op_name##_ref = {                                                          \
+        .op = &plumb_op_##op_name, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .run = run_##op_name}
 
 SOFTMAX_REF(softmax);
 SOFTMAX_REF(softmax_backward);

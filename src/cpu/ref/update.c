@@ -53,7 +53,8 @@ static double rule_adam(const struct terms *t, double g, double *a)
 }
 
 /* One tensor: in = p, g, moments..; out = p', moments'.. (possibly the same memory). */
-static void update_tensor(const struct terms *t, step_rule *rule, const plumb_view *in, const plumb_view *out, bool apply)
+static void update_tensor(const struct terms *t, step_rule *rule, const plumb_view *in, const plumb_view *out,
+                          bool apply)
 {
     int slots = t->attr->slots, from[4], to[3];
     struct walk w, m; /* of p, g, p'; of the moments: together they are more than one walk holds */
@@ -99,10 +100,13 @@ static plumb_status run(const plumb_call *call, step_rule *rule)
     return PLUMB_OK;
 }
 
-#define UPDATE_REF(name_)                                                                                             \
-    static plumb_status run_##name_(const plumb_call *call) { return run(call, rule_##name_); }                       \
-    const plumb_impl plumb_impl_##name_##_update_ref = {                                                              \
-        .op = &plumb_op_##name_##_update, .name = "cpu.ref", .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_F64), .run = run_##name_}
+#define UPDATE_REF(name_)                                                                                    \
+    static plumb_status run_##name_(const plumb_call *call) { return run(call, rule_##name_); }              \
+    const plumb_impl plumb_impl_##name_##_update_ref = {.op = &plumb_op_##name_##_update,                    \
+                                                        .name = "cpu.ref",                                   \
+                                                        .dtypes =                                            \
+                                                            PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_F64),     \
+                                                        .run = run_##name_}
 
 UPDATE_REF(sgd);
 UPDATE_REF(momentum);
