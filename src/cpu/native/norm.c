@@ -1,0 +1,358 @@
+/* Batch normalisation of contiguous f32 tensors (N, C, S), S the elements of a plane.
+ *
+ * Training reads x twice: once for the sums, once to write y; the backward form likewise. Sums are kept in double, of
+ * values less a number near the channel's mean, so that a mean large against the spread costs no digits. Work is cut
+ * into blocks of images times channels; the sums of the blocks of a channel meet in order, so results do not depend on
+ * who computed what. Plain features (S = 1) go by strips of channels instead, down all examples at a time. */
+#include "cpu/native/vector.h"
+#include "op/attr.h"
+
+#include <math.h>
+
+enum { STRIP = 64, CHUNK = 1 << 14 }; /* channels at a time; elements per piece of work */
+
+/* Two sums over one channel of one block. */
+struct sums {
+    double first, second;
+};
+
+/* What is done to every element of a channel: y = (x - centre) factor + shift, or dx = dy factor + (x - centre) slope +
+ * shift. */
+struct line {
+    float centre, factor, slope, shift;
+};
+
+struct norm_work {
+    const plumb_call *call;
+    const float *x, *dy; /* dy NULL: forward */
+    float *to;           /* y or dx */
+    int64_t n, c, s, images, blocks; /* images in a block, blocks of a channel */
+    struct sums *sums;   /* [c][blocks] */
+    struct line *line;   /* [c] */
+    void (*sum)(struct norm_work *t, int64_t channel, int64_t block);
+    void (*apply)(struct norm_work *t, int64_t channel, int64_t block);
+};
+
+/* ---- rows of a plane ---- */
+
+/* Vectors are spelt out where sums change type on the way: compilers do not find them in such loops. */
+enum { LANES = 4, SETS = 4 };
+typedef float lanes_f32 __attribute__((vector_size(LANES * 4)));
+typedef double lanes_f64 __attribute__((vector_size(LANES * 8)));
+
+NATIVE_INLINE void load(const float *x, lanes_f64 *to)
+{
+    lanes_f32 narrow;
+    memcpy(&narrow, x, sizeof narrow);
+    *to = __builtin_convertvector(narrow, lanes_f64);
+}
+
+/* The two sums of a block while they are added up: in lanes, and what is left of each row. */
+struct lanes {
+    lanes_f64 first[SETS], second[SETS];
+    struct sums rest;
+};
+
+NATIVE_INLINE double join(const lanes_f64 *set)
+{
+    lanes_f64 four = (set[0] + set[1]) + (set[2] + set[3]);
+    return (four[0] + four[1]) + (four[2] + four[3]);
+}
+
+/* Forward: sum (x - centre) and sum (x - centre)^2. Backward: sum dy and sum dy (x - centre). */
+NATIVE_INLINE void row_sums(const float *x, const float *dy, int64_t n, double centre, struct lanes *sum)
+{
+    int64_t i = 0;
+    for (; i + LANES * SETS <= n; i += LANES * SETS) {
+        for (int k = 0; k < SETS; k++) {
+            lanes_f64 d, e;
+            load(x + i + k * LANES, &d);
+            d -= centre;
+            if (dy)
+                load(dy + i + k * LANES, &e);
+            else
+                e = d;
+            sum->first[k] += e;
+            sum->second[k] += e * d;
+        }
+    }
+    for (; i < n; i++) {
+        double d = (double)x[i] - centre, e = dy ? (double)dy[i] : d;
+        sum->rest.first += e;
+        sum->rest.second += e * d;
+    }
+}
+
+NATIVE_INLINE void row_apply(const float *x, const float *dy, int64_t n, struct line a, float *to)
+{
+    if (!dy) {
+        NATIVE_LOOP
+        for (int64_t i = 0; i < n; i++)
+            to[i] = (x[i] - a.centre) * a.factor + a.shift;
+        return;
+    }
+    NATIVE_LOOP
+    for (int64_t i = 0; i < n; i++)
+        to[i] = dy[i] * a.factor + ((x[i] - a.centre) * a.slope + a.shift);
+}
+
+/* ---- blocks of planes of one channel ---- */
+
+NATIVE_INLINE int64_t block_end(const struct norm_work *t, int64_t block)
+{
+    return (block + 1) * t->images < t->n ? (block + 1) * t->images : t->n;
+}
+
+NATIVE_INLINE void sum_planes(struct norm_work *t, int64_t c, int64_t block)
+{
+    struct lanes sum;
+    double centre = (double)t->line[c].centre;
+    int64_t begin = block * t->images, end = block_end(t, block), step = t->c * t->s;
+    const float *x = t->x + (begin * t->c + c) * t->s, *dy = t->dy ? t->dy + (begin * t->c + c) * t->s : NULL;
+    memset(&sum, 0, sizeof sum);
+    if (dy)
+        for (int64_t n = begin; n < end; n++, x += step, dy += step)
+            row_sums(x, dy, t->s, centre, &sum);
+    else
+        for (int64_t n = begin; n < end; n++, x += step)
+            row_sums(x, NULL, t->s, centre, &sum);
+    t->sums[c * t->blocks + block] = (struct sums){join(sum.first) + sum.rest.first, join(sum.second) + sum.rest.second};
+}
+
+NATIVE_INLINE void apply_planes(struct norm_work *t, int64_t c, int64_t block)
+{
+    for (int64_t n = block * t->images; n < block_end(t, block); n++) {
+        int64_t at = (n * t->c + c) * t->s;
+        row_apply(t->x + at, t->dy ? t->dy + at : NULL, t->s, t->line[c], t->to + at);
+    }
+}
+
+/* ---- strips of plain features: `strip` counts STRIPs of channels ---- */
+
+NATIVE_INLINE void sum_columns(struct norm_work *t, int64_t strip, int64_t block)
+{
+    int64_t c = strip * STRIP, width = t->c - c < STRIP ? t->c - c : STRIP;
+    double first[STRIP] = {0}, second[STRIP] = {0};
+    float centre[STRIP];
+    for (int64_t j = 0; j < width; j++)
+        centre[j] = t->line[c + j].centre;
+    for (int64_t n = block * t->images; n < block_end(t, block); n++) {
+        const float *x = t->x + n * t->c + c, *dy = t->dy ? t->dy + n * t->c + c : NULL;
+        if (dy) {
+            NATIVE_LOOP
+            for (int64_t j = 0; j < width; j++) {
+                first[j] += (double)dy[j];
+                second[j] += (double)dy[j] * ((double)x[j] - (double)centre[j]);
+            }
+        } else {
+            NATIVE_LOOP
+            for (int64_t j = 0; j < width; j++) {
+                double d = (double)x[j] - (double)centre[j];
+                first[j] += d;
+                second[j] += d * d;
+            }
+        }
+    }
+    for (int64_t j = 0; j < width; j++)
+        t->sums[(c + j) * t->blocks + block] = (struct sums){first[j], second[j]};
+}
+
+NATIVE_INLINE void apply_columns(struct norm_work *t, int64_t strip, int64_t block)
+{
+    int64_t c = strip * STRIP, width = t->c - c < STRIP ? t->c - c : STRIP;
+    float centre[STRIP], factor[STRIP], slope[STRIP], shift[STRIP];
+    for (int64_t j = 0; j < width; j++) {
+        struct line a = t->line[c + j];
+        centre[j] = a.centre;
+        factor[j] = a.factor;
+        slope[j] = a.slope;
+        shift[j] = a.shift;
+    }
+    for (int64_t n = block * t->images; n < block_end(t, block); n++) {
+        const float *x = t->x + n * t->c + c, *dy = t->dy ? t->dy + n * t->c + c : NULL;
+        float *to = t->to + n * t->c + c;
+        if (dy) {
+            NATIVE_LOOP
+            for (int64_t j = 0; j < width; j++)
+                to[j] = dy[j] * factor[j] + ((x[j] - centre[j]) * slope[j] + shift[j]);
+        } else {
+            NATIVE_LOOP
+            for (int64_t j = 0; j < width; j++)
+                to[j] = (x[j] - centre[j]) * factor[j] + shift[j];
+        }
+    }
+}
+
+#define NORM_WRAPPER(name, isa, TARGET)                                                                               \
+    TARGET static void name##_##isa(struct norm_work *t, int64_t channel, int64_t block)                              \
+    {                                                                                                                 \
+        name(t, channel, block);                                                                                      \
+    }
+#define NORM_WRAPPERS(isa, TARGET)                                                                                    \
+    NORM_WRAPPER(sum_planes, isa, TARGET)                                                                             \
+    NORM_WRAPPER(apply_planes, isa, TARGET)                                                                           \
+    NORM_WRAPPER(sum_columns, isa, TARGET)                                                                            \
+    NORM_WRAPPER(apply_columns, isa, TARGET)
+NATIVE_EACH_ISA(NORM_WRAPPERS)
+
+/* ---- work ---- */
+
+static void sum_chunk(void *user, int64_t chunk, int worker)
+{
+    struct norm_work *t = user;
+    (void)worker;
+    t->sum(t, chunk / t->blocks, chunk % t->blocks);
+}
+
+static void apply_chunk(void *user, int64_t chunk, int worker)
+{
+    struct norm_work *t = user;
+    (void)worker;
+    t->apply(t, chunk / t->blocks, chunk % t->blocks);
+}
+
+/* Sizes, and how the images are cut into blocks. */
+static struct norm_work cut(const plumb_call *call)
+{
+    const plumb_view *x = &call->in[0];
+    struct norm_work t = {.call = call, .n = x->dim[0], .c = x->dim[1], .s = 1};
+    for (int d = 2; d < x->rank; d++)
+        t.s *= x->dim[d];
+    int64_t row = t.s > 1 ? t.s : t.c < STRIP ? t.c : STRIP;
+    t.images = row < CHUNK ? CHUNK / (row + 1) : 1;
+    t.blocks = (t.n + t.images - 1) / t.images;
+    return t;
+}
+
+static size_t workspace(const plumb_call *call)
+{
+    struct norm_work t = cut(call);
+    return sizeof(struct sums) * (size_t)(t.c * t.blocks) + sizeof(struct line) * (size_t)t.c;
+}
+
+static struct norm_work prepare(const plumb_call *call, const float *dy)
+{
+    struct norm_work t = cut(call);
+    t.x = call->in[0].data;
+    t.dy = dy;
+    t.to = call->out[0].data;
+    t.sums = call->workspace;
+    t.line = (struct line *)(void *)(t.sums + t.c * t.blocks);
+    t.sum = t.s == 1 ? NATIVE_PICK(sum_columns, call->isa) : NATIVE_PICK(sum_planes, call->isa);
+    t.apply = t.s == 1 ? NATIVE_PICK(apply_columns, call->isa) : NATIVE_PICK(apply_planes, call->isa);
+    return t;
+}
+
+static int64_t chunks(const struct norm_work *t) { return (t->s == 1 ? (t->c + STRIP - 1) / STRIP : t->c) * t->blocks; }
+
+static struct sums total(const struct norm_work *t, int64_t c)
+{
+    struct sums sum = {0, 0};
+    for (int64_t b = 0; b < t->blocks; b++) {
+        sum.first += t->sums[c * t->blocks + b].first;
+        sum.second += t->sums[c * t->blocks + b].second;
+    }
+    return sum;
+}
+
+static const float *channels(const plumb_view *view) { return view->data; }
+
+/* y = scale (x - mean) invstd + shift; what rounding takes from the mean goes into the shift. */
+static struct line forward_line(double mean, double invstd, double scale, double shift)
+{
+    struct line a = {.centre = (float)mean, .factor = (float)(scale * invstd)};
+    a.shift = (float)(shift - (mean - (double)a.centre) * scale * invstd);
+    return a;
+}
+
+static void finish_channel(const struct norm_work *t, int64_t c, int64_t m)
+{
+    const plumb_call *call = t->call;
+    const plumb_attr_batch_norm *attr = call->attr;
+    struct sums sum = total(t, c);
+    double offset = m ? sum.first / (double)m : 0, mean = (double)t->line[c].centre + offset;
+    double variance = m ? sum.second / (double)m - offset * offset : 0;
+    if (variance < 0) /* rounding; a NaN stays */
+        variance = 0;
+    double invstd = 1 / sqrt(variance + attr->epsilon), rate = m ? attr->momentum : 0;
+    double observed = attr->biased_running || m < 2 ? variance : variance * (double)m / (double)(m - 1);
+    ((float *)call->out[1].data)[c] = (float)mean;
+    ((float *)call->out[2].data)[c] = (float)invstd;
+    ((float *)call->out[3].data)[c] = (float)((1 - rate) * channels(&call->in[3])[c] + rate * mean);
+    ((float *)call->out[4].data)[c] = (float)((1 - rate) * channels(&call->in[4])[c] + rate * observed);
+    t->line[c] = forward_line(mean, invstd, channels(&call->in[1])[c], channels(&call->in[2])[c]);
+}
+
+static plumb_status run_batch_norm(const plumb_call *call)
+{
+    struct norm_work t = prepare(call, NULL);
+    int64_t m = t.n * t.s;
+    if (m == 1 && t.c > 0)
+        return plumb_call_fail(call, PLUMB_BAD_INPUT, "training needs more than one value per channel");
+    for (int64_t c = 0; c < t.c; c++)
+        t.line[c].centre = m ? t.x[c * t.s] : 0;
+    plumb_pool_run(call->pool, chunks(&t), sum_chunk, &t);
+    for (int64_t c = 0; c < t.c; c++)
+        finish_channel(&t, c, m);
+    plumb_pool_run(call->pool, chunks(&t), apply_chunk, &t);
+    return PLUMB_OK;
+}
+
+static plumb_status run_inference(const plumb_call *call)
+{
+    const plumb_attr_batch_norm *attr = call->attr;
+    struct norm_work t = prepare(call, NULL);
+    for (int64_t c = 0; c < t.c; c++) {
+        double invstd = 1 / sqrt((double)channels(&call->in[4])[c] + attr->epsilon);
+        t.line[c] = forward_line(channels(&call->in[3])[c], invstd, channels(&call->in[1])[c], channels(&call->in[2])[c]);
+    }
+    plumb_pool_run(call->pool, chunks(&t), apply_chunk, &t);
+    return PLUMB_OK;
+}
+
+/* With z = (x - mean) invstd: dx = scale invstd (dy - mean(dy) - z mean(dy z)). */
+static plumb_status run_backward(const plumb_call *call)
+{
+    struct norm_work t = prepare(call, call->in[4].data);
+    double m = (double)(t.n * t.s);
+    for (int64_t c = 0; c < t.c; c++)
+        t.line[c].centre = channels(&call->in[2])[c];
+    plumb_pool_run(call->pool, chunks(&t), sum_chunk, &t);
+    for (int64_t c = 0; c < t.c; c++) {
+        struct sums sum = total(&t, c);
+        double invstd = channels(&call->in[3])[c], factor = channels(&call->in[1])[c] * invstd;
+        double dscale = m > 0 ? sum.second * invstd : 0; /* of nothing: 0, even times a NaN */
+        ((float *)call->out[1].data)[c] = (float)dscale;
+        ((float *)call->out[2].data)[c] = (float)sum.first;
+        t.line[c].factor = (float)factor;
+        t.line[c].slope = (float)(-factor * invstd * dscale / m);
+        t.line[c].shift = (float)(-factor * sum.first / m);
+    }
+    plumb_pool_run(call->pool, chunks(&t), apply_chunk, &t);
+    return PLUMB_OK;
+}
+
+static bool supports(const plumb_call *call)
+{
+    bool good = true;
+    for (int i = 0; i < call->n_in; i++)
+        good = good && plumb_view_contiguous(&call->in[i]);
+    for (int i = 0; i < call->n_out; i++)
+        good = good && plumb_view_contiguous(&call->out[i]);
+    return good;
+}
+
+const plumb_impl plumb_impl_batch_norm_native = {
+    .op = &plumb_op_batch_norm, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports,
+    .workspace = workspace, .run = run_batch_norm,
+};
+
+const plumb_impl plumb_impl_batch_norm_inference_native = {
+    .op = &plumb_op_batch_norm_inference, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports,
+    .workspace = workspace, .run = run_inference,
+};
+
+const plumb_impl plumb_impl_batch_norm_backward_native = {
+    .op = &plumb_op_batch_norm_backward, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports,
+    .workspace = workspace, .run = run_backward,
+};
