@@ -29,7 +29,7 @@ typedef struct plumb_optimizer {
     double l2, l1;        /* lambda, added to the gradient: l2*W, l1*sign(W) (sign(0) = 0) */
     bool decay_all;       /* weight decay, L2 and L1 on biases and other rank-1 parameters too */
     double clip_norm;     /* 0: none; scales all gradients so that their global L2 norm is at most this */
-    bool skip_bad_steps;  /* apply nothing in a step whose loss or gradients are not finite */
+    bool skip_bad_steps;  /* apply nothing in a step whose loss, gradients or new statistics are not finite */
 } plumb_optimizer;
 
 #define PLUMB_OPTIMIZER(rule_name, ...) (&(plumb_optimizer){.size = sizeof(plumb_optimizer), .rule = rule_name, __VA_ARGS__})
@@ -62,11 +62,12 @@ PLUMB_API const char *plumb_optimizer_rule(int index); /* names, for help texts 
  *   constant      lr
  *   inverse       lr / (1 + decay * epoch)
  *   exponential   lr * decay^epoch
- *   sqrt_epoch    lr * k / sqrt(epoch)   (epoch from 1)      sqrt_step  lr * k / sqrt(step) (step from 1)
+ *   sqrt_epoch    lr * k / sqrt(epoch + 1)                   sqrt_step  lr * k / sqrt(step + 1)
  *   staircase     lr * decay^floor(epoch / every)
  *   cosine        lr_end + (lr - lr_end)(1 + cos(pi * epoch / epochs)) / 2
- *   one_cycle     up linearly to lr in the first 30 %, down by cosine to lr_end
- * Warm-up rises linearly over the first `warmup` epochs. */
+ *   one_cycle     up linearly from lr / 25 to lr in the first 30 % of `epochs`, down by cosine to lr_end
+ * Warm-up multiplies any of them by epoch / warmup below 1. Fields of 0: decay 1 (inverse), 0.95 (exponential), 0.5
+ * (staircase); k 1; every 10. What makes no sense (an unknown rule, cosine without epochs) gives NaN. */
 typedef struct plumb_schedule {
     size_t size;
     const char *rule; /* NULL: "constant" */
