@@ -37,7 +37,7 @@ exact: build ## the cross-check on small integers, bit for bit
 	@build/bin/plumb-crosscheck --exact
 
 nightly: ## what takes longer than a commit should wait
-	@scripts/setup test
+	@scripts/setup nightly
 	@scripts/nightly
 
 bench: ## training speed beside PyTorch's, measured in the same run

@@ -1,0 +1,449 @@
+#!/usr/bin/env python3
+"""A second oracle: PyTorch in f64 on the CPU, when it is installed. Random shapes and attributes; values and every
+gradient are compared, and the parameters after five steps of each optimiser. The library is driven through its public
+C interface by ctypes, so this is also a test of calling it from another language.
+
+    tests/torch_oracle.py [--library build/lib/libplumb.so] [--cases 40] [--seed 1]
+
+The last line is "N passed, N failed, N skipped"; without PyTorch everything is skipped."""
+import argparse
+import ctypes as C
+import random
+import sys
+
+try:
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+except ImportError:
+    print("torch_oracle: PyTorch or NumPy is not installed; nothing was compared")
+    print("0 passed, 0 failed, 1 skipped")
+    sys.exit(0)
+
+F32, F64, I32, I64, U8 = 1, 2, 5, 6, 7
+DTYPES = {"float64": F64, "int64": I64, "int32": I32, "uint8": U8, "float32": F32}
+TOLERANCE = 1e-10  # relative to the largest element; both sides compute in f64
+
+
+class Shape(C.Structure):
+    _fields_ = [("rank", C.c_int), ("dim", C.c_int64 * 8)]
+
+
+class Init(C.Structure):
+    _fields_ = [("rule", C.c_int), ("a", C.c_double), ("b", C.c_double), ("fan_in", C.c_int64), ("fan_out", C.c_int64)]
+
+
+class VariableOptions(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("init", Init), ("frozen", C.c_bool)]
+
+
+class Conv(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("stride", C.c_int64 * 2), ("padding", C.c_int64 * 4),
+                ("dilation", C.c_int64 * 2), ("groups", C.c_int64), ("flip", C.c_bool)]
+
+
+class Pool(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("window", C.c_int64 * 2), ("stride", C.c_int64 * 2), ("padding", C.c_int64 * 4),
+                ("dilation", C.c_int64 * 2), ("ceil_mode", C.c_bool), ("exclude_padding", C.c_bool)]
+
+
+class BatchNorm(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("epsilon", C.c_double), ("momentum", C.c_double), ("biased_running", C.c_bool),
+                ("fixed", C.c_bool)]
+
+
+class Loss(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("reduce", C.c_int), ("weights", C.c_uint64), ("class_weights", C.c_uint64),
+                ("ignore_index", C.c_int64), ("use_ignore_index", C.c_bool), ("label_smoothing", C.c_double),
+                ("delta", C.c_double)]
+
+
+class Compile(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("outputs", C.POINTER(C.c_uint64)), ("n_outputs", C.c_int),
+                ("training", C.c_bool), ("effects", C.c_bool), ("passes_off", C.c_uint),
+                ("implementations", C.c_char_p), ("max_bindings", C.c_int)]
+
+
+class Optimizer(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("rule", C.c_char_p), ("name", C.c_char_p), ("lr", C.c_double),
+                ("momentum", C.c_double), ("classic", C.c_bool), ("beta1", C.c_double), ("beta2", C.c_double),
+                ("epsilon", C.c_double), ("weight_decay", C.c_double), ("l2", C.c_double), ("l1", C.c_double),
+                ("decay_all", C.c_bool), ("clip_norm", C.c_double), ("skip_bad_steps", C.c_bool)]
+
+
+def sized(kind, **fields):
+    made = kind(size=C.sizeof(kind))
+    for name, value in fields.items():
+        if isinstance(value, (list, tuple)):
+            getattr(made, name)[:] = value
+        else:
+            setattr(made, name, value)
+    return made
+
+
+def shape_of(dims):
+    return Shape(len(dims), (C.c_int64 * 8)(*dims))
+
+
+class Library:
+    def __init__(self, path):
+        lib = C.CDLL(path)
+        pointers = ["plumb_open", "plumb_graph_new", "plumb_state_new", "plumb_compile", "plumb_compile_training"]
+        for name in pointers:
+            getattr(lib, name).restype = C.c_void_p
+        lib.plumb_message.restype = C.c_char_p
+        self.lib = lib
+
+    def __getattr__(self, name):
+        """A builder: graph and ids first, then whatever is given, as 64-bit ids, ints, doubles, bools or structs."""
+        function = getattr(self.lib, "plumb_" + name)
+        return function
+
+
+class Session:
+    """One graph, its state and programs, closed together."""
+
+    def __init__(self, library):
+        self.lib = library.lib
+        self.context = C.c_void_p(self.lib.plumb_open(None))
+        self.graph = C.c_void_p(self.lib.plumb_graph_new(self.context, b"oracle"))
+        self.count = 0
+        self.values = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.lib.plumb_close(self.context)
+
+    def check(self, ok):
+        if not ok:
+            raise RuntimeError(self.lib.plumb_message(self.context).decode())
+
+    def op(self, name, *arguments):
+        function = getattr(self.lib, "plumb_" + name)
+        function.restype = C.c_uint64
+        result = function(self.graph, *arguments)
+        self.check(result != 0)
+        return C.c_uint64(result)
+
+    def variable(self, array):
+        self.count += 1
+        name = b"v%d" % self.count
+        options = sized(VariableOptions)
+        tensor = self.op("variable", name, DTYPES[str(array.dtype)], shape_of(array.shape), C.byref(options))
+        self.values.append((name, np.ascontiguousarray(array)))
+        return tensor
+
+    def start(self):
+        self.state = C.c_void_p(self.lib.plumb_state_new(self.graph))
+        self.check(self.state.value)
+        self.store()
+
+    def store(self):
+        for name, array in self.values:
+            data = array.ctypes.data_as(C.c_void_p)
+            self.check(self.lib.plumb_state_set(self.state, name, data, C.c_size_t(array.nbytes)) == 0)
+
+    def read(self, index):
+        name, array = self.values[index]
+        to = np.empty_like(array)
+        self.check(self.lib.plumb_state_get(self.state, name, to.ctypes.data_as(C.c_void_p), C.c_size_t(to.nbytes)) == 0)
+        return to
+
+    def gradients(self, loss, wrt):
+        ids = (C.c_uint64 * len(wrt))(*[w.value for w in wrt])
+        d = (C.c_uint64 * len(wrt))()
+        self.lib.plumb_gradients.restype = C.c_int
+        self.check(self.lib.plumb_gradients(self.graph, loss, ids, len(wrt), d) == 0)
+        return [C.c_uint64(x) for x in d]
+
+    def run(self, outputs, training=True, effects=False):
+        ids = (C.c_uint64 * len(outputs))(*[o.value for o in outputs])
+        options = sized(Compile, n_outputs=len(outputs), training=training, effects=effects)
+        options.outputs = ids
+        self.start()
+        program = C.c_void_p(self.lib.plumb_compile(self.graph, self.state, C.byref(options)))
+        self.check(program.value)
+        self.check(self.lib.plumb_run(program) == 0)
+        return [self.fetch(program, o) for o in outputs]
+
+    def fetch(self, program, tensor):
+        self.lib.plumb_output_shape.restype = Shape
+        shape = self.lib.plumb_output_shape(program, tensor)
+        self.lib.plumb_dtype_of.restype = C.c_int
+        kinds = {value: name for name, value in DTYPES.items()}
+        array = np.empty(shape.dim[: shape.rank], dtype=kinds[self.lib.plumb_dtype_of(self.graph, tensor)])
+        data = array.ctypes.data_as(C.c_void_p)
+        self.check(self.lib.plumb_fetch(program, tensor, data, C.c_size_t(array.nbytes)) == 0)
+        return array
+
+
+class Comparison:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def same(self, what, ours, theirs):
+        theirs = np.asarray(theirs)
+        if ours.shape != theirs.shape:
+            return self.fail(what, "shape %s, PyTorch has %s" % (ours.shape, theirs.shape))
+        if theirs.size == 0:
+            self.passed += 1
+            return
+        finite = np.isfinite(theirs)
+        if not np.array_equal(np.isnan(theirs), np.isnan(ours)) or not np.array_equal(
+                np.where(finite, 0, np.nan_to_num(theirs)), np.where(finite, 0, np.nan_to_num(ours))):
+            return self.fail(what, "NaN or infinity elsewhere")
+        size = max(1e-3, float(np.max(np.abs(np.where(finite, theirs, 0)))))
+        error = float(np.max(np.abs(np.where(finite, ours.astype("float64") - theirs.astype("float64"), 0)))) / size
+        if not error <= TOLERANCE:
+            return self.fail(what, "differs by %.3g of the largest element" % error)
+        self.passed += 1
+
+    def fail(self, what, why):
+        self.failed += 1
+        print("FAILED %s: %s" % (what, why))
+
+
+def compare(library, result, what, arrays, ours, theirs, differentiable=None):
+    """ours(session, ids) -> id, theirs(tensors) -> tensor; value, and gradients of a random weighting of it."""
+    differentiable = range(len(arrays)) if differentiable is None else differentiable
+    with Session(library) as s:
+        try:
+            ids = [s.variable(a) for a in arrays]
+            y = ours(s, ids)
+            tensors = [torch.tensor(a, requires_grad=i in differentiable) for i, a in enumerate(arrays)]
+            z = theirs(tensors)
+            weight = np.asarray(np.random.standard_normal(tuple(z.shape)), dtype="float64")
+            outputs = [y]
+            if differentiable:
+                product = s.op("mul", y, s.variable(weight))
+                loss = s.op("sum", product, None, 0, False)
+                outputs += s.gradients(loss, [ids[i] for i in differentiable])
+                (z * torch.tensor(weight)).sum().backward()
+            values = s.run(outputs)
+        except RuntimeError as error:
+            result.fail(what, str(error))
+            return
+    result.same(what, values[0], z.detach().numpy())
+    for i, value in zip(differentiable, values[1:]):
+        gradient = tensors[i].grad
+        result.same("%s: gradient %d" % (what, i), value,
+                    np.zeros(arrays[i].shape) if gradient is None else gradient.numpy())
+
+
+def normal(*shape):
+    return np.random.standard_normal(shape)
+
+
+def dims(rank, low=1, high=6):
+    return tuple(random.randint(low, high) for _ in range(rank))
+
+
+UNARY = {
+    "neg": torch.neg, "abs": torch.abs, "exp": torch.exp, "square": torch.square, "sin": torch.sin, "cos": torch.cos,
+    "erf": torch.erf, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu, "gelu": F.gelu, "silu": F.silu,
+    "softplus": F.softplus, "reciprocal": torch.reciprocal,
+}
+POSITIVE = {"log": torch.log, "log1p": torch.log1p, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt}
+BINARY = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum,
+          "minimum": torch.minimum}
+
+
+def elementwise(library, result):
+    shape = dims(random.randint(0, 4))
+    for name, function in UNARY.items():
+        compare(library, result, "%s %s" % (name, shape), [normal(*shape) * 3 if shape else np.array(0.7)],
+                lambda s, i, n=name: s.op(n, i[0]), lambda t, f=function: f(t[0]))
+    for name, function in POSITIVE.items():
+        compare(library, result, "%s %s" % (name, shape), [np.asarray(np.abs(normal(*shape)) + 0.1)],
+                lambda s, i, n=name: s.op(n, i[0]), lambda t, f=function: f(t[0]))
+    slope = random.uniform(0.01, 0.5)
+    x = np.asarray(normal(*shape))
+    compare(library, result, "leaky_relu", [x], lambda s, i: s.op("leaky_relu", i[0], C.c_double(slope)),
+            lambda t: F.leaky_relu(t[0], slope))
+    compare(library, result, "elu", [x], lambda s, i: s.op("elu", i[0], C.c_double(slope)), lambda t: F.elu(t[0], slope))
+    compare(library, result, "clamp", [x], lambda s, i: s.op("clamp", i[0], C.c_double(-0.5), C.c_double(0.8)),
+            lambda t: torch.clamp(t[0], -0.5, 0.8))
+
+
+def broadcasting(library, result):
+    full = dims(random.randint(1, 4))
+    a = tuple(d if random.random() < 0.6 else 1 for d in full)
+    b = tuple(d if random.random() < 0.6 else 1 for d in full)[random.randint(0, len(full)):]
+    for name, function in BINARY.items():
+        compare(library, result, "%s %s %s" % (name, a, b), [np.asarray(normal(*a)), np.asarray(normal(*b)) + 0.0],
+                lambda s, i, n=name: s.op(n, i[0], i[1]), lambda t, f=function: f(t[0], t[1]))
+
+
+def reductions(library, result):
+    shape = dims(random.randint(1, 4))
+    axes = random.sample(range(len(shape)), random.randint(1, len(shape)))
+    keep = random.random() < 0.5
+    list_ = (C.c_int * len(axes))(*[a - len(shape) if random.random() < 0.5 else a for a in axes])
+    functions = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
+    for name, function in functions.items():
+        compare(library, result, "%s %s over %s" % (name, shape, axes), [normal(*shape)],
+                lambda s, i, n=name: s.op(n, i[0], list_, len(axes), keep),
+                lambda t, f=function: f(t[0], dim=axes, keepdim=keep))
+    axis = random.randrange(len(shape))
+    for name, function in {"softmax": F.softmax, "log_softmax": F.log_softmax}.items():
+        compare(library, result, "%s %s axis %d" % (name, shape, axis), [normal(*shape) * 5],
+                lambda s, i, n=name: s.op(n, i[0], axis), lambda t, f=function: f(t[0], dim=axis))
+
+
+def products(library, result):
+    m, k, n = dims(3, 1, 9)
+    batch = dims(random.randint(0, 2), 1, 3)
+    ta, tb = random.random() < 0.5, random.random() < 0.5
+    a = normal(*batch, *((k, m) if ta else (m, k)))
+    b = normal(*(batch if random.random() < 0.5 else ()), *((n, k) if tb else (k, n)))
+    compare(library, result, "matmul %s %s %d%d" % (a.shape, b.shape, ta, tb), [a, b],
+            lambda s, i: s.op("matmul", i[0], i[1], ta, tb),
+            lambda t: torch.matmul(t[0].transpose(-1, -2) if ta else t[0], t[1].transpose(-1, -2) if tb else t[1]))
+
+
+def convolutions(library, result):
+    groups = random.choice([1, 1, 1, 2, 3])
+    c, o = groups * random.randint(1, 3), groups * random.randint(1, 3)
+    kernel, stride, dilation = dims(2, 1, 4), dims(2, 1, 3), dims(2, 1, 2)
+    pad = tuple(random.randint(0, 2) for _ in range(4))  # top, left, bottom, right
+    h, w = (dilation[i] * (kernel[i] - 1) + 1 + random.randint(0, 6) for i in range(2))
+    x, f = normal(random.randint(1, 3), c, h, w), normal(o, c // groups, *kernel)
+    arrays = [x, f] + ([normal(o)] if random.random() < 0.5 else [])
+    options = sized(Conv, stride=stride, padding=pad, dilation=dilation, groups=groups)
+    what = "conv2d x%s w%s stride %s pad %s dilation %s groups %d" % (x.shape, f.shape, stride, pad, dilation, groups)
+
+    def theirs(t):
+        padded = F.pad(t[0], (pad[1], pad[3], pad[0], pad[2]))
+        return F.conv2d(padded, t[1], t[2] if len(t) > 2 else None, stride=stride, dilation=dilation, groups=groups)
+    compare(library, result, what, arrays,
+            lambda s, i: s.op("conv2d", i[0], i[1], i[2] if len(i) > 2 else C.c_uint64(0), C.byref(options)), theirs)
+
+
+def pooling(library, result):
+    window, stride = dims(2, 1, 4), dims(2, 1, 4)
+    pad = tuple(random.randint(0, k // 2) for k in window)
+    ceil = random.random() < 0.5
+    x = normal(random.randint(1, 3), random.randint(1, 3), window[0] + random.randint(0, 7), window[1] + random.randint(0, 7))
+    sides = (pad[0], pad[1], pad[0], pad[1])
+    options = sized(Pool, window=window, stride=stride, padding=sides, ceil_mode=ceil)
+    what = "pool x%s window %s stride %s pad %s ceil %d" % (x.shape, window, stride, pad, ceil)
+    compare(library, result, "max " + what, [x], lambda s, i: s.op("max_pool2d", i[0], C.byref(options)),
+            lambda t: F.max_pool2d(t[0], window, stride, pad, ceil_mode=ceil))
+    for inside in (False, True):
+        average = sized(Pool, window=window, stride=stride, padding=sides, ceil_mode=ceil, exclude_padding=inside)
+        compare(library, result, "average %d %s" % (inside, what), [x],
+                lambda s, i, a=average: s.op("average_pool2d", i[0], C.byref(a)),
+                lambda t, inside=inside: F.avg_pool2d(t[0], window, stride, pad, ceil, not inside))
+
+
+def batch_norm(library, result):
+    c = random.randint(1, 4)
+    x = normal(random.randint(2, 4), c, *dims(2, 1, 4)) * 2 + 1
+    arrays = [x, normal(c), normal(c), normal(c), np.abs(normal(c)) + 0.5]
+    for training in (True, False):
+        options = sized(BatchNorm, epsilon=1e-4, momentum=0.3, fixed=not training)
+        compare(library, result, "batch_norm %s training %d" % (x.shape, training), arrays,
+                lambda s, i: s.op("batch_norm", *i, C.byref(options)),
+                lambda t: F.batch_norm(t[0], t[3].detach().clone(), t[4].detach().clone(), t[1], t[2], training, 0.3, 1e-4),
+                differentiable=range(3))
+
+
+def losses(library, result):
+    n, c = dims(2, 2, 7)
+    logits, labels = normal(n, c) * 3, np.random.randint(0, c, n)
+    weights = np.abs(normal(c)) + 0.1
+    smoothing = random.choice([0.0, 0.0, 0.1, 0.4])
+    ignore = int(labels[0]) if random.random() < 0.5 else -100
+    weighted = random.random() < 0.5
+    for reduce, name in enumerate(("mean", "sum", "none")):
+        def ours(s, i, reduce=reduce):
+            options = sized(Loss, reduce=reduce, label_smoothing=smoothing, ignore_index=ignore, use_ignore_index=True)
+            if weighted:
+                options.class_weights = i[2].value
+            return s.op("softmax_cross_entropy", i[0], i[1], C.byref(options))
+        if np.all(labels == ignore) and name == "mean":
+            continue  # PyTorch says NaN, we say 0
+        compare(library, result, "cross_entropy (%d, %d) %s smoothing %g ignore %d weighted %d" %
+                (n, c, name, smoothing, ignore, weighted), [logits, labels] + ([weights] if weighted else []), ours,
+                lambda t, name=name: F.cross_entropy(t[0], t[1], t[2].detach() if weighted else None, reduction=name,
+                                                     ignore_index=ignore, label_smoothing=smoothing), differentiable=[0])
+    target, prediction = np.random.random((n, c)), normal(n, c) * 2
+    pairs = {
+        "bce_with_logits": lambda t: F.binary_cross_entropy_with_logits(t[0], t[1]),
+        "squared_error": lambda t: F.mse_loss(t[0], t[1]),
+        "absolute_error": lambda t: F.l1_loss(t[0], t[1]),
+        "huber_error": lambda t: F.huber_loss(t[0], t[1]),
+    }
+    for name, function in pairs.items():
+        compare(library, result, name, [prediction, target], lambda s, i, k=name: s.op(k, i[0], i[1], None), function,
+                differentiable=[0])
+    compare(library, result, "bce", [np.random.random((n, c)) * 0.98 + 0.01, target],
+            lambda s, i: s.op("bce", i[0], i[1], None), lambda t: F.binary_cross_entropy(t[0], t[1]), differentiable=[0])
+
+
+def lookups(library, result):
+    table = normal(*dims(2, 1, 6))
+    indices = np.random.randint(0, table.shape[0], dims(random.randint(1, 3), 1, 4))
+    compare(library, result, "embedding %s %s" % (table.shape, indices.shape), [table, indices],
+            lambda s, i: s.op("embedding", i[0], i[1]), lambda t: F.embedding(t[1], t[0]), differentiable=[0])
+
+
+def optimizers(library, result):
+    """Five steps on sum((W x - t)^2); the parameters must follow PyTorch's."""
+    lr = random.choice([0.01, 0.1])
+    decay = random.choice([0.0, 0.05])
+    rules = {
+        "sgd": (dict(), lambda p: torch.optim.SGD(p, lr)),
+        "momentum": (dict(momentum=0.8, classic=True), lambda p: torch.optim.SGD(p, lr, momentum=0.8)),
+        "rmsprop": (dict(beta2=0.95), lambda p: torch.optim.RMSprop(p, lr, alpha=0.95)),
+        "adam": (dict(beta1=0.8, beta2=0.99), lambda p: torch.optim.Adam(p, lr, betas=(0.8, 0.99))),
+        "adamw": (dict(weight_decay=decay or -0.0), lambda p: torch.optim.AdamW(p, lr, weight_decay=decay)),
+    }
+    w, x, t = normal(3, 4), normal(4, 5), normal(3, 5)
+    for rule, (options, make) in rules.items():
+        with Session(library) as s:
+            ids = [s.variable(a) for a in (w, x, t)]
+            for frozen in ids[1:]:
+                s.lib.plumb_set_frozen(s.graph, frozen, True)
+            error = s.op("sub", s.op("matmul", ids[0], ids[1], False, False), ids[2])
+            loss = s.op("sum", s.op("square", error), None, 0, False)
+            s.start()
+            o = sized(Optimizer, rule=rule.encode(), lr=lr, **options)
+            program = C.c_void_p(s.lib.plumb_compile_training(s.graph, s.state, loss, C.byref(o), None, 0))
+            s.check(program.value)
+            parameter = torch.tensor(w, requires_grad=True)
+            optimizer = make([parameter])
+            for step in range(5):
+                s.check(s.lib.plumb_run(program) == 0)
+                optimizer.zero_grad()
+                torch.square(parameter @ torch.tensor(x) - torch.tensor(t)).sum().backward()
+                optimizer.step()
+                result.same("%s step %d" % (rule, step + 1), s.read(0), parameter.detach().numpy())
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--library", default="build/lib/libplumb.so")
+    parser.add_argument("--cases", type=int, default=40, help="rounds of each family")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    random.seed(options.seed)
+    np.random.seed(options.seed)
+    torch.set_num_threads(1)
+    library, result = Library(options.library), Comparison()
+    families = [elementwise, broadcasting, reductions, products, convolutions, pooling, batch_norm, losses, lookups,
+                optimizers]
+    for family in families:
+        before = result.passed
+        for _ in range(options.cases):
+            family(library, result)
+        print("%-14s %5d compared equal" % (family.__name__, result.passed - before))
+    print("PyTorch %s, seed %d" % (torch.__version__, options.seed))
+    print("%d passed, %d failed, 0 skipped" % (result.passed, result.failed))
+    return 1 if result.failed or not result.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
