@@ -7,6 +7,10 @@
 # The last line is "N passed, N failed, N skipped".
 set -uo pipefail
 plumb=$(realpath "${1:-build/bin/plumb}")
+if [ ! -x "$plumb" ]; then
+    printf '%s is not there\n0 passed, 1 failed, 0 skipped\n' "${1:-build/bin/plumb}"
+    exit 1
+fi
 work=$(mktemp -d /tmp/plumb-cli-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -40,7 +44,7 @@ accept() {
     shift
     timeout 60 "$plumb" "$@" >stdout 2>stderr
     got=$?
-    [ "$got" -eq 0 ] && grep -q -e "$pattern" stdout || ok=no
+    [ "$got" -eq 0 ] && grep -q -e "$pattern" stdout && ! grep -q warning stderr || ok=no
     verdict "plumb $*" $ok "exit $got: $(head -c 300 stderr) $(head -c 300 stdout)"
 }
 
