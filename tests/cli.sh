@@ -116,6 +116,8 @@ refuse 2 "data set 'nowhere': neither" train --data nowhere
 refuse 2 'data set' train --data $'new\nline'
 refuse 2 '--data: needs a value of 1 to 4096' train --data "$(printf 'x%.0s' {1..4097})"
 refuse 3 'cuda' train --device cuda:99 --data data
+refuse 3 'faulty device: call 100' train --data data --model logistic --device faulty:100 --json
+refuse 2 "device 'null' plans but computes nothing" train --data data --device null
 refuse 2 'which example' predict
 refuse 2 "index '7x'" predict 7x
 refuse 5 'no-such.safetensors' eval --weights no-such.safetensors

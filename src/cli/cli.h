@@ -50,6 +50,7 @@ struct common_options {
     const char *device, *implementations, *isa;
     int64_t threads, seed;
     bool json;
+    bool only_plans; /* nothing is computed, so the null device will do */
 };
 #define COMMON_DEFAULTS ((struct common_options){.seed = 1})
 #define COMMON_ROWS(common)                                                                                           \

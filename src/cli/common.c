@@ -40,6 +40,11 @@ static void log_line(void *user, plumb_log_level level, const char *line)
 plumb_context *cli_open(const struct common_options *common, int *code)
 {
     plumb_error error = {0};
+    if (common->device && strcmp(common->device, "null") == 0 && !common->only_plans) {
+        fprintf(stderr, "plumb: device 'null' plans but computes nothing; it serves plumb summary\n");
+        *code = PLUMB_BAD_INPUT;
+        return NULL;
+    }
     plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = common->device,
                                                          .seed = (uint64_t)common->seed, .threads = (int)common->threads,
                                                          .implementations = common->implementations,

@@ -108,6 +108,7 @@ static void print_findings(const struct findings *f, bool json)
 int command_doctor(int argc, char **argv)
 {
     struct common_options common = COMMON_DEFAULTS;
+    common.only_plans = true;
     const struct option_row rows[] = {COMMON_ROWS(common)};
     int code = 0;
     if (cli_parse(&(struct option_set){cli_command("doctor"), CLI_SOME(rows), NULL, NULL}, argc, argv, &code)) {

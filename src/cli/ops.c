@@ -21,6 +21,7 @@ static void print_json(const plumb_op_row *row)
 int command_ops(int argc, char **argv)
 {
     struct common_options common = COMMON_DEFAULTS;
+    common.only_plans = true;
     const struct option_row rows[] = {COMMON_ROWS(common)};
     plumb_op_row row;
     int code = 0;

@@ -147,6 +147,7 @@ int command_summary(int argc, char **argv)
         !cli_pick_model("summary", word, &o.model, &code)) {
         return code;
     }
+    o.common.only_plans = true;
     if (!o.common.device) {
         o.common.device = "null";
     }

@@ -262,7 +262,7 @@ static plumb_status fit(struct run *r)
     const plumb_optimizer optimizer = {.size = sizeof(optimizer), .rule = o->optimizer, .lr = o->lr,
                                        .weight_decay = o->weight_decay, .momentum = o->momentum, .l2 = o->l2,
                                        .l1 = o->l1, .clip_norm = o->clip};
-    const plumb_schedule schedule = {.size = sizeof(schedule), .rule = o->schedule, .decay = o->decay, .k = 1,
+    const plumb_schedule schedule = {.size = sizeof(schedule), .rule = o->schedule, .decay = o->decay,
                                      .every = o->every, .warmup = o->warmup};
     const plumb_fit_options options = {.size = sizeof(options), .epochs = (int)o->epochs, .batch = o->batch,
                                        .seed = (uint64_t)o->common.seed, .optimizer = &optimizer, .schedule = &schedule,
@@ -318,8 +318,7 @@ static plumb_status run(struct run *r)
 int command_train(int argc, char **argv)
 {
     struct train_options o = {.common = COMMON_DEFAULTS, .model = "lenet5", .data = "fashion-mnist", .optimizer = "adam",
-                              .schedule = "cosine", .scaling = "standard", .epochs = 15, .batch = 64, .classes = 10,
-                              .decay = 0.95, .every = 5};
+                              .schedule = "cosine", .scaling = "standard", .epochs = 15, .batch = 64, .classes = 10};
     const struct option_row rows[] = {
         {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &o.model, 0, 0, cli_model_name},
         {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0, NULL},
@@ -328,8 +327,8 @@ int command_train(int argc, char **argv)
         {"optimizer", "RULE", "default adam", OPTION_NAME, &o.optimizer, 0, 0, optimizer_name},
         {"lr", "RATE", "learning rate (default: the optimizer's, adam 0.001)", OPTION_NUMBER, &o.lr, 1e-12, 1e3, NULL},
         {"schedule", "RULE", "how the rate moves, default cosine", OPTION_NAME, &o.schedule, 0, 0, schedule_name},
-        {"decay", "X", "of inverse, exponential and staircase (default 0.95)", OPTION_NUMBER, &o.decay, 0, 1e3, NULL},
-        {"every", "EPOCHS", "of staircase (default 5)", OPTION_NUMBER, &o.every, 1e-3, 1e5, NULL},
+        {"decay", "X", "default 1 for inverse, 0.95 exponential, 0.5 staircase", OPTION_NUMBER, &o.decay, 1e-9, 1e3, NULL},
+        {"every", "EPOCHS", "of staircase (default 10)", OPTION_NUMBER, &o.every, 1e-3, 1e5, NULL},
         {"warmup", "EPOCHS", "raise the rate over the first epochs", OPTION_NUMBER, &o.warmup, 0, 1e5, NULL},
         {"weight-decay", "X", "decoupled weight decay", OPTION_NUMBER, &o.weight_decay, 0, 1e3, NULL},
         {"momentum", "X", "of momentum and nesterov (default 0.9)", OPTION_NUMBER, &o.momentum, 0, 0.999999, NULL},
