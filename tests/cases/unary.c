@@ -145,6 +145,22 @@ static void add_casts(case_list *list)
     }
 }
 
+/* Pictures and truth values become numbers. */
+static void add_bytes(case_list *list)
+{
+    static const plumb_shape bytes[] = {{0, {0}}, {1, {9}}, {4, {2, 3, 5, 4}}, {2, {33, 1000}}};
+    plumb_attr_cast attr;
+    memset(&attr, 0, sizeof(attr));
+    attr.made.dtype = PLUMB_F32;
+    for (int i = 0; i < 4; i++) {
+        op_case one = make_case(&plumb_op_cast, &attr, "bytes to f32, shape %d", i);
+        one.n_in = 1;
+        one.dtypes = PLUMB_BIT(PLUMB_U8);
+        one.in[0] = integers(PLUMB_NO_DTYPE, bytes[i], 0, 255);
+        add_case(list, &one);
+    }
+}
+
 static void add_stop(case_list *list)
 {
     add_shapes(list, &plumb_op_stop_gradient, NULL, -2, 2, NAN, "");
@@ -197,6 +213,7 @@ void cases_unary(case_list *list)
     add_kinked(list);
     add_backward(list);
     add_casts(list);
+    add_bytes(list);
     add_stop(list);
     add_refusals(list);
 }
