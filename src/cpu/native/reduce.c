@@ -278,6 +278,9 @@ static void reduce_strip(const struct work *w, const float *x, int width, int64_
 {
     const struct plan *p = &w->p;
     float acc[STRIP];
+    for (int j = 0; j < width; j++) {
+        total[j] = 0; /* of nothing */
+    }
     int last = p->go.rank - 1;
     int64_t run = last >= 0 ? p->go.dim[last] : 1, row_step = last >= 0 ? p->go.x[last] : 0;
     for (int64_t t = begin; t < end;) {
@@ -295,14 +298,29 @@ static void reduce_strip(const struct work *w, const float *x, int width, int64_
     }
 }
 
+static int strip_width(const struct plan *p, int64_t column)
+{
+    return p->rows ? 1 : (int)(p->n - column < STRIP ? p->n - column : STRIP);
+}
+
+/* What `total` holds becomes results `column` and following of the outer index. */
+static void store(const struct work *w, int64_t outer, int64_t column, int width, const double *total)
+{
+    const struct plan *p = &w->p;
+    float *y = w->y + offset_of(&p->stay, p->stay.y, outer) + column * p->y_step;
+    for (int j = 0; j < width; j++) {
+        y[j * p->y_step] = (float)(total[j] * w->scale);
+    }
+}
+
 static void reduce_unit(const struct work *w, int64_t unit, int64_t part)
 {
     const struct plan *p = &w->p;
     int64_t begin = part * p->steps / p->parts, end = (part + 1) * p->steps / p->parts;
     int64_t outer = unit / p->strips, column = unit % p->strips * STRIP;
-    int width = p->rows ? 1 : (int)(p->n - column < STRIP ? p->n - column : STRIP);
-    const float *x = w->x + offset_of(&p->stay, p->stay.x, outer) + column * (p->rows ? 0 : p->x_step);
-    double total[STRIP] = {0};
+    int width = strip_width(p, column);
+    const float *x = w->x + offset_of(&p->stay, p->stay.x, outer) + (p->rows ? 0 : column * p->x_step);
+    double total[STRIP];
     if (p->rows) {
         total[0] = reduce_rows(w, x, begin, end);
     } else {
@@ -310,11 +328,8 @@ static void reduce_unit(const struct work *w, int64_t unit, int64_t part)
     }
     if (w->partial) {
         memcpy(w->partial + (unit * p->parts + part) * w->width, total, (size_t)width * sizeof *total);
-        return;
-    }
-    float *y = w->y + offset_of(&p->stay, p->stay.y, outer) + column * p->y_step;
-    for (int j = 0; j < width; j++) {
-        y[j * p->y_step] = (float)(total[j] * w->scale);
+    } else {
+        store(w, outer, column, width, total);
     }
 }
 
@@ -335,18 +350,16 @@ static void join_parts(void *user, int64_t unit, int worker)
 {
     const struct work *w = user;
     const struct plan *p = &w->p;
-    int64_t outer = unit / p->strips, column = unit % p->strips * STRIP;
-    int width = p->rows ? 1 : (int)(p->n - column < STRIP ? p->n - column : STRIP);
-    float *y = w->y + offset_of(&p->stay, p->stay.y, outer) + column * p->y_step;
+    int64_t column = unit % p->strips * STRIP;
+    int width = strip_width(p, column);
+    double *total = w->partial + unit * p->parts * w->width; /* the first part */
     (void)worker;
-    for (int j = 0; j < width; j++) {
-        const double *part = w->partial + unit * p->parts * w->width + j;
-        double total = part[0];
-        for (int64_t k = 1; k < p->parts; k++) {
-            total = join(w->kind, total, part[k * w->width]);
+    for (int64_t k = 1; k < p->parts; k++) {
+        for (int j = 0; j < width; j++) {
+            total[j] = join(w->kind, total[j], total[k * w->width + j]);
         }
-        y[j * p->y_step] = (float)(total * w->scale);
     }
+    store(w, unit / p->strips, column, width, total);
 }
 
 static int width_of(const struct plan *p)
