@@ -397,6 +397,8 @@ def optimizers(library, result):
     rules = {
         "sgd": (dict(), lambda p: torch.optim.SGD(p, lr)),
         "momentum": (dict(momentum=0.8, classic=True), lambda p: torch.optim.SGD(p, lr, momentum=0.8)),
+        "nesterov": (dict(momentum=0.8), lambda p: torch.optim.SGD(p, lr, momentum=0.8, nesterov=True)),
+        "adagrad": (dict(epsilon=1e-30), lambda p: torch.optim.Adagrad(p, lr, eps=1e-30)),  # eps stands elsewhere
         "rmsprop": (dict(beta2=0.95), lambda p: torch.optim.RMSprop(p, lr, alpha=0.95)),
         "adam": (dict(beta1=0.8, beta2=0.99), lambda p: torch.optim.Adam(p, lr, betas=(0.8, 0.99))),
         "adamw": (dict(weight_decay=decay or -0.0), lambda p: torch.optim.AdamW(p, lr, weight_decay=decay)),
