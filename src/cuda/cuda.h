@@ -1,0 +1,77 @@
+/* What the files of src/cuda share: the device, how a launch is checked and remembered, views for kernels.
+ *
+ * An implementation is three lines: make views or a walk, call a launcher of kernels/launch.h on the device's stream,
+ * return plumb_cuda_check(call, "plumb_k_name", what the launcher returned). It never waits, copies to the host or
+ * allocates: a run may be captured and replayed. Memory beyond operands comes from impl->workspace. */
+#ifndef PLUMB_CUDA_H
+#define PLUMB_CUDA_H
+
+#include "../kernels/launch.h"
+#include "op/attr.h"
+
+enum { PLUMB_CUDA_LAUNCHES = 8, PLUMB_CUDA_WATCHES = 256 };
+
+struct plumb_cuda_launch { /* kept for messages: an error shows up long after the launch that caused it */
+    const char *op, *kernel;
+    char name[48];
+    plumb_dtype dtype;
+    plumb_shape shape; /* of the first output */
+};
+
+struct plumb_cuda_watch { /* whose values a kernel watches */
+    const char *op, *what;
+    char name[64];
+};
+
+struct plumb_cuda_block { /* device memory that lives */
+    struct plumb_cuda_block *next;
+    void *memory;
+    size_t bytes;
+};
+
+struct plumb_cuda {
+    plumb_device base;
+    int index; /* of the GPU */
+    cudaStream_t stream;
+    bool lost; /* an error after which every call of this process fails: nothing more is asked of the GPU */
+    struct plumb_cuda_block *blocks;
+    unsigned char *staging; /* pinned, PLUMB_CUDA_SLOTS slots */
+    cudaEvent_t slot_free[2];
+    int slot;
+    pk_fault *fault, *fault_host; /* on the device; pinned */
+    struct plumb_cuda_watch watch[PLUMB_CUDA_WATCHES];
+    int watches;
+    struct plumb_cuda_launch launch[PLUMB_CUDA_LAUNCHES];
+    uint64_t launches;
+};
+
+static inline struct plumb_cuda *plumb_cuda_of(const plumb_call *call)
+{
+    return (struct plumb_cuda *)call->device;
+}
+
+static inline cudaStream_t plumb_cuda_stream(const plumb_call *call)
+{
+    return plumb_cuda_of(call)->stream;
+}
+
+/* Remembers the launch; on an error fails with op, kernel and shapes. */
+plumb_status plumb_cuda_check(const plumb_call *call, const char *kernel, cudaError_t code);
+/* The same outside ops: "cuda: " what and the launches before it. */
+plumb_status plumb_cuda_fail(struct plumb_cuda *cuda, const char *what, cudaError_t code);
+
+/* For kernels that look at values (labels, indices): the device's pk_fault and the number by which its finding will be
+ * told as "op 'name': `what` 12 at 3 is outside [0, 10)". `what` is a literal. */
+pk_fault *plumb_cuda_fault(const plumb_call *call);
+int plumb_cuda_watch(const plumb_call *call, const char *what);
+/* After the stream was waited for and `fault_host` is there. */
+plumb_status plumb_cuda_fault_told(struct plumb_cuda *cuda);
+
+pk_view plumb_cuda_view(const plumb_view *view);
+/* Operands broadcast to the last one (which is written): size-1 dimensions dropped, the rest ordered by the last
+ * operand's strides and merged where all operands allow it. For work that does not depend on the order. */
+pk_walk plumb_cuda_walk(const plumb_view *const *operands, int count);
+/* One operand, in its own order (row-major), merged where possible: for moving elements between different shapes. */
+pk_walk plumb_cuda_walk_in_order(const plumb_view *view);
+
+#endif

@@ -1,0 +1,100 @@
+/* Turns the library's views into what kernels take: plain views, and walks whose dimensions were dropped, ordered and
+ * merged here, once per launch, so that most kernels see rank 1. */
+#include "cuda/cuda.h"
+
+pk_view plumb_cuda_view(const plumb_view *view)
+{
+    pk_view v = {.data = view->data, .dtype = (int32_t)view->dtype, .rank = view->rank};
+    memcpy(v.dim, view->dim, sizeof v.dim);
+    memcpy(v.stride, view->stride, sizeof v.stride);
+    return v;
+}
+
+static void swap_dims(pk_walk *w, int a, int b)
+{
+    int64_t dim = w->dim[a];
+    w->dim[a] = w->dim[b];
+    w->dim[b] = dim;
+    for (int i = 0; i < w->operands; i++) {
+        int64_t stride = w->stride[i][a];
+        w->stride[i][a] = w->stride[i][b];
+        w->stride[i][b] = stride;
+    }
+}
+
+/* Largest strides of the written operand first: what it holds side by side is then visited side by side. */
+static void order(pk_walk *w)
+{
+    const int64_t *stride = w->stride[w->operands - 1];
+    for (int d = 1; d < w->rank; d++) {
+        for (int k = d; k > 0 && llabs(stride[k - 1]) < llabs(stride[k]); k--) {
+            swap_dims(w, k - 1, k);
+        }
+    }
+}
+
+/* Dimension d continues d + 1 for every operand: one step of d is dim[d + 1] steps of d + 1. */
+static bool continues(const pk_walk *w, int d)
+{
+    for (int i = 0; i < w->operands; i++) {
+        if (w->stride[i][d] != w->stride[i][d + 1] * w->dim[d + 1]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void merge(pk_walk *w)
+{
+    for (int d = w->rank - 2; d >= 0; d--) {
+        if (!continues(w, d)) {
+            continue;
+        }
+        w->dim[d] *= w->dim[d + 1];
+        for (int i = 0; i < w->operands; i++) {
+            w->stride[i][d] = w->stride[i][d + 1];
+        }
+        for (int k = d + 1; k + 1 < w->rank; k++) {
+            w->dim[k] = w->dim[k + 1];
+            for (int i = 0; i < w->operands; i++) {
+                w->stride[i][k] = w->stride[i][k + 1];
+            }
+        }
+        w->rank--;
+    }
+}
+
+static pk_walk unmerged(const plumb_view *const *operands, int count)
+{
+    const plumb_view *out = operands[count - 1];
+    pk_walk w = {.count = plumb_view_count(out), .operands = count};
+    for (int i = 0; i < count; i++) {
+        w.data[i] = operands[i]->data;
+    }
+    for (int d = 0; d < out->rank; d++) {
+        if (out->dim[d] == 1) {
+            continue;
+        }
+        for (int i = 0; i < count; i++) {
+            int at = d - (out->rank - operands[i]->rank);
+            w.stride[i][w.rank] = at >= 0 && operands[i]->dim[at] != 1 ? operands[i]->stride[at] : 0;
+        }
+        w.dim[w.rank++] = out->dim[d];
+    }
+    return w;
+}
+
+pk_walk plumb_cuda_walk(const plumb_view *const *operands, int count)
+{
+    pk_walk w = unmerged(operands, count);
+    order(&w);
+    merge(&w);
+    return w;
+}
+
+pk_walk plumb_cuda_walk_in_order(const plumb_view *view)
+{
+    pk_walk w = unmerged(&view, 1);
+    merge(&w);
+    return w;
+}
