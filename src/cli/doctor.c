@@ -44,21 +44,32 @@ static void look_at_machine(struct findings *f, plumb_context *context)
           plumb_isa_name(plumb_isa_detect()));
 }
 
-static void look_at_devices(struct findings *f, plumb_context *context)
+/* Opened as a program would open it, so that the reason told is the one a program would meet. */
+static void look_at_cuda(struct findings *f)
 {
+    plumb_error error = {.status = PLUMB_OK};
     plumb_device_info info;
-    bool cuda = false;
-    if (context->device->table->info(context->device, &info) == PLUMB_OK) {
-        found(f, "device", "ok", "%s: %s", plumb_device_name(context), info.name);
-    }
-    for (int i = 0; plumb_device_kind(i); i++) {
-        cuda = cuda || strcmp(plumb_device_kind(i)->name, "cuda") == 0;
-    }
-    if (!cuda) {
-        found(f, "cuda", "off", "this version has no CUDA device; %s",
+    plumb_context *gpu = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cuda", .threads = 1,
+                                                     .error = &error});
+    if (gpu && gpu->device->table->info(gpu->device, &info) == PLUMB_OK) {
+        char memory[32];
+        print_bytes(memory, info.memory_total);
+        found(f, "cuda", "ok", "%s, %s of memory", info.name, memory);
+    } else {
+        found(f, "cuda", "off", "%s; %s", gpu ? plumb_message(gpu) : error.message,
               access("/dev/nvidia0", F_OK) == 0 ? "an NVIDIA device is present but not used"
                                                 : "and no NVIDIA device is visible");
     }
+    plumb_close(gpu);
+}
+
+static void look_at_devices(struct findings *f, plumb_context *context)
+{
+    plumb_device_info info;
+    if (context->device->table->info(context->device, &info) == PLUMB_OK) {
+        found(f, "device", "ok", "%s: %s", plumb_device_name(context), info.name);
+    }
+    look_at_cuda(f);
 }
 
 static void look_at_libraries(struct findings *f)

@@ -32,11 +32,12 @@ struct plumb_cuda_block { /* device memory that lives */
 struct plumb_cuda {
     plumb_device base;
     int index; /* of the GPU */
+    plumb_device_info info;
     cudaStream_t stream;
     bool lost; /* an error after which every call of this process fails: nothing more is asked of the GPU */
     struct plumb_cuda_block *blocks;
-    unsigned char *staging; /* pinned, PLUMB_CUDA_SLOTS slots */
-    cudaEvent_t slot_free[2];
+    unsigned char *staging; /* pinned, two slots */
+    cudaEvent_t slot_free[2]; /* what was last copied from the slot has arrived */
     int slot;
     pk_fault *fault, *fault_host; /* on the device; pinned */
     struct plumb_cuda_watch watch[PLUMB_CUDA_WATCHES];
@@ -54,6 +55,15 @@ static inline cudaStream_t plumb_cuda_stream(const plumb_call *call)
 {
     return plumb_cuda_of(call)->stream;
 }
+
+/* Before every piece of work: makes the GPU current for this thread; fails where it was lost. */
+plumb_status plumb_cuda_enter(struct plumb_cuda *cuda);
+
+/* capture.c: entries of the device table. */
+plumb_status plumb_cuda_capture_begin(plumb_device *device);
+plumb_status plumb_cuda_capture_end(plumb_device *device, void **captured);
+plumb_status plumb_cuda_replay(plumb_device *device, void *captured);
+void plumb_cuda_capture_free(plumb_device *device, void *captured);
 
 /* Remembers the launch; on an error fails with op, kernel and shapes. */
 plumb_status plumb_cuda_check(const plumb_call *call, const char *kernel, cudaError_t code);

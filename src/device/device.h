@@ -43,13 +43,16 @@ typedef struct plumb_device_table {
     void (*mark_free)(plumb_device *device, void *event);
 } plumb_device_table;
 
+struct plumb_plugin;
 struct plumb_device {
     const plumb_device_table *table;
     plumb_context *context;
+    const struct plumb_plugin *plugin; /* whose device this is, with providers of its own; NULL: the core's */
 };
 
-/* Opens by string ("cpu", "auto", "null", "faulty:7"); the context owns the device. Unknown names are refused with the
- * list of known ones; "auto" logs what it chose. */
+/* Opens by string ("cpu", "auto", "null", "faulty:7", "cuda:1"); the context owns the device. Unknown names are refused
+ * with the list of known ones; "auto" takes a GPU before the CPU and logs what it chose and why. A device asked for by
+ * name is never replaced by another. */
 plumb_status plumb_device_open(plumb_context *context, const char *what);
 /* The registry, for `plumb doctor`: NULL past the end. */
 const plumb_device_table *plumb_device_kind(int index);

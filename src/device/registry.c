@@ -1,20 +1,117 @@
-/* The devices there are, and how a device string chooses one: "kind" or "kind:argument". */
-#include "device/device.h"
+/* The devices there are, and how a device string chooses one: "kind" or "kind:argument". Devices that need what a
+ * machine may not have come from plugins: see device/plugin.h. */
+#include "device/plugin.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <unistd.h>
 
 /* "auto" takes the first that opens; those after `automatic` are for tests and are only taken by name. */
 static const plumb_device_table *const devices[] = {&plumb_device_cpu, &plumb_device_null, &plumb_device_faulty};
 static const int automatic = 1;
 
 #define DEVICES ((int)(sizeof(devices) / sizeof(devices[0])))
-#define KNOWN "cpu, auto, null, faulty:N"
+#define KNOWN "cpu, auto, null, faulty:N, cuda:N"
 
 const plumb_device_table *plumb_device_kind(int index)
 {
     return index >= 0 && index < DEVICES ? devices[index] : NULL;
 }
 
+/* ---- plugins ---- */
+
+#define LIBRARY "libplumb-cuda.so"
+
+/* The folder of this library's own file (of the program's, where it is linked in), without the last '/'. */
+static bool own_folder(char *folder, size_t room)
+{
+    Dl_info here;
+    if (!dladdr((const void *)(uintptr_t)plumb_device_open, &here) || !here.dli_fname) {
+        return false;
+    }
+    if (strchr(here.dli_fname, '/')) {
+        snprintf(folder, room, "%s", here.dli_fname);
+    } else { /* a program found through PATH: its own name says nothing of where it lies */
+        ssize_t length = readlink("/proc/self/exe", folder, room - 1);
+        if (length <= 0) {
+            return false;
+        }
+        folder[length] = '\0';
+    }
+    char *slash = strrchr(folder, '/');
+    if (slash) {
+        *slash = '\0';
+    }
+    return slash != NULL;
+}
+
+/* Beside the library, in ../lib seen from a program, in the folder PLUMB_PLUGINS, and where the loader looks. */
+static void *open_library(void)
+{
+    char folder[1024], path[1200];
+    const char *named = getenv("PLUMB_PLUGINS");
+    void *library = NULL;
+    if (named && *named) {
+        snprintf(path, sizeof path, "%.1024s/" LIBRARY, named);
+        return dlopen(path, RTLD_NOW | RTLD_LOCAL); /* where one is named no other will do */
+    }
+    if (own_folder(folder, sizeof folder)) {
+        snprintf(path, sizeof path, "%s/" LIBRARY, folder);
+        library = access(path, R_OK) == 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+        snprintf(path, sizeof path, "%s/../lib/" LIBRARY, folder);
+        if (!library && access(path, R_OK) == 0) {
+            library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        }
+    }
+    return library ? library : dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+}
+
+/* NULL after an error that says why. A library once opened stays: contexts hold its tables. */
+static const plumb_plugin *find_plugin(plumb_context *context, const char *what)
+{
+    if (&plumb_plugin_cuda) {
+        return &plumb_plugin_cuda;
+    }
+    void *library = open_library();
+    void *symbol = library ? dlsym(library, PLUMB_PLUGIN_ENTRY) : NULL;
+    if (!symbol) {
+        const char *why = dlerror();
+        plumb_fail(context, PLUMB_DEVICE_ERROR, "device: '%.100s': no CUDA device: the plugin " LIBRARY
+                   " cannot be opened: %.300s", what, why ? why : "unknown reason");
+        return NULL;
+    }
+    plumb_plugin_entry *entry;
+    memcpy(&entry, &symbol, sizeof entry);
+    const plumb_plugin *plugin = entry();
+    if (plugin->abi != PLUMB_DEVICE_ABI || strcmp(plugin->version, plumb_version()) != 0 ||
+        plugin->context_bytes != sizeof(plumb_context)) {
+        plumb_fail(context, PLUMB_DEVICE_ERROR, "device: '%.100s': no CUDA device: " LIBRARY " is of Plumb %.20s, abi %d; "
+                   "this is %s, abi %d", what, plugin->version, plugin->abi, plumb_version(), PLUMB_DEVICE_ABI);
+        return NULL;
+    }
+    return plugin;
+}
+
+static plumb_status open_plugin(plumb_context *context, const char *what, const char *argument)
+{
+    const plumb_plugin *plugin = find_plugin(context, what);
+    if (!plugin) {
+        return PLUMB_DEVICE_ERROR;
+    }
+    plumb_status status = plugin->device->open(context, argument, &context->device);
+    if (status == PLUMB_OK) {
+        context->device->plugin = plugin;
+    }
+    return status;
+}
+
 static plumb_status open_automatic(plumb_context *context)
 {
+    if (open_plugin(context, "cuda", NULL) == PLUMB_OK) {
+        plumb_log_line(context, PLUMB_LOG_INFO, "device: auto chose cuda");
+        return PLUMB_OK;
+    }
+    plumb_log_line(context, PLUMB_LOG_DEBUG, "%s", plumb_message(context));
     plumb_status status = PLUMB_DEVICE_ERROR;
     for (int i = 0; i < automatic && !context->device; i++) {
         plumb_clear_error(context);
@@ -40,8 +137,7 @@ plumb_status plumb_device_open(plumb_context *context, const char *what)
         }
     }
     if (length == 4 && memcmp(name, "cuda", 4) == 0) {
-        return plumb_fail(context, PLUMB_DEVICE_ERROR,
-                          "device: '%.100s': this build has no CUDA device; known are " KNOWN, name);
+        return open_plugin(context, name, argument);
     }
     return plumb_fail(context, PLUMB_BAD_INPUT, "device: '%.100s' is unknown; known are " KNOWN, name);
 }

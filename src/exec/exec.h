@@ -52,6 +52,8 @@ struct plumb_plan { /* a program for one binding of its symbols */
     uint32_t *inputs;                  /* [n_inputs] tensor of each program input, PLUMB_NO_TENSOR if not needed */
     uint64_t arena_generation;
     uint64_t last_used;
+    void *captured;                    /* the whole run, on devices that can replay one; NULL: not (yet) captured */
+    bool ran, uncapturable;            /* a run came through with these addresses; a capture failed */
     double flops, bytes;
 };
 
@@ -89,6 +91,7 @@ plumb_status plumb_exec_reserve(plumb_context *context, int64_t bytes);
 
 struct program *plumb_program_get(const plumb_program *handle);
 struct plumb_plan *plumb_plan_make(struct program *p, const int64_t *symbols); /* NULL after an error */
+void plumb_plan_forget_capture(struct program *p, struct plumb_plan *plan);
 void plumb_plan_free(struct program *p, struct plumb_plan *plan);
 /* The plan for the bound symbols (made if needed); NULL after an error naming the symbol that is missing. */
 struct plumb_plan *plumb_current_plan(struct program *p);

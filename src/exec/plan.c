@@ -243,9 +243,19 @@ struct plumb_plan *plumb_plan_make(struct program *p, const int64_t *symbols)
     return NULL;
 }
 
+/* What was captured holds addresses. */
+void plumb_plan_forget_capture(struct program *p, struct plumb_plan *plan)
+{
+    if (plan->captured)
+        p->context->device->table->capture_free(p->context->device, plan->captured);
+    plan->captured = NULL;
+    plan->ran = false;
+}
+
 void plumb_plan_free(struct program *p, struct plumb_plan *plan)
 {
     plumb_context *c = p->context;
+    plumb_plan_forget_capture(p, plan);
     for (int i = 0; plan->memory && i < plan->layout.n_buffers; i++)
         if (plan->layout.buffer[i].memory != PLUMB_MEMORY_ARENA && plan->layout.buffer[i].memory != PLUMB_MEMORY_STATE &&
             plan->memory[i])

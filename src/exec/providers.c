@@ -1,4 +1,5 @@
 /* Which provider computes an op: decided when a program is compiled, never per call. */
+#include "device/plugin.h"
 #include "exec/providers.h"
 
 #include <stdio.h>
@@ -20,11 +21,27 @@ const plumb_impl *plumb_reference(const plumb_op *op)
     return NULL;
 }
 
+/* A plugin has its own copy of the table: rows are the same op if they have the same name. */
+static bool same_op(const plumb_op *a, const plumb_op *b)
+{
+    return a == b || strcmp(a->name, b->name) == 0;
+}
+
+/* Provider p of those that a device can use: its plugin's come after the core's. NULL past the end. */
+static const plumb_provider *provider_at(const plumb_device *device, int p)
+{
+    int count;
+    const plumb_provider *const *list = plumb_providers(&count);
+    if (p < count)
+        return list[p];
+    return device->plugin && p - count < device->plugin->n_providers ? device->plugin->providers[p - count] : NULL;
+}
+
 static bool takes(const plumb_impl *impl, const plumb_call *call)
 {
     const char *kind = call->device->table->kind;
     size_t n = strlen(kind);
-    return impl->op == call->op && strncmp(impl->name, kind, n) == 0 && impl->name[n] == '.' &&
+    return same_op(impl->op, call->op) && strncmp(impl->name, kind, n) == 0 && impl->name[n] == '.' &&
            impl->dtypes & PLUMB_BIT(plumb_call_dtype(call)) && (!impl->supports || impl->supports(call));
 }
 
@@ -55,11 +72,10 @@ static bool find_forced(const char *forced, const char *op, char impl[64])
 
 static const plumb_impl *search(const plumb_call *call, const char *name)
 {
-    int count;
-    const plumb_provider *const *list = plumb_providers(&count);
-    for (int p = 0; p < count; p++)
-        for (int i = 0; i < list[p]->count; i++) {
-            const plumb_impl *impl = list[p]->impls[i];
+    const plumb_provider *provider;
+    for (int p = 0; (provider = provider_at(call->device, p)) != NULL; p++)
+        for (int i = 0; i < provider->count; i++) {
+            const plumb_impl *impl = provider->impls[i];
             if ((!name || strcmp(impl->name, name) == 0) && takes(impl, call))
                 return impl;
         }
@@ -102,14 +118,13 @@ const plumb_impl *plumb_choose(const plumb_call *call, const char *forced)
     return impl;
 }
 
-static bool known_impl(const char *op, const char *name)
+static bool known_impl(const plumb_device *device, const char *op, const char *name)
 {
-    int count;
-    const plumb_provider *const *list = plumb_providers(&count);
-    for (int p = 0; p < count; p++)
-        for (int i = 0; i < list[p]->count; i++)
-            if ((strcmp(op, "*") == 0 || strcmp(list[p]->impls[i]->op->name, op) == 0) &&
-                strcmp(list[p]->impls[i]->name, name) == 0)
+    const plumb_provider *provider;
+    for (int p = 0; (provider = provider_at(device, p)) != NULL; p++)
+        for (int i = 0; i < provider->count; i++)
+            if ((strcmp(op, "*") == 0 || strcmp(provider->impls[i]->op->name, op) == 0) &&
+                strcmp(provider->impls[i]->name, name) == 0)
                 return true;
     return false;
 }
@@ -123,7 +138,7 @@ plumb_status plumb_check_forced(plumb_context *context, const char *forced)
             return plumb_fail(context, PLUMB_BAD_INPUT, "implementations: '%s' is not of the form op=name,op=name", forced);
         if (strcmp(op, "*") != 0 && !plumb_op_named(op))
             return plumb_fail(context, PLUMB_BAD_INPUT, "implementations: no op is called '%s'", op);
-        if (!known_impl(op, name))
+        if (!known_impl(context->device, op, name))
             return plumb_fail(context, PLUMB_BAD_INPUT, "implementations: '%s' has no implementation '%s'", op, name);
     }
     return PLUMB_OK;

@@ -1,6 +1,8 @@
 /* Running a program: feed, replay the steps, fetch. After the first run of a binding nothing is allocated. */
 #include "exec/exec.h"
 
+enum { GUARD = 64 }; /* bytes behind each arena buffer under strict_memory, as src/exec/plan.c lays them out */
+
 /* ---- the plan in use ---- */
 
 static struct plumb_plan *find_plan(struct program *p)
@@ -206,26 +208,40 @@ static plumb_status ready(struct program *p, struct plumb_plan *plan)
     plumb_status status = plumb_exec_reserve(p->context, plan->layout.arena_bytes);
     struct plumb_exec *x = plumb_exec_of(p->context);
     if (status == PLUMB_OK && plan->arena_generation != x->generation + 1) {
+        plumb_plan_forget_capture(p, plan);
         set_addresses(plan, x->arena);
         plan->arena_generation = x->generation + 1; /* 0: never set */
     }
     return status;
 }
 
-/* Strict memory: outputs and workspaces start as NaN patterns, guards behind arena buffers must survive the step. */
-static void poison(const struct plumb_plan *plan, int buffer)
+/* Strict memory: outputs and workspaces start as NaN patterns, guards behind arena buffers must survive the step. What
+ * is not arena keeps its contents unless it is a workspace. */
+static plumb_status poison(const struct program *p, const struct plumb_plan *plan, int buffer, bool contents)
 {
     const struct plumb_buffer *b = &plan->layout.buffer[buffer];
-    if (b->memory == PLUMB_MEMORY_ARENA)
-        memset((char *)plan->memory[buffer] + b->bytes, 0xA5, 64);
+    plumb_device *device = p->context->device;
+    char *memory = plan->memory[buffer];
+    plumb_status status = PLUMB_OK;
+    if (contents)
+        status = device->table->fill(device, memory, 0xff, (size_t)b->bytes);
+    if (status == PLUMB_OK && b->memory == PLUMB_MEMORY_ARENA)
+        status = device->table->fill(device, memory + b->bytes, 0xA5, GUARD);
+    return status;
 }
 
 static plumb_status check_guard(const struct program *p, const struct plumb_plan *plan, const struct plumb_step *step,
                                 int buffer)
 {
     const struct plumb_buffer *b = &plan->layout.buffer[buffer];
-    const unsigned char *guard = (const unsigned char *)plan->memory[buffer] + b->bytes;
-    for (int i = 0; b->memory == PLUMB_MEMORY_ARENA && i < 64; i++)
+    plumb_device *device = p->context->device;
+    unsigned char guard[GUARD];
+    if (b->memory != PLUMB_MEMORY_ARENA)
+        return PLUMB_OK;
+    plumb_status status = device->table->download(device, guard, (const char *)plan->memory[buffer] + b->bytes, GUARD);
+    if (status != PLUMB_OK)
+        return status;
+    for (int i = 0; i < GUARD; i++)
         if (guard[i] != 0xA5)
             return plumb_fail(p->context, PLUMB_FAILED, "%s '%s': %s wrote past the end of its memory", step->call.op->name,
                               step->call.name, step->impl->name);
@@ -235,20 +251,18 @@ static plumb_status check_guard(const struct program *p, const struct plumb_plan
 static plumb_status run_strictly(const struct program *p, const struct plumb_plan *plan, const struct plumb_step *step)
 {
     const plumb_call *call = &step->call;
-    for (int k = 0; k < call->n_out; k++) {
+    plumb_status status = PLUMB_OK;
+    for (int k = 0; status == PLUMB_OK && k < call->n_out; k++) {
         int buffer = step->out_buffer[k];
         bool in_place = false;
         for (int j = 0; j < call->n_in; j++)
             in_place |= step->in_buffer[j] == buffer;
-        if (!in_place && plan->layout.buffer[buffer].memory == PLUMB_MEMORY_ARENA)
-            memset(plan->memory[buffer], 0xff, (size_t)plan->layout.buffer[buffer].bytes);
-        poison(plan, buffer);
+        status = poison(p, plan, buffer, !in_place && plan->layout.buffer[buffer].memory == PLUMB_MEMORY_ARENA);
     }
-    if (step->workspace >= 0) {
-        memset(plan->memory[step->workspace], 0xff, (size_t)plan->layout.buffer[step->workspace].bytes);
-        poison(plan, step->workspace);
-    }
-    plumb_status status = step->impl->run(call);
+    if (status == PLUMB_OK && step->workspace >= 0)
+        status = poison(p, plan, step->workspace, true);
+    if (status == PLUMB_OK)
+        status = step->impl->run(call);
     for (int k = 0; status == PLUMB_OK && k < call->n_out; k++)
         status = check_guard(p, plan, step, step->out_buffer[k]);
     if (status == PLUMB_OK && step->workspace >= 0)
@@ -256,13 +270,9 @@ static plumb_status run_strictly(const struct program *p, const struct plumb_pla
     return status;
 }
 
-plumb_status plumb_run(plumb_program *program)
+static plumb_status run_steps(const struct program *p, const struct plumb_plan *plan)
 {
-    struct program *p = plumb_program_get(program);
-    if (!p)
-        return PLUMB_BAD_INPUT;
-    struct plumb_plan *plan = plumb_current_plan(p);
-    plumb_status status = plan ? ready(p, plan) : p->context->status;
+    plumb_status status = PLUMB_OK;
     plumb_device *device = p->context->device;
     bool strict = p->context->options.strict_memory, skip = false;
     for (int i = 0; status == PLUMB_OK && i < plan->n_steps; i++) {
@@ -272,6 +282,52 @@ plumb_status plumb_run(plumb_program *program)
         if (status == PLUMB_OK && !skip)
             status = strict ? run_strictly(p, plan, step) : step->impl->run(&step->call);
     }
+    return status;
+}
+
+/* Captures the run instead of running it. A device that cannot is no error: its steps are run one by one for good. */
+static void capture(const struct program *p, struct plumb_plan *plan)
+{
+    plumb_context *context = p->context;
+    plumb_device *device = context->device;
+    bool clean = context->status == PLUMB_OK;
+    plumb_status status = device->table->capture_begin(device);
+    if (status == PLUMB_OK) {
+        status = run_steps(p, plan);
+        plumb_status ended = device->table->capture_end(device, &plan->captured);
+        if (status != PLUMB_OK && plan->captured) {
+            device->table->capture_free(device, plan->captured);
+            plan->captured = NULL;
+        }
+        status = status == PLUMB_OK ? ended : status;
+    }
+    plan->uncapturable = status != PLUMB_OK;
+    if (plan->uncapturable) {
+        plumb_log_line(context, PLUMB_LOG_WARNING, "run: not captured, steps are launched one by one: %s",
+                       plumb_message(context));
+        if (clean)
+            plumb_clear_error(context);
+    }
+}
+
+/* The first run goes step by step, so that whatever a step sets up is there; the second is captured and replayed. */
+plumb_status plumb_run(plumb_program *program)
+{
+    struct program *p = plumb_program_get(program);
+    if (!p)
+        return PLUMB_BAD_INPUT;
+    struct plumb_plan *plan = plumb_current_plan(p);
+    plumb_status status = plan ? ready(p, plan) : p->context->status;
+    if (status != PLUMB_OK)
+        return status;
+    plumb_device *device = p->context->device;
+    bool can = device->table->replay && !p->context->options.strict_memory && plan->n_steps > 0;
+    if (can && plan->ran && !plan->captured && !plan->uncapturable)
+        capture(p, plan);
+    if (plan->captured)
+        return device->table->replay(device, plan->captured);
+    status = run_steps(p, plan);
+    plan->ran = status == PLUMB_OK;
     return status;
 }
 
