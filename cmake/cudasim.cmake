@@ -1,0 +1,92 @@
+# The simulator of tests/cudasim, which runs the CUDA device without a GPU: see docs/CUDASIM.md. It needs the headers of
+# a CUDA toolkit and a C++ compiler, no nvcc and no library of CUDA; where those are missing nothing is defined here, and
+# the suite says so. Each program is built three times: plain; asan, with AddressSanitizer and
+# UndefinedBehaviorSanitizer; check, whose kernels tell the checker of every memory access. The simulator itself is
+# never instrumented: it would report what it does on purpose.
+
+include(CheckLanguage)
+check_language(CXX)
+find_path(PLUMB_CUDA_INCLUDE cuda_runtime_api.h
+  PATHS $ENV{PLUMB_CUDA_INCLUDE} /usr/local/cuda/include /usr/include NO_DEFAULT_PATH
+  DOC "Folder of cuda_runtime_api.h, for the CUDA simulator")
+if(NOT PLUMB_CUDA_INCLUDE OR NOT CMAKE_CXX_COMPILER)
+  return()
+endif()
+enable_language(CXX)
+add_custom_target(cudasim-tests)
+
+set(PLUMB_CUDASIM_SOURCES
+  tests/cudasim/fiber.c
+  tests/cudasim/memory.c
+  tests/cudasim/queue.c
+  tests/cudasim/report.c
+  tests/cudasim/runtime.c
+)
+set(PLUMB_CUDASIM_TEST_SOURCES
+  tests/cudasim/test_kernels.c
+  tests/cudasim/test_main.c
+)
+set(PLUMB_CUDASIM_TEST_KERNELS
+  tests/cudasim/samples.cu
+)
+
+set(cudasim_define_plain "")
+set(cudasim_define_asan CUDASIM_ASAN)
+set(cudasim_define_check CUDASIM_CHECK)
+set(cudasim_host_plain -O2)
+set(cudasim_host_asan -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+set(cudasim_host_check -O2)
+set(cudasim_kernel_plain -O2)
+set(cudasim_kernel_asan ${cudasim_host_asan})
+# Only the instrumentation is wanted: the checker takes the place of its library. Vector accesses stay whole.
+set(cudasim_kernel_check -O1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra -fno-ipa-sra)
+
+function(plumb_cudasim_includes target)
+  target_include_directories(${target} PRIVATE kernels tests/cudasim include src tests)
+  target_include_directories(${target} SYSTEM PRIVATE ${PLUMB_CUDA_INCLUDE})
+endfunction()
+
+# Kernels, compiled as C++.
+function(plumb_cudasim_kernels target build)
+  add_library(${target} OBJECT EXCLUDE_FROM_ALL ${ARGN})
+  set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX)
+  plumb_cudasim_includes(${target})
+  target_compile_options(${target} PRIVATE -std=c++17 -x c++ -g -Wall -Wextra -Wno-unknown-pragmas
+    $<$<BOOL:${PLUMB_WERROR}>:-Werror> ${cudasim_kernel_${build}})
+endfunction()
+
+# Host code that calls the runtime.
+function(plumb_cudasim_host target build)
+  add_library(${target} OBJECT EXCLUDE_FROM_ALL ${ARGN})
+  plumb_cudasim_includes(${target})
+  target_compile_definitions(${target} PRIVATE ${cudasim_define_${build}} PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+  target_compile_options(${target} PRIVATE -g ${cudasim_host_${build}})
+  target_link_libraries(${target} PRIVATE plumb_flags)
+endfunction()
+
+function(plumb_cudasim_program name build)
+  add_executable(${name} EXCLUDE_FROM_ALL ${ARGN} $<TARGET_OBJECTS:cudasim-${build}>)
+  set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX ENABLE_EXPORTS ON)
+  if(build STREQUAL "asan")
+    target_link_options(${name} PRIVATE -fsanitize=address,undefined)
+  endif()
+  target_link_libraries(${name} PRIVATE Threads::Threads m)
+  add_dependencies(cudasim-tests ${name})
+endfunction()
+
+foreach(build plain asan)
+  set(sources ${PLUMB_CUDASIM_SOURCES})
+  if(build STREQUAL "check")
+    list(APPEND sources tests/cudasim/check.c)
+  endif()
+  add_library(cudasim-${build} OBJECT EXCLUDE_FROM_ALL ${sources})
+  plumb_cudasim_includes(cudasim-${build})
+  target_compile_definitions(cudasim-${build} PRIVATE ${cudasim_define_${build}})
+  target_compile_options(cudasim-${build} PRIVATE -O2 -g)
+  target_link_libraries(cudasim-${build} PRIVATE plumb_flags)
+
+  plumb_cudasim_kernels(cudasim-test-kernels-${build} ${build} ${PLUMB_CUDASIM_TEST_KERNELS})
+  plumb_cudasim_host(cudasim-test-host-${build} ${build} ${PLUMB_CUDASIM_TEST_SOURCES})
+  plumb_cudasim_program(cudasim-tests-${build} ${build} $<TARGET_OBJECTS:cudasim-test-kernels-${build}>
+    $<TARGET_OBJECTS:cudasim-test-host-${build}>)
+endforeach()

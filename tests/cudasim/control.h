@@ -1,0 +1,57 @@
+/* How a test program steers the simulator and asks it what it found. The same options may be given in the environment
+ * variable CUDASIM, separated by commas: CUDASIM=order=random,seed=7,streams=lazy.
+ *
+ *   order=sequential|reversed|random   the order in which a block's threads, and the blocks, run
+ *   seed=N                             for the random orders; printed with each report
+ *   streams=eager|lazy|shuffle         when queued work runs: at once, at a synchronisation only, by chance
+ *   onerror=abort|record               a fault ends the program, or is kept and the device is lost (error 719)
+ *   strictexit=1|0                     a thread that has returned may not be waited for (1), or counts as come (0)
+ *   watchdog=SECONDS                   longest time of one launch; 0 for no limit
+ *   memory=MIB                         what the device has
+ *   leaks=1|0                          at exit, device memory never freed is a fault */
+#ifndef CUDASIM_CONTROL_H
+#define CUDASIM_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* false when an option is unknown; those before it hold. */
+bool cudasim_set(const char *options);
+
+/* The first fault since the last reset: a short name as "race" or "divergent-barrier"; "" when there is none. */
+const char *cudasim_fault(void);
+const char *cudasim_fault_text(void);
+/* Forgets faults, sticky errors and injections; drops queued work. Memory stays. */
+void cudasim_reset(void);
+
+/* Failure injection: the n-th call (1 is the next) of the class fails with its usual error; 0 for never. */
+enum cudasim_class {
+    CUDASIM_ANY, CUDASIM_MALLOC, CUDASIM_HOST_MALLOC, CUDASIM_COPY, CUDASIM_LAUNCH, CUDASIM_STREAM, CUDASIM_EVENT,
+    CUDASIM_GRAPH, CUDASIM_SYNC, CUDASIM_CLASSES
+};
+void cudasim_fail(enum cudasim_class which, int64_t n);
+bool cudasim_failed(void); /* whether the injected failure has happened */
+
+/* What is alive, for leak checks: device blocks, pinned blocks, streams, events, graphs (with instantiated ones). */
+typedef struct cudasim_alive {
+    size_t device, pinned, streams, events, graphs, device_bytes;
+} cudasim_alive;
+cudasim_alive cudasim_count(void);
+/* Names each device and pinned block that is alive on stderr; returns how many. */
+size_t cudasim_report_leaks(void);
+
+/* How much was simulated since the start. */
+typedef struct cudasim_statistics {
+    uint64_t launches, blocks, threads, switches;
+} cudasim_statistics;
+cudasim_statistics cudasim_work(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

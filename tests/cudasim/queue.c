@@ -1,0 +1,218 @@
+/* When queued work runs. Lazily: only when a call of the program waits for it, so that a forgotten wait gives the
+ * program old data every time. By chance: at any call, as much as chance says, streams overtaking each other. At once:
+ * as the simplest program expects. A step that waits for an event first runs the event's stream up to the record. */
+#include "queue.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct CUstream_st cudasim_legacy = {.blocking = true, .steps = {.last = &cudasim_legacy.steps.first}};
+
+void cudasim_steps_start(cudasim_steps *steps)
+{
+    steps->first = NULL;
+    steps->last = &steps->first;
+    steps->count = 0;
+}
+
+cudasim_step *cudasim_step_new(enum cudasim_step_kind kind)
+{
+    cudasim_step *step = calloc(1, sizeof *step);
+    if (step) {
+        step->kind = kind;
+    }
+    return step;
+}
+
+void cudasim_event_release(struct CUevent_st *event)
+{
+    if (event && --event->references == 0 && event->dead) {
+        free(event);
+    }
+}
+
+void cudasim_step_free(cudasim_step *step)
+{
+    if (step->work && --step->work->references == 0) {
+        step->work->kernel.destroy(step->work->kernel.closure);
+        free(step->work);
+    }
+    cudasim_event_release(step->event);
+    free(step->snapshot);
+    free(step);
+}
+
+void cudasim_steps_clear(cudasim_steps *steps)
+{
+    while (steps->first) {
+        cudasim_step *step = steps->first;
+        steps->first = step->next;
+        cudasim_step_free(step);
+    }
+    cudasim_steps_start(steps);
+}
+
+void cudasim_step_add(cudasim_steps *steps, cudasim_step *step)
+{
+    step->next = NULL;
+    *steps->last = step;
+    steps->last = &step->next;
+    steps->count++;
+}
+
+bool cudasim_steps_copy(cudasim_steps *to, const cudasim_steps *from)
+{
+    for (const cudasim_step *step = from->first; step; step = step->next) {
+        cudasim_step *copy = malloc(sizeof *copy);
+        if (!copy) {
+            return false;
+        }
+        *copy = *step;
+        if (copy->work) {
+            copy->work->references++;
+        }
+        if (copy->event) {
+            copy->event->references++;
+        }
+        cudasim_step_add(to, copy);
+    }
+    return true;
+}
+
+/* ---- running ---- */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static void run_copy(const cudasim_step *step)
+{
+    const char *from = step->snapshot ? step->snapshot : step->from;
+    size_t pitch = step->snapshot ? step->bytes : step->pitch_from;
+    for (size_t row = 0; row < step->rows; row++) {
+#ifdef CUDASIM_CHECK
+        cudasim_check_copied(step->to + row * step->pitch_to, from + row * pitch, step->bytes);
+#endif
+        memmove(step->to + row * step->pitch_to, from + row * pitch, step->bytes);
+    }
+}
+
+static void run_step(cudasim_step *step)
+{
+    if (cudasim_lost() && step->kind != STEP_RECORD && step->kind != STEP_FREE) {
+        return; /* the device is lost: nothing runs on it any more */
+    }
+    cudasim_block *block;
+    switch (step->kind) {
+    case STEP_KERNEL:
+        cudasim_open();
+        cudasim_run(&step->work->kernel);
+        cudasim_close();
+        break;
+    case STEP_COPY:
+        cudasim_open();
+        run_copy(step);
+        cudasim_close();
+        break;
+    case STEP_FILL:
+        cudasim_open();
+        for (size_t row = 0; row < step->rows; row++) {
+            memset(step->to + row * step->pitch_to, step->value, step->bytes);
+#ifdef CUDASIM_CHECK
+            cudasim_check_host_write(step->to + row * step->pitch_to, step->bytes);
+#endif
+        }
+        cudasim_close();
+        break;
+    case STEP_HOST: step->function(step->data); break;
+    case STEP_RECORD:
+        step->event->done = step->generation;
+        step->event->time = now();
+        break;
+    case STEP_WAIT: cudasim_drain_event(step->event, step->generation); break;
+    case STEP_FREE:
+        block = cudasim_block_at(step->to, false);
+        if (block) {
+            cudasim_block_free(block);
+        }
+        break;
+    }
+}
+
+static void run_first(struct CUstream_st *stream)
+{
+    cudasim_step *step = stream->steps.first;
+    stream->running = true;
+    run_step(step);
+    stream->running = false;
+    stream->steps.first = step->next;
+    stream->steps.count--;
+    if (!stream->steps.first) {
+        stream->steps.last = &stream->steps.first;
+    }
+    cudasim_step_free(step);
+}
+
+void cudasim_drain(struct CUstream_st *stream)
+{
+    if (stream->running) { /* a host function may not wait for its own stream */
+        return;
+    }
+    while (stream->steps.first) {
+        run_first(stream);
+    }
+}
+
+void cudasim_drain_all(void)
+{
+    for (struct CUstream_st *s = &cudasim_legacy; s; s = s->next) {
+        cudasim_drain(s);
+    }
+}
+
+void cudasim_drain_event(struct CUevent_st *event, uint64_t generation)
+{
+    while (event->done < generation && event->stream && event->stream->steps.first && !event->stream->running) {
+        run_first(event->stream);
+    }
+}
+
+void cudasim_chance(void)
+{
+    if (cudasim_option.streams != CUDASIM_SHUFFLE) {
+        return;
+    }
+    for (struct CUstream_st *s = &cudasim_legacy; s; s = s->next) {
+        while (s->steps.first && !s->running && cudasim_random() % 3 == 0) {
+            run_first(s);
+        }
+    }
+}
+
+/* Stream 0 and the streams that block with it wait for each other: what was queued before is done before. */
+static void order_with_legacy(const struct CUstream_st *stream)
+{
+    if (stream == &cudasim_legacy) {
+        for (struct CUstream_st *s = cudasim_legacy.next; s; s = s->next) {
+            if (s->blocking) {
+                cudasim_drain(s);
+            }
+        }
+    } else if (stream->blocking) {
+        cudasim_drain(&cudasim_legacy);
+    }
+}
+
+void cudasim_submit(struct CUstream_st *stream, cudasim_step *step)
+{
+    order_with_legacy(stream);
+    cudasim_step_add(&stream->steps, step);
+    if (cudasim_option.streams == CUDASIM_EAGER) {
+        cudasim_drain(stream);
+    }
+    cudasim_chance();
+}
