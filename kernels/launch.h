@@ -63,6 +63,186 @@ cudaError_t plumb_k_binary(cudaStream_t stream, enum pk_binary what, int dtype, 
 cudaError_t plumb_k_where(cudaStream_t stream, int size, const pk_walk *w);
 cudaError_t plumb_k_cast(cudaStream_t stream, int from, int to, const pk_walk *w);
 
+/* ---- shape.cu ---- */
+/* `value`, rounded to the element type, everywhere. One operand. */
+cudaError_t plumb_k_fill(cudaStream_t stream, int dtype, double value, const pk_walk *w);
+/* Element i of one walk to element i of the other: both go in order, their shapes may differ. Elements of `size` bytes. */
+cudaError_t plumb_k_move(cudaStream_t stream, int size, const pk_walk *from, const pk_walk *to);
+
+/* ---- reduce.cu ---- */
+enum pk_fold { PK_SUM, PK_MEAN, PK_MAX, PK_MIN, PK_ARGMAX, PK_SUM_SQUARES, PK_ALL_FINITE };
+enum { PK_FOLD_SLOT = 16 }; /* bytes that one partial result may take */
+/* kept: two operands, x without the dimensions that are reduced, and y. gone: one operand, those dimensions of x
+ * (data unused). They are cut into `chunks`. With one chunk and no `partial` y is written; else the partial result of
+ * chunk c for kept element k goes to place first + k * chunks + c of `partial`. columns: neighbours among the kept
+ * elements lie side by side, or little is reduced; else a block works on each kept element. */
+cudaError_t plumb_k_fold(cudaStream_t stream, enum pk_fold what, int dtype, const pk_walk *kept, const pk_walk *gone,
+                         int columns, int64_t chunks, void *partial, int64_t first);
+/* Joins `chunks` partial results of each kept element in a fixed tree; `count` elements were reduced to each (mean). */
+cudaError_t plumb_k_fold_finish(cudaStream_t stream, enum pk_fold what, int dtype, const pk_walk *kept, int64_t count,
+                                int64_t chunks, const void *partial);
+
+/* ---- softmax.cu ---- */
+enum pk_softmax { PK_SOFTMAX, PK_SOFTMAX_BACKWARD, PK_LOG_SOFTMAX, PK_LOG_SOFTMAX_BACKWARD, PK_HARDMAX };
+/* x, z, y without the axis (z: the second input, or x again), and along the axis n elements, `step` apart in each. */
+typedef struct pk_lanes {
+    pk_walk walk;
+    int64_t n, step[3];
+} pk_lanes;
+cudaError_t plumb_k_softmax(cudaStream_t stream, enum pk_softmax what, int dtype, const pk_lanes *l);
+/* Of smoothing e: a label's class has share `hit` = 1 - e + e / C of the target, the others `miss` = e / C. */
+typedef struct pk_cross_entropy {
+    pk_view logits, labels;  /* (N, C), (N) of i32 or i64 */
+    pk_view weights;         /* (C); data NULL: all 1 */
+    pk_view dloss;           /* (N), of the backward form */
+    pk_view out, weight;     /* loss and weight (N); backward: dlogits (N, C) and none */
+    double hit, miss;
+    int64_t ignore;
+    pk_fault *fault;
+    int32_t watch, use_ignore;
+} pk_cross_entropy;
+cudaError_t plumb_k_cross_entropy(cudaStream_t stream, const pk_cross_entropy *c);
+cudaError_t plumb_k_cross_entropy_backward(cudaStream_t stream, const pk_cross_entropy *c);
+
+/* ---- gather.cu ---- */
+/* Moves elements of `size` bytes. w: indices, x (both with stride 0 where they do not move), the index's row-major
+ * position (no data), y. `step` is x's stride along the axis of n elements; indices count from the end if negative. */
+typedef struct pk_gather {
+    pk_walk w;
+    int64_t n, step;
+    pk_walk indices; /* in order */
+    pk_fault *fault;
+    int32_t watch, index_dtype;
+} pk_gather;
+cudaError_t plumb_k_gather(cudaStream_t stream, int size, const pk_gather *g);
+/* w: dy without the indices' dimensions, the coordinate along the axis (no data), dx. `part`: the strides of dy's
+ * dimensions that came from the indices, in order. The sums of one element are made in the order of the indices. */
+typedef struct pk_gather_backward {
+    pk_walk w, part, indices;
+    int64_t n;
+    void *workspace; /* plumb_k_gather_backward_bytes(indices, n) */
+    pk_fault *fault;
+    int32_t watch, index_dtype;
+} pk_gather_backward;
+size_t plumb_k_gather_backward_bytes(int64_t indices, int64_t n);
+cudaError_t plumb_k_gather_backward(cudaStream_t stream, int dtype, const pk_gather_backward *g);
+/* w: indices (stride 0 along the classes), the class (no data), y. */
+cudaError_t plumb_k_one_hot(cudaStream_t stream, int index_dtype, int dtype, const pk_walk *w);
+
+/* ---- random.cu ---- */
+enum pk_random { PK_DROPOUT, PK_UNIFORM, PK_NORMAL };
+/* Element e, in row-major order, is made of word e % 4 of block e / 4. Dropout keeps words >= `least` and multiplies by
+ * a; uniform is a + b u, `below` where that rounds to `high` or more; normal is a + b z. */
+typedef struct pk_random_of {
+    pk_walk x, y;       /* in order; x of dropout */
+    const int64_t *key; /* {seed, step}, `key_step` apart */
+    int64_t key_step;
+    uint64_t least;
+    double a, b, high, below;
+    uint32_t stream;
+} pk_random_of;
+cudaError_t plumb_k_random(cudaStream_t stream, enum pk_random what, int dtype, const pk_random_of *r);
+
+/* ---- update.cu ---- */
+enum pk_update { PK_SGD, PK_MOMENTUM, PK_NESTEROV, PK_ADAGRAD, PK_RMSPROP, PK_ADAM };
+enum { PK_UPDATE_TENSORS = 40, PK_UPDATE_OPERANDS = 7 };
+typedef struct pk_update_rule {
+    const uint8_t *apply;
+    const void *lr, *scale; /* of the tensors' dtype */
+    const int64_t *step;
+    double beta1, beta2, epsilon, weight_decay, l2, l1;
+    int32_t classic;
+} pk_update_rule;
+/* p, g, two moments, then p' and the two new moments; unused ones are NULL. Outputs are their inputs or apart. */
+typedef struct pk_update_tensors { /* packed alike */
+    int32_t tensors;
+    int64_t count[PK_UPDATE_TENSORS];
+    void *data[PK_UPDATE_TENSORS][PK_UPDATE_OPERANDS];
+} pk_update_tensors;
+typedef struct pk_update_strided { /* one tensor, any strides */
+    void *data[PK_UPDATE_OPERANDS];
+    int64_t count;
+    int32_t rank;
+    int64_t dim[PK_MAX_RANK], stride[PK_UPDATE_OPERANDS][PK_MAX_RANK];
+} pk_update_strided;
+cudaError_t plumb_k_update(cudaStream_t stream, enum pk_update what, int dtype, const pk_update_rule *rule,
+                           const pk_update_tensors *t);
+cudaError_t plumb_k_update_strided(cudaStream_t stream, enum pk_update what, int dtype, const pk_update_rule *rule,
+                                   const pk_update_strided *t);
+
+/* ---- matmul.cu ---- */
+/* C[row][column] = sum over k of A[row][k] B[k][column] for every element of a batch. */
+typedef struct pk_matmul {
+    pk_walk batch; /* a, b, c over the leading dimensions */
+    int64_t rows, columns, inner;
+    int64_t a_row, a_inner, b_inner, b_column, c_row, c_column; /* strides */
+} pk_matmul;
+cudaError_t plumb_k_matmul(cudaStream_t stream, int dtype, const pk_matmul *p);
+
+/* ---- conv.cu ---- */
+/* Sizes of, an index into or strides over (image, height, width) of pixels, (channel, height, width) of taps. */
+typedef struct pk_triple {
+    int64_t outer, h, w;
+} pk_triple;
+
+/* A convolution or one of its adjoints as one product for each group,
+ *
+ *     C[row][column] = sum over k of A[row][k] B(column, k) (+ bias[row]),
+ *
+ * in which pixels are columns and taps are k, or, for the filter's gradient, the other way round. B is gathered: the
+ * element at h = (from[0] + pixel.h pixel_step[0] + tap.h tap_step[0]) / divide[0], w alike, of channel tap.outer of
+ * image pixel.outer; where that is no whole number, or outside [0, b_size), there is none. */
+typedef struct pk_conv {
+    const void *a, *b, *bias; /* bias: NULL for none */
+    void *c;
+    int64_t groups, rows;
+    pk_triple pixels, taps; /* sizes */
+    int64_t a_group, a_row, b_group, b_image, c_group, c_row, bias_stride;
+    pk_triple a_k;      /* strides of A along what k is made of */
+    pk_triple b_stride; /* channel, h, w */
+    pk_triple c_column; /* strides of C along what a column is made of */
+    int64_t b_size[2], from[2], pixel_step[2], tap_step[2], divide[2];
+    int64_t splits, part; /* the filter's gradient: k is cut into `splits` parts of `part`, a multiple of 16 */
+} pk_conv;
+cudaError_t plumb_k_conv2d(cudaStream_t stream, int dtype, const pk_conv *p);
+/* `partial`: splits x groups x rows x taps accumulators (f64 for f64, else f32). */
+cudaError_t plumb_k_conv2d_filter(cudaStream_t stream, int dtype, const pk_conv *p, void *partial);
+
+/* ---- pool.cu ---- */
+enum pk_pool { PK_MAX_POOL, PK_MAX_POOL_BACKWARD, PK_MAX_POOL_SELECT, PK_AVERAGE_POOL, PK_AVERAGE_POOL_BACKWARD };
+/* x (n, c, h, w) is dx in the backward forms, y (n, c, oh, ow) is dy; index (i64) is shaped as y. */
+typedef struct pk_pooling {
+    void *x, *y;
+    int64_t *index;
+    int64_t x_stride[4], y_stride[4], index_stride[4];
+    int64_t n, c, h, w, oh, ow;
+    int64_t window[2], step[2], padding[4], dilation[2];
+    int32_t exclude_padding, watch;
+    pk_fault *fault;    /* where an index may be wrong */
+    int32_t *elsewhere; /* n x c; PK_MAX_POOL_BACKWARD: whether some index of the plane is outside its window */
+} pk_pooling;
+cudaError_t plumb_k_pool2d(cudaStream_t stream, enum pk_pool what, int dtype, const pk_pooling *p);
+
+/* ---- norm.cu ---- */
+typedef struct pk_vector { /* one number for each channel */
+    void *data;
+    int64_t stride;
+} pk_vector;
+/* The values of a channel are cut into `chunks` pieces of `chunk`, at least one, which are reduced by a block each. */
+typedef struct pk_norm {
+    pk_walk values; /* of one channel: x, y; backward: x, dy, dx */
+    int64_t channels, chunks, chunk;
+    int64_t channel_stride[PK_WALK_OPERANDS];
+    pk_vector scale, shift, mean, spread; /* mean and spread: the running ones; backward: of the batch, 1/deviation */
+    pk_vector out[4]; /* mean, 1/deviation, new running mean and variance; backward: dscale, dshift */
+    double epsilon, momentum;
+    int32_t biased_running;
+    void *partial; /* channels x (chunks + 1) x 2 accumulators (f64 for f64, else f32) */
+} pk_norm;
+cudaError_t plumb_k_batch_norm(cudaStream_t stream, int dtype, const pk_norm *p);
+cudaError_t plumb_k_batch_norm_inference(cudaStream_t stream, int dtype, const pk_norm *p);
+cudaError_t plumb_k_batch_norm_backward(cudaStream_t stream, int dtype, const pk_norm *p);
+
 #ifdef __cplusplus
 }
 #endif

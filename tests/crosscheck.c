@@ -2,9 +2,12 @@
  * held against the reference in f64. The list an implementation registers in is the list this program walks, so none
  * can dodge; "not supported" is counted as declined, never as passed, and the reference may not decline at all.
  *
- *     plumb-crosscheck [--exact] [--filter OP] [--impl NAME] [--isa NAME] [--threads N] [--verbose]
+ *     plumb-crosscheck [--exact] [--filter OP] [--impl NAME] [--isa NAME] [--threads N] [--device NAME] [--verbose]
+ *
+ * With a device that comes from a plugin, the plugin's implementations are checked, on one thread.
  *
  * Closing line: "N passed, N failed, N skipped". */
+#include "device/plugin.h"
 #include "trial.h"
 
 #include <pthread.h>
@@ -26,14 +29,14 @@ static struct {
     case_list cases;
     int next, started;
     pthread_mutex_t lock;
-    const char *filter, *only, *isa;
+    const char *filter, *only, *isa, *device;
     bool verbose, exact; /* exact: only the exact values, so that counts say nothing of coverage */
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int op_index(const plumb_op *op)
 {
     for (int i = 0; plumb_op_at(i); i++) {
-        if (plumb_op_at(i) == op) {
+        if (strcmp(plumb_op_at(i)->name, op->name) == 0) { /* a plugin has rows of its own */
             return i;
         }
     }
@@ -41,10 +44,26 @@ static int op_index(const plumb_op *op)
     abort();
 }
 
-static void list_implementations(void)
+static plumb_context *open_context(void)
+{
+    plumb_error error;
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = all.device,
+                                                         .threads = 1, .isa = all.isa, .error = &error});
+    if (!context) {
+        fprintf(stderr, "crosscheck: %s\n", error.message);
+        exit(1);
+    }
+    return context;
+}
+
+static void list_implementations(const plumb_device *device)
 {
     int count = 0;
     const plumb_provider *const *providers = plumb_providers(&count);
+    if (device->plugin) {
+        providers = device->plugin->providers;
+        count = device->plugin->n_providers;
+    }
     for (int p = 0; p < count; p++) {
         for (int k = 0; k < providers[p]->count; k++) {
             const plumb_impl *impl = providers[p]->impls[k];
@@ -254,14 +273,8 @@ static void run_case(struct trial *trial, const op_case *one, plumb_context *con
 
 static void *work(void *unused)
 {
-    plumb_error error;
-    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 1,
-                                                         .isa = all.isa, .error = &error});
+    plumb_context *context = open_context();
     struct trial *trial = test_alloc(sizeof(*trial));
-    if (!context) {
-        fprintf(stderr, "crosscheck: %s\n", error.message);
-        abort();
-    }
     trial->pool[0] = plumb_pool_new(1);
     trial->pool[1] = plumb_pool_new(3);
     if (__atomic_fetch_add(&all.started, 1, __ATOMIC_RELAXED) == 0) { /* the first thread does this too */
@@ -444,15 +457,22 @@ int main(int argc, char **argv)
             all.only = argv[++i];
         } else if (i + 1 < argc && strcmp(argv[i], "--isa") == 0) {
             all.isa = argv[++i];
+        } else if (i + 1 < argc && strcmp(argv[i], "--device") == 0) {
+            all.device = argv[++i];
         } else if (i + 1 < argc && strcmp(argv[i], "--threads") == 0) {
             threads = atoi(argv[++i]);
         } else {
-            fprintf(stderr, "usage: %s [--exact] [--filter OP] [--impl NAME] [--isa NAME] [--threads N] [--verbose]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--exact] [--filter OP] [--impl NAME] [--isa NAME] [--threads N] [--device NAME] "
+                    "[--verbose]\n",
+                    argv[0]);
             return 2;
         }
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    list_implementations();
+    plumb_context *context = open_context();
+    list_implementations(context->device);
+    threads = context->device->plugin ? 1 : threads;
+    plumb_close(context);
 #define CASE_FAMILY(name) cases_##name(&all.cases);
 #include "cases/families.h"
 #undef CASE_FAMILY

@@ -95,6 +95,34 @@ bool trial_takes(const plumb_impl *impl, const plumb_call *call)
 
 enum { WORKSPACE_GUARD = 256 };
 
+bool trial_elsewhere(const plumb_impl *impl)
+{
+    return strncmp(impl->name, "cpu.", 4) != 0;
+}
+
+/* On a device with memory of its own the workspace goes there and comes back. */
+static plumb_status run_elsewhere(const plumb_impl *impl, plumb_call *call, unsigned char *memory, size_t bytes)
+{
+    const plumb_device_table *table = call->device->table;
+    void *there = NULL;
+    plumb_status status = table->alloc(call->device, bytes, &there);
+    if (status == PLUMB_OK) {
+        status = table->upload(call->device, there, memory, bytes);
+    }
+    if (status == PLUMB_OK) {
+        call->workspace = (unsigned char *)there + WORKSPACE_GUARD;
+        status = impl->run(call);
+    }
+    if (status == PLUMB_OK) {
+        status = table->sync(call->device);
+    }
+    if (status == PLUMB_OK) {
+        status = table->download(call->device, memory, there, bytes);
+    }
+    table->free(call->device, there);
+    return status;
+}
+
 plumb_status trial_dispatch(struct trial *trial, const plumb_impl *impl, plumb_call *call, int dirt)
 {
     plumb_view in[CASE_MAX_IN], out[TRIAL_MAX_OUT];
@@ -118,7 +146,7 @@ plumb_status trial_dispatch(struct trial *trial, const plumb_impl *impl, plumb_c
     memset(memory, 0x5c, whole);
     memset(memory + WORKSPACE_GUARD, dirt, bytes);
     call->workspace = memory + WORKSPACE_GUARD;
-    plumb_status status = impl->run(call);
+    plumb_status status = trial_elsewhere(impl) ? run_elsewhere(impl, call, memory, whole) : impl->run(call);
     for (size_t i = 0; i < whole; i++) {
         if ((i < WORKSPACE_GUARD || i >= WORKSPACE_GUARD + bytes) && memory[i] != 0x5c) {
             trial_fail(trial, "wrote at byte %td of a workspace of %zu", (ptrdiff_t)i - WORKSPACE_GUARD, bytes);

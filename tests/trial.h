@@ -42,7 +42,9 @@ bool trial_fail(struct trial *trial, const char *format, ...) PLUMB_PRINTF(2, 3)
 plumb_view trial_empty_view(const plumb_type *type);
 plumb_call trial_call(const struct trial *trial, const plumb_view *in, const plumb_view *out);
 bool trial_takes(const plumb_impl *impl, const plumb_call *call);
-/* Runs it with a workspace full of `dirt` between guards. */
+/* Does it run on a device whose memory the host cannot touch? Then its tensors and workspace must lie there. */
+bool trial_elsewhere(const plumb_impl *impl);
+/* Runs it with a workspace full of `dirt` between guards, and waits for the end. */
 plumb_status trial_dispatch(struct trial *trial, const plumb_impl *impl, plumb_call *call, int dirt);
 
 /* One way of laying the tensors out. */

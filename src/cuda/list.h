@@ -1,5 +1,24 @@
 /* Every implementation of the cuda.native provider: one row PLUMB_IMPL(op, cuda) per `const plumb_impl
  * plumb_impl_<op>_cuda`, grouped by family file. Included with PLUMB_IMPL defined. */
+/* leaf.c */
+PLUMB_IMPL(full, cuda)
+PLUMB_IMPL(assign, cuda)
+/* reduce.c */
+PLUMB_IMPL(sum, cuda)
+PLUMB_IMPL(mean, cuda)
+PLUMB_IMPL(max, cuda)
+PLUMB_IMPL(min, cuda)
+PLUMB_IMPL(argmax, cuda)
+PLUMB_IMPL(sum_to, cuda)
+PLUMB_IMPL(all_finite, cuda)
+PLUMB_IMPL(sum_squares, cuda)
+/* shape.c */
+PLUMB_IMPL(reshape, cuda)
+PLUMB_IMPL(transpose, cuda)
+PLUMB_IMPL(expand, cuda)
+PLUMB_IMPL(concat, cuda)
+PLUMB_IMPL(slice, cuda)
+PLUMB_IMPL(slice_backward, cuda)
 /* binary.c */
 PLUMB_IMPL(add, cuda)
 PLUMB_IMPL(sub, cuda)
