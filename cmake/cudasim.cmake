@@ -23,10 +23,13 @@ set(PLUMB_CUDASIM_SOURCES
   tests/cudasim/runtime.c
 )
 set(PLUMB_CUDASIM_TEST_SOURCES
+  tests/cudasim/test_bugs.c
   tests/cudasim/test_kernels.c
   tests/cudasim/test_main.c
+  tests/cudasim/test_runtime.c
 )
 set(PLUMB_CUDASIM_TEST_KERNELS
+  tests/cudasim/bugs.cu
   tests/cudasim/samples.cu
 )
 
@@ -89,4 +92,15 @@ foreach(build plain asan)
   plumb_cudasim_host(cudasim-test-host-${build} ${build} ${PLUMB_CUDASIM_TEST_SOURCES})
   plumb_cudasim_program(cudasim-tests-${build} ${build} $<TARGET_OBJECTS:cudasim-test-kernels-${build}>
     $<TARGET_OBJECTS:cudasim-test-host-${build}>)
+endforeach()
+
+# The whole library with the CUDA device in it, on the simulator: the cross-check of every op against the reference.
+foreach(build plain asan)
+  plumb_cudasim_kernels(cudasim-kernels-${build} ${build} ${PLUMB_KERNEL_SOURCES})
+  plumb_cudasim_host(cudasim-host-${build} ${build} ${PLUMB_CUDA_SOURCES})
+  plumb_cudasim_program(cudasim-crosscheck-${build} ${build} ${PLUMB_CROSSCHECK_SOURCES}
+    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:plumb_cases>)
+  target_include_directories(cudasim-crosscheck-${build} PRIVATE src tests)
+  target_compile_definitions(cudasim-crosscheck-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+  target_link_libraries(cudasim-crosscheck-${build} PRIVATE plumb_flags plumb_static)
 endforeach()

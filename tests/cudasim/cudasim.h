@@ -435,7 +435,7 @@ struct argument_list {
     template <class T> void add(const T &argument)
     {
         if constexpr (std::is_pointer<T>::value) {
-            pointer[pointers++] = reinterpret_cast<const void *>(argument);
+            pointer[pointers++] = (const void *)argument; /* of a volatile one too */
         } else if constexpr (std::is_class<T>::value) {
             structure[structures] = &argument;
             bytes[structures++] = sizeof argument;

@@ -116,6 +116,18 @@ template <class T> __global__ void reverse(const T *x, T *y, int n)
     y[threadIdx.x] = kept[n - 1 - (int)threadIdx.x];
 }
 
+/* Wrong on purpose, for the tests of what follows a fault. */
+__global__ void reverse_wrong(const int *x, int *y)
+{
+    PLUMB_SHARED(int, kept, [100]);
+    if (threadIdx.x == 99) {
+        return;
+    }
+    kept[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = kept[98 - threadIdx.x];
+}
+
 __global__ void histogram(const unsigned char *x, unsigned *counts, int n)
 {
     PLUMB_SHARED(unsigned, bins, [256]);
@@ -238,6 +250,11 @@ cudaError_t sample_matmul(cudaStream_t stream, const float *a, const float *b, f
 cudaError_t sample_reverse(cudaStream_t stream, const int *x, int *y, int n)
 {
     return PLUMB_LAUNCH(reverse<int>, 1, (unsigned)n, (size_t)n * sizeof(int), stream, x, y, n);
+}
+
+cudaError_t sample_reverse_wrong(cudaStream_t stream, const int *x, int *y)
+{
+    return PLUMB_LAUNCH(reverse_wrong, 2, 100, 0, stream, x, y);
 }
 
 cudaError_t sample_histogram(cudaStream_t stream, const unsigned char *x, unsigned *counts, int n)

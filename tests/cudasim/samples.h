@@ -26,6 +26,7 @@ cudaError_t sample_warp(cudaStream_t stream, int *out); /* 32 lanes, 16 results 
 cudaError_t sample_halves(cudaStream_t stream, const void *f16, void *bf16, double *sum, int n);
 cudaError_t sample_counts(cudaStream_t stream, const int *x, int *out); /* one block of 100 */
 cudaError_t sample_indices(cudaStream_t stream, int *out); /* grid (2, 3, 2), block (4, 2, 3) */
+cudaError_t sample_reverse_wrong(cudaStream_t stream, const int *x, int *y); /* some threads miss the barrier */
 cudaError_t sample_large_shared(cudaStream_t stream, float *out, size_t bytes);
 
 /* One planted bug: runs it over memory of its own. The number is that of bugs.h. */

@@ -36,5 +36,7 @@ int test_summary(void)
 int main(void)
 {
     test_kernels();
+    test_runtime();
+    test_bugs();
     return test_summary();
 }
