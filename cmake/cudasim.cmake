@@ -104,3 +104,12 @@ foreach(build plain asan)
   target_compile_definitions(cudasim-crosscheck-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
   target_link_libraries(cudasim-crosscheck-${build} PRIVATE plumb_flags plumb_static)
 endforeach()
+
+# The device's own tests: memory, copies, captured programs, and every call of the runtime failing in turn.
+foreach(build plain asan)
+  plumb_cudasim_program(cudasim-device-${build} ${build} tests/runner.c tests/nets.c tests/cudasim/test_device.c
+    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}>)
+  plumb_cudasim_includes(cudasim-device-${build})
+  target_compile_definitions(cudasim-device-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+  target_link_libraries(cudasim-device-${build} PRIVATE plumb_flags plumb_static)
+endforeach()
