@@ -1,8 +1,7 @@
 # The simulator of tests/cudasim, which runs the CUDA device without a GPU: see docs/CUDASIM.md. It needs the headers of
 # a CUDA toolkit and a C++ compiler, no nvcc and no library of CUDA; where those are missing nothing is defined here, and
-# the suite says so. Each program is built three times: plain; asan, with AddressSanitizer and
-# UndefinedBehaviorSanitizer; check, whose kernels tell the checker of every memory access. The simulator itself is
-# never instrumented: it would report what it does on purpose.
+# the suite says so. Each program is built twice: plain, and asan, with AddressSanitizer and UndefinedBehaviorSanitizer.
+# The simulator itself is never instrumented: it would report what it does on purpose.
 
 include(CheckLanguage)
 check_language(CXX)
@@ -35,14 +34,10 @@ set(PLUMB_CUDASIM_TEST_KERNELS
 
 set(cudasim_define_plain "")
 set(cudasim_define_asan CUDASIM_ASAN)
-set(cudasim_define_check CUDASIM_CHECK)
 set(cudasim_host_plain -O2)
 set(cudasim_host_asan -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-set(cudasim_host_check -O2)
 set(cudasim_kernel_plain -O2)
 set(cudasim_kernel_asan ${cudasim_host_asan})
-# Only the instrumentation is wanted: the checker takes the place of its library. Vector accesses stay whole.
-set(cudasim_kernel_check -O1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra -fno-ipa-sra)
 
 function(plumb_cudasim_includes target)
   target_include_directories(${target} PRIVATE kernels tests/cudasim include src tests)
@@ -78,11 +73,7 @@ function(plumb_cudasim_program name build)
 endfunction()
 
 foreach(build plain asan)
-  set(sources ${PLUMB_CUDASIM_SOURCES})
-  if(build STREQUAL "check")
-    list(APPEND sources tests/cudasim/check.c)
-  endif()
-  add_library(cudasim-${build} OBJECT EXCLUDE_FROM_ALL ${sources})
+  add_library(cudasim-${build} OBJECT EXCLUDE_FROM_ALL ${PLUMB_CUDASIM_SOURCES})
   plumb_cudasim_includes(cudasim-${build})
   target_compile_definitions(cudasim-${build} PRIVATE ${cudasim_define_${build}})
   target_compile_options(cudasim-${build} PRIVATE -O2 -g)

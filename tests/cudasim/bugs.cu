@@ -479,7 +479,7 @@ void malloc_in_capture()
 void sample_bug(int number)
 {
     static void (*const bugs[])() = {
-#define BUG(name, options, plain, asan, check) name,
+#define BUG(name, options, plain, asan) name,
 #include "bugs.h"
     };
     bugs[number]();

@@ -23,7 +23,7 @@
 #undef __shared__
 #undef __launch_bounds__
 #undef __forceinline__
-#define __shared__ plumb_kernels_use_PLUMB_SHARED /* a raw one would not be checked: it does not compile */
+#define __shared__ plumb_kernels_use_PLUMB_SHARED /* a raw one would be static: it does not compile */
 #define __launch_bounds__(...)
 #define __forceinline__ inline
 #ifndef __noinline__
@@ -37,7 +37,6 @@ static const int warpSize = 32;
 
 #define CUDASIM_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 #define CUDASIM_AT cudasim_place{file, line}
-#define CUDASIM_RAW __attribute__((noinline, no_sanitize("thread")))
 
 /* ---- barriers and fences ---- */
 
@@ -51,8 +50,9 @@ static inline int __syncthreads_and(int p, CUDASIM_HERE)
 {
     return cudasim_barrier("__syncthreads_and", !p, CUDASIM_AT) == 0;
 }
-static inline void __threadfence() { cudasim_fence(); }
-static inline void __threadfence_system() { cudasim_fence(); }
+/* Memory is in order here: a fence that is missing shows on a GPU only. */
+static inline void __threadfence() {}
+static inline void __threadfence_system() {}
 static inline void __threadfence_block() {}
 static inline void __syncwarp(unsigned mask = 0xffffffffu, CUDASIM_HERE)
 {
@@ -228,20 +228,18 @@ CUDASIM_REDUCE(unsigned, __reduce_or_sync, 4)
 CUDASIM_REDUCE(unsigned, __reduce_xor_sync, 5)
 #undef CUDASIM_REDUCE
 
-/* ---- atomics: threads never run at once, so a plain step is one; the checker is told ---- */
+/* ---- atomics: threads never run at once, so a plain step is one ---- */
 
 #define CUDASIM_ATOMIC(T, name, expression) \
-    CUDASIM_RAW static inline T name(T *address, T v) \
+    static inline T name(T *address, T v) \
     { \
-        cudasim_atomic(address, sizeof *address); \
         const T old = *address; \
         *address = (T)(expression); \
         return old; \
     }
 #define CUDASIM_ATOMIC_CAS(T) \
-    CUDASIM_RAW static inline T atomicCAS(T *address, T compare, T v) \
+    static inline T atomicCAS(T *address, T compare, T v) \
     { \
-        cudasim_atomic(address, sizeof *address); \
         const T old = *address; \
         *address = old == compare ? v : old; \
         return old; \
@@ -419,7 +417,7 @@ template <class... P> struct closure {
     void (*kernel)(P...);
     std::tuple<std::decay_t<P>...> arguments;
 
-    CUDASIM_RAW static void invoke(void *self)
+    static void invoke(void *self)
     {
         closure *c = static_cast<closure *>(self);
         std::apply(c->kernel, c->arguments);

@@ -43,7 +43,6 @@ typedef struct thread {
     const void *in;
     void *out;
     int size, arg, width;
-    bool fenced;
 } thread;
 
 uint3 threadIdx, blockIdx;
@@ -58,16 +57,17 @@ static struct {
     int next_start;
     int ready[MAX_THREADS], ready_first, ready_count;
     int at_barrier, barrier_first, predicates, last_predicates;
-    unsigned barrier_epoch, warp_epoch[MAX_THREADS / 32];
     unsigned warp_live[MAX_THREADS / 32], warp_waiting[MAX_THREADS / 32];
-    uint64_t serial;
     int running;             /* thread, or -1 */
     bool given_up;
 } block = {.running = -1};
 
 static fiber fibers[MAX_THREADS + 1], main_fiber = {.started = true}, *idle, *current = &main_fiber;
 static int fiber_count;
-static cudasim_region shared[MAX_SHARED];
+static struct region { /* the shared memory of the running launch */
+    char *data;
+    size_t bytes;
+} shared[MAX_SHARED];
 static int shared_count;
 static void *dynamic;
 
@@ -290,7 +290,6 @@ static void barrier_check(void)
     }
     block.last_predicates = block.predicates;
     block.at_barrier = block.predicates = 0;
-    block.barrier_epoch++;
     if (cudasim_option.order == CUDASIM_RANDOM) { /* new threads no longer start: all have come */
         shuffle_order();
     }
@@ -344,8 +343,6 @@ static void warp_meet(int warp, unsigned mask)
     }
     if (any && any->combine) {
         any->combine(&meet);
-    } else {
-        block.warp_epoch[warp]++; /* of all, only __syncwarp orders memory */
     }
     block.warp_waiting[warp] &= ~wanted;
     for (int i = 0; i < 32; i++) {
@@ -449,13 +446,9 @@ static void start_block(uint64_t linear)
     blockIdx.z = (unsigned)(linear / k->grid.x / k->grid.y);
     block.live = block.count;
     block.exited = block.next_start = block.ready_count = block.at_barrier = block.predicates = 0;
-    block.barrier_epoch = 0;
-    block.serial++;
-    memset(block.warp_epoch, 0, sizeof block.warp_epoch);
     memset(block.warp_waiting, 0, sizeof block.warp_waiting);
     for (int i = 0; i < block.count; i++) {
         block.threads[i].state = UNSTARTED;
-        block.threads[i].fenced = false;
     }
     for (int w = 0; w * 32 < block.count; w++) {
         int lanes = block.count - w * 32;
@@ -465,9 +458,6 @@ static void start_block(uint64_t linear)
         memset(shared[i].data, 0xFF, shared[i].bytes); /* NaN, or -1 */
     }
     shuffle_order();
-#ifdef CUDASIM_CHECK
-    cudasim_check_block();
-#endif
     cudasim_total.blocks++;
     cudasim_total.threads += (uint64_t)block.count;
 }
@@ -494,7 +484,7 @@ static void run_block(uint64_t linear)
     }
 }
 
-static void *shared_new(size_t bytes, const char *name)
+static void *shared_new(size_t bytes)
 {
     void *data = NULL;
     if (shared_count == MAX_SHARED || posix_memalign(&data, 16, bytes ? bytes : 1) != 0) {
@@ -502,10 +492,7 @@ static void *shared_new(size_t bytes, const char *name)
         abort();
     }
     memset(data, 0xFF, bytes ? bytes : 1);
-    shared[shared_count++] = (cudasim_region){data, bytes, name};
-#ifdef CUDASIM_CHECK
-    cudasim_check_shared(&shared[shared_count - 1]);
-#endif
+    shared[shared_count++] = (struct region){data, bytes};
     return data;
 }
 
@@ -518,7 +505,7 @@ void *cudasim_shared_new(cudasim_shared *tag, size_t bytes, const char *name)
     if (total > (48u << 10)) {
         cudasim_error("shared-size", "%zu bytes of static shared memory with '%s', of at most 48 KiB", total, name);
     }
-    tag->data = shared_new(bytes, name);
+    tag->data = shared_new(bytes);
     tag->launch = cudasim_launch_serial;
     return tag->data;
 }
@@ -547,10 +534,7 @@ void cudasim_run(const cudasim_kernel *k)
     cudasim_launch_serial++;
     cudasim_total.launches++;
     index_threads(k);
-#ifdef CUDASIM_CHECK
-    cudasim_check_launch(k);
-#endif
-    dynamic = shared_new(k->shared, "dynamic");
+    dynamic = shared_new(k->shared);
     alarm(cudasim_option.watchdog);
     uint64_t begin = 0, step = 1;
     if (cudasim_option.order == CUDASIM_RANDOM) { /* a step with no common factor comes to every block once */
@@ -564,9 +548,6 @@ void cudasim_run(const cudasim_kernel *k)
         run_block(cudasim_option.order == CUDASIM_REVERSED ? blocks - 1 - at : at);
     }
     alarm(0);
-#ifdef CUDASIM_CHECK
-    cudasim_check_end();
-#endif
     for (int i = 0; i < shared_count; i++) {
         free(shared[i].data);
     }
@@ -603,49 +584,4 @@ bool cudasim_guard_page(const void *p)
         }
     }
     return false;
-}
-
-bool cudasim_on_fiber_stack(const void *p)
-{
-    for (int i = 0; i < fiber_count; i++) {
-        if ((const char *)p >= fibers[i].map && (const char *)p < fibers[i].map + PAGE + STACK) {
-            return true;
-        }
-    }
-    return false;
-}
-
-cudasim_thread_id cudasim_thread(void)
-{
-    int t = block.running;
-    cudasim_thread_id id = {.block_serial = block.serial, .thread = (unsigned)t, .barrier_epoch = block.barrier_epoch};
-    id.warp_epoch = t >= 0 ? block.warp_epoch[t / 32] : 0;
-    id.fenced = t >= 0 && block.threads[t].fenced;
-    id.stack = current->map + PAGE;
-    id.stack_size = STACK;
-    return id;
-}
-
-int cudasim_shared_regions(const cudasim_region **regions)
-{
-    *regions = shared;
-    return shared_count;
-}
-
-void cudasim_fence(void)
-{
-    block.threads[block.running].fenced = true;
-#ifdef CUDASIM_CHECK
-    cudasim_check_fence();
-#endif
-}
-
-void cudasim_atomic(void *address, size_t size)
-{
-#ifdef CUDASIM_CHECK
-    cudasim_check_atomic(address, size);
-#else
-    (void)address;
-    (void)size;
-#endif
 }

@@ -1,4 +1,4 @@
-/* What the scheduler, the fake runtime, the memory and the checker share; neither kernels nor tests see it. */
+/* What the scheduler, the fake runtime and the memory share; neither kernels nor tests see it. */
 #ifndef CUDASIM_INSIDE_H
 #define CUDASIM_INSIDE_H
 
@@ -40,25 +40,6 @@ bool cudasim_guard_page(const void *p); /* below a fiber's stack */
 /* For reports: where the running thread is. */
 const char *cudasim_where(char *out, size_t size);
 
-typedef struct cudasim_thread_id { /* what the checker knows of the running thread */
-    uint64_t block_serial;         /* counts blocks over all launches */
-    unsigned thread, barrier_epoch, warp_epoch;
-    bool fenced;                   /* has run __threadfence since its last atomic */
-    const char *stack;
-    size_t stack_size;
-} cudasim_thread_id;
-cudasim_thread_id cudasim_thread(void);
-/* The fiber whose stack `p` lies in, or NULL: then the stack is no fiber's. */
-bool cudasim_on_fiber_stack(const void *p);
-
-/* The shared memory blocks of the running launch. */
-typedef struct cudasim_region {
-    char *data;
-    size_t bytes;
-    const char *name;
-} cudasim_region;
-int cudasim_shared_regions(const cudasim_region **regions);
-
 /* ---- memory.c ---- */
 
 typedef struct cudasim_block {
@@ -66,7 +47,6 @@ typedef struct cudasim_block {
     size_t bytes;
     enum { CUDASIM_DEVICE, CUDASIM_PINNED, CUDASIM_MANAGED } kind;
     uint64_t serial;
-    uint8_t *shadow; /* the checker's, or NULL */
 } cudasim_block;
 
 cudasim_block *cudasim_block_new(size_t bytes, int kind); /* filled with 0xFF; NULL when the device is full */
@@ -79,18 +59,5 @@ void cudasim_count_blocks(cudasim_alive *alive);
 void cudasim_open(void);
 void cudasim_close(void);
 
-/* ---- check.c, in the checker's build only ---- */
-
-#ifdef CUDASIM_CHECK
-void cudasim_check_launch(const cudasim_kernel *kernel);
-void cudasim_check_block(void); /* a block begins: its shared memory is new */
-void cudasim_check_shared(const cudasim_region *region);
-void cudasim_check_end(void);   /* the launch is over: its shared memory goes */
-void cudasim_check_fence(void);
-void cudasim_check_atomic(void *address, size_t size);
-void cudasim_check_host_write(void *address, size_t size); /* a copy or a fill has written */
-void cudasim_check_copied(void *to, const void *from, size_t size); /* before a copy: what is not there stays so */
-void cudasim_check_freed(cudasim_block *block);
-#endif
 
 #endif

@@ -210,9 +210,6 @@ void cudasim_block_free(cudasim_block *b)
     if (b->kind == CUDASIM_DEVICE) {
         device_bytes -= b->bytes;
     }
-#ifdef CUDASIM_CHECK
-    cudasim_check_freed(b);
-#endif
     data_free(b->data, b->bytes);
     free(b);
 }

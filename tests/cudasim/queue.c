@@ -94,9 +94,6 @@ static void run_copy(const cudasim_step *step)
     const char *from = step->snapshot ? step->snapshot : step->from;
     size_t pitch = step->snapshot ? step->bytes : step->pitch_from;
     for (size_t row = 0; row < step->rows; row++) {
-#ifdef CUDASIM_CHECK
-        cudasim_check_copied(step->to + row * step->pitch_to, from + row * pitch, step->bytes);
-#endif
         memmove(step->to + row * step->pitch_to, from + row * pitch, step->bytes);
     }
 }
@@ -122,9 +119,6 @@ static void run_step(cudasim_step *step)
         cudasim_open();
         for (size_t row = 0; row < step->rows; row++) {
             memset(step->to + row * step->pitch_to, step->value, step->bytes);
-#ifdef CUDASIM_CHECK
-            cudasim_check_host_write(step->to + row * step->pitch_to, step->bytes);
-#endif
         }
         cudasim_close();
         break;

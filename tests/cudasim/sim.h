@@ -1,5 +1,5 @@
-/* What the parts of the CUDA simulator know of each other: the scheduler (fiber.cpp), the fake runtime (runtime.c), the
- * checker (check.cpp) and the device functions that kernels see (cudasim.h). Plain C, no sanitizer is ever on in it. */
+/* What the parts of the CUDA simulator know of each other: the scheduler (fiber.c), the fake runtime (runtime.c) and the
+ * device functions that kernels see (cudasim.h). Plain C, no sanitizer is ever on in it. */
 #ifndef CUDASIM_SIM_H
 #define CUDASIM_SIM_H
 
@@ -49,8 +49,6 @@ void cudasim_warp(const char *what, unsigned mask, cudasim_combine combine, cons
                   int width, cudasim_place place);
 /* Blocks until the whole block has come; returns how many gave a predicate that is not 0. */
 int cudasim_barrier(const char *what, int predicate, cudasim_place place);
-void cudasim_fence(void);
-void cudasim_atomic(void *address, size_t size); /* before each atomic: the checker's notice */
 
 /* ---- launches ---- */
 

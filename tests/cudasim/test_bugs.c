@@ -9,16 +9,14 @@
 #include <unistd.h>
 
 static const struct bug {
-    const char *name, *options, *expected[3];
+    const char *name, *options, *expected[2];
 } bugs[] = {
-#define BUG(name, options, plain, asan, check) {#name, options, {plain, asan, check}},
+#define BUG(name, options, plain, asan) {#name, options, {plain, asan}},
 #include "bugs.h"
 };
 
 #if defined CUDASIM_ASAN
 enum { BUILD = 1 };
-#elif defined CUDASIM_CHECK
-enum { BUILD = 2 };
 #else
 enum { BUILD = 0 };
 #endif
