@@ -21,6 +21,7 @@ if(PLUMB_CUDA)
     else()
       set(CMAKE_CUDA_ARCHITECTURES all-major)
     endif()
+    enable_language(CXX) # links the plugin
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     message(STATUS "CUDA plugin: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
