@@ -86,3 +86,15 @@ PLUMB_IMPL(nesterov_update, cuda)
 PLUMB_IMPL(adagrad_update, cuda)
 PLUMB_IMPL(rmsprop_update, cuda)
 PLUMB_IMPL(adam_update, cuda)
+/* matmul.c */
+PLUMB_IMPL(matmul, cuda)
+/* conv.c */
+PLUMB_IMPL(conv2d, cuda)
+PLUMB_IMPL(conv2d_backward_data, cuda)
+PLUMB_IMPL(conv2d_backward_filter, cuda)
+/* pool.c */
+PLUMB_IMPL(max_pool2d, cuda)
+PLUMB_IMPL(max_pool2d_backward, cuda)
+PLUMB_IMPL(max_pool2d_select, cuda)
+PLUMB_IMPL(average_pool2d, cuda)
+PLUMB_IMPL(average_pool2d_backward, cuda)

@@ -1,0 +1,79 @@
+/* Matrix products on the GPU: operands as rows and columns, transposition applied, and the leading dimensions as a
+ * batch. */
+#include "cuda/cuda.h"
+
+static plumb_view leading(const plumb_view *view)
+{
+    plumb_view result = *view;
+    result.rank -= 2;
+    return result;
+}
+
+static void swap(int64_t *a, int64_t *b)
+{
+    int64_t kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+/* A layer over a stack (B, M, K) by one matrix is one product of B M rows where the stack is as a tall matrix. */
+static void flatten(pk_matmul *p)
+{
+    pk_walk *w = &p->batch;
+    if (w->rank == 1 && w->stride[1][0] == 0 && w->stride[0][0] == p->rows * p->a_row &&
+        w->stride[2][0] == p->rows * p->c_row) {
+        p->rows *= w->dim[0];
+        w->rank = 0;
+        w->count = 1;
+    }
+}
+
+/* C is written along its columns: of a C that lies the other way round the transpose is made, Ct = Bt At. */
+static void turn(pk_matmul *p)
+{
+    swap(&p->rows, &p->columns);
+    swap(&p->a_row, &p->b_column);
+    swap(&p->a_inner, &p->b_inner);
+    swap(&p->c_row, &p->c_column);
+    void *data = p->batch.data[0];
+    p->batch.data[0] = p->batch.data[1];
+    p->batch.data[1] = data;
+    for (int d = 0; d < p->batch.rank; d++) {
+        swap(&p->batch.stride[0][d], &p->batch.stride[1][d]);
+    }
+}
+
+static plumb_status run(const plumb_call *call)
+{
+    const plumb_attr_matmul *attr = call->attr;
+    const plumb_view *a = &call->in[0], *b = &call->in[1], *c = &call->out[0];
+    const plumb_view lead_a = leading(a), lead_b = leading(b), lead_c = leading(c);
+    const plumb_view *operands[] = {&lead_a, &lead_b, &lead_c};
+    int a_row = a->rank - (attr->transpose_a ? 1 : 2), a_inner = a->rank - (attr->transpose_a ? 2 : 1);
+    int b_inner = b->rank - (attr->transpose_b ? 1 : 2), b_column = b->rank - (attr->transpose_b ? 2 : 1);
+    pk_matmul p = {
+        .batch = plumb_cuda_walk(operands, 3),
+        .rows = a->dim[a_row],
+        .columns = b->dim[b_column],
+        .inner = a->dim[a_inner],
+        .a_row = a->stride[a_row],
+        .a_inner = a->stride[a_inner],
+        .b_inner = b->stride[b_inner],
+        .b_column = b->stride[b_column],
+        .c_row = c->stride[c->rank - 2],
+        .c_column = c->stride[c->rank - 1],
+    };
+    flatten(&p);
+    if (llabs(p.c_row) < llabs(p.c_column)) {
+        turn(&p);
+    }
+    return plumb_cuda_check(call, "plumb_k_matmul", plumb_k_matmul(plumb_cuda_stream(call), (int)c->dtype, &p));
+}
+
+const plumb_impl plumb_impl_matmul_cuda = {
+    .op = &plumb_op_matmul,
+    .name = "cuda.native",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .run = run,
+};
