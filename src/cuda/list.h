@@ -66,6 +66,7 @@ PLUMB_IMPL(elu_backward, cuda)
 PLUMB_IMPL(clamp_backward, cuda)
 /* softmax.c */
 PLUMB_IMPL(softmax, cuda)
+PLUMB_IMPL(softmax_backward, cuda)
 PLUMB_IMPL(log_softmax, cuda)
 PLUMB_IMPL(log_softmax_backward, cuda)
 PLUMB_IMPL(hardmax, cuda)
