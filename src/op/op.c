@@ -1,6 +1,6 @@
 /* What shape rules and implementations of every family share: refusals that name the op, the common checks, NumPy
  * broadcasting, and small facts about views. */
-#include "op/op.h"
+#include "op/attr.h"
 
 #include <stdio.h>
 
@@ -183,4 +183,13 @@ plumb_dtype plumb_call_dtype(const plumb_call *call)
 {
     int typed = call->op->typed;
     return typed >= 0 && typed < call->n_in ? call->in[typed].dtype : call->out[0].dtype;
+}
+
+void plumb_print_shape(const void *attr, struct plumb_text *text)
+{
+    const plumb_attr_shape *a = attr;
+    char shape[160];
+    if (a->shape.rank >= 0) {
+        plumb_text_add(text, "to=%s", plumb_shape_text(&a->shape, shape, sizeof shape));
+    }
 }

@@ -279,15 +279,6 @@ static void print_argmax(const void *attr, struct plumb_text *text)
     plumb_text_add(text, "axis=%d%s", a->axis, a->keep ? " kept" : "");
 }
 
-static void print_shape(const void *attr, struct plumb_text *text)
-{
-    const plumb_attr_shape *a = attr;
-    char shape[160];
-    if (a->shape.rank >= 0) {
-        plumb_text_add(text, "to=%s", plumb_shape_text(&a->shape, shape, sizeof shape));
-    }
-}
-
 #define REDUCE(op_name, rule, rule_of_gradient, ...)                                                                  \
     const plumb_op plumb_op_##op_name = {                                                                             \
         .name = #op_name,                                                                                             \
@@ -321,7 +312,7 @@ const plumb_op plumb_op_sum_to = {
     .flops = read_elements,
     .terms = read_per_result,
     .tolerance = PLUMB_TOL_DOT,
-    .print = print_shape,
+    .print = plumb_print_shape,
 };
 
 const plumb_op plumb_op_all_finite = {

@@ -420,15 +420,6 @@ static double no_flops(const plumb_call *call)
     return 0;
 }
 
-static void print_shape(const void *attr, struct plumb_text *text)
-{
-    const plumb_attr_shape *a = attr;
-    char shape[160];
-    if (a->shape.rank >= 0) {
-        plumb_text_add(text, "to=%s", plumb_shape_text(&a->shape, shape, sizeof shape));
-    }
-}
-
 static void print_transpose(const void *attr, struct plumb_text *text)
 {
     const plumb_attr_transpose *a = attr;
@@ -473,9 +464,9 @@ static void print_slice(const void *attr, struct plumb_text *text)
         __VA_ARGS__,                                                                                                  \
     };
 
-SHAPE_ROW(reshape, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_reshape, .print = print_shape)
+SHAPE_ROW(reshape, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_reshape, .print = plumb_print_shape)
 SHAPE_ROW(transpose, 1, plumb_attr_transpose, .view = view_transpose, .print = print_transpose)
-SHAPE_ROW(expand, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_expand, .print = print_shape)
+SHAPE_ROW(expand, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_expand, .print = plumb_print_shape)
 SHAPE_ROW(concat, -1, plumb_attr_axis, .print = print_axis)
 SHAPE_ROW(slice, 1, plumb_attr_slice, .view = view_slice, .print = print_slice)
 SHAPE_ROW(slice_backward, 2, plumb_attr_slice, .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD, .print = print_slice)
@@ -485,9 +476,12 @@ SHAPE_ROW(slice_backward, 2, plumb_attr_slice, .flags = PLUMB_OP_LIKE | PLUMB_OP
 static plumb_t to_shape(plumb_graph *g, const plumb_op *op, plumb_t x, plumb_shape to)
 {
     plumb_attr_shape attr;
+    if (to.rank < 0 || to.rank > PLUMB_MAX_RANK) {
+        return plumb_poison(g, "%s: a shape of rank %d was given, expected 0 to %d", op->name, to.rank, PLUMB_MAX_RANK);
+    }
     memset(&attr, 0, sizeof attr);
-    attr.shape.rank = to.rank < 0 ? PLUMB_MAX_RANK + 1 : to.rank; /* the shape rule refuses it */
-    for (int d = 0; d < to.rank && d < PLUMB_MAX_RANK; d++) {
+    attr.shape.rank = to.rank;
+    for (int d = 0; d < to.rank; d++) {
         attr.shape.dim[d] = to.dim[d];
     }
     return plumb_emit(g, op, &attr, &x, 1);
