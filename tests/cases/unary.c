@@ -68,7 +68,7 @@ static void add_smooth(case_list *list)
         {&plumb_op_square, -3, 3},    {&plumb_op_reciprocal, 0.3, 3}, {&plumb_op_sin, -6, 6},
         {&plumb_op_cos, -6, 6},       {&plumb_op_erf, -2, 2},      {&plumb_op_sigmoid, -6, 6},
         {&plumb_op_tanh, -3, 3},      {&plumb_op_gelu, -4, 4},     {&plumb_op_silu, -5, 5},
-        {&plumb_op_softplus, -6, 6},
+        {&plumb_op_softplus, -6, 6},  {&plumb_op_expm1, -3, 3},
     };
     static const double wide[8] = {0, -0.0, 1e-6, -1e-6, 20, -20, 80, -80};
     static const double wider[8] = {300, -300, 60000, -60000, 9, -9, INFINITY, -INFINITY};

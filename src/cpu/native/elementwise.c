@@ -32,6 +32,7 @@ typedef void kernel(void *y, const void *a, const void *b, const void *c, const 
     X(isa, TARGET, clamp, x < n->low ? n->a : x > n->high ? n->b : x)
 
 #define LIBRARY(X)                                                                                                    \
+    X(expm1, expm1(x))                                                                                                \
     X(log1p, log1p(x))                                                                                                \
     X(sin, sin(x))                                                                                                    \
     X(cos, cos(x))                                                                                                    \
