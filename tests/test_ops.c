@@ -1,5 +1,5 @@
-/* Ops where sizes are not known yet: what shape rules say of symbols, what builders refuse, and that gradients built
- * with a symbolic batch give, once it is bound, what the same graph of fixed size gives. */
+/* Ops where sizes are not known yet: what shape rules say of symbols, what builders refuse, and that
+ * gradients built with a symbolic batch give, once it is bound, what the same graph of fixed size gives. */
 #include "check.h"
 
 #include "plumb/ops.h"
@@ -10,7 +10,8 @@
 
 static plumb_context *open_cpu(void)
 {
-    return plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 1, .seed = 1});
+    return plumb_open(
+        &(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 1, .seed = 1});
 }
 
 static bool has_shape(plumb_graph *g, plumb_t x, plumb_shape want)
@@ -64,10 +65,18 @@ PLUMB_TEST(ops, builders_say_what_is_wrong)
     static const struct {
         int which;
         const char *needle;
-    } wrong[] = {{0, "sum: axis 2 is outside"},  {1, "sum: axis -2 is given twice"}, {2, "flatten: axis 3 is outside"},
-                 {3, "do not broadcast"},        {4, "clamp: the range"},            {5, "reshape: cannot reshape"},
-                 {6, "axis 7 is outside"},       {7, "slice: the step along axis 0"}, {8, "concat: axis 5"},
-                 {9, "expand: a shape of rank -1"},              {10, "transpose: axis 1 is twice"}, {11, "do not broadcast"}};
+    } wrong[] = {{0, "sum: axis 2 is outside"},
+                 {1, "sum: axis -2 is given twice"},
+                 {2, "flatten: axis 3 is outside"},
+                 {3, "do not broadcast"},
+                 {4, "clamp: the range"},
+                 {5, "reshape: cannot reshape"},
+                 {6, "axis 7 is outside"},
+                 {7, "slice: the step along axis 0"},
+                 {8, "concat: axis 5"},
+                 {9, "expand: a shape of rank -1"},
+                 {10, "transpose: axis 1 is twice"},
+                 {11, "do not broadcast"}};
     plumb_context *context = open_cpu();
     REQUIRE(context);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
@@ -119,19 +128,24 @@ static plumb_t loss_number(plumb_graph *g, int which, plumb_t x, int64_t n)
     case 8: y = plumb_reshape(g, x, PLUMB_SHAPE(-1, 6)); break;
     case 9: y = plumb_concat(g, (plumb_t[]){two, x, two}, 3, 0); break;
     case 10: y = plumb_mul(g, x, plumb_exp(g, first)); break;
-    case 11: y = plumb_slice(g, x, (int64_t[]){-1, 1, 3}, (int64_t[]){PLUMB_END, 3, PLUMB_END}, (int64_t[]){-1, 1, -2}); break;
+    case 11:
+        y = plumb_slice(g, x, (int64_t[]){-1, 1, 3}, (int64_t[]){PLUMB_END, 3, PLUMB_END},
+                        (int64_t[]){-1, 1, -2});
+        break;
     case 12: y = plumb_expand(g, plumb_mean(g, x, PLUMB_AXES(0), true), PLUMB_SHAPE(n, 3, 4)); break;
-    case 13: y = plumb_div(g, plumb_transpose(g, x, NULL), plumb_add(g, plumb_transpose(g, first, NULL),
-                                                                      plumb_full_like(g, plumb_transpose(g, x, NULL), 3)));
-             break;
+    case 13:
+        y = plumb_div(g, plumb_transpose(g, x, NULL),
+                      plumb_add(g, plumb_transpose(g, first, NULL),
+                                plumb_full_like(g, plumb_transpose(g, x, NULL), 3)));
+        break;
     default: y = plumb_sum_to(g, plumb_sub(g, plumb_square(g, x), first), PLUMB_SHAPE(3, 1)); break;
     }
     return plumb_sum(g, plumb_mul(g, y, plumb_sin(g, y)), NULL, 0, false);
 }
 
 /* The gradient of a loss by x, and of that gradient's sum of squares. `n` is PLUMB_BATCH or `batch`. */
-static bool gradient_at(plumb_context *context, int which, int64_t n, int64_t batch, const double *x, double *dx,
-                        double *ddx)
+static bool gradient_at(plumb_context *context, int which, int64_t n, int64_t batch, const double *x,
+                        double *dx, double *ddx)
 {
     size_t bytes = (size_t)batch * 12 * sizeof(double);
     plumb_graph *g = plumb_graph_new(context, "loss");
@@ -139,8 +153,12 @@ static bool gradient_at(plumb_context *context, int which, int64_t n, int64_t ba
     bool good = plumb_gradients(g, loss_number(g, which, in, n), &in, 1, &d) == PLUMB_OK &&
                 plumb_gradients(g, plumb_sum_squares(g, &d, 1), &in, 1, &dd) == PLUMB_OK;
     plumb_state *state = plumb_state_new(g);
-    plumb_program *program = !good ? NULL : plumb_compile(g, state, &(plumb_compile_options){
-        .size = sizeof(plumb_compile_options), .outputs = (plumb_t[]){d, dd}, .n_outputs = 2});
+    plumb_program *program =
+        !good ? NULL
+              : plumb_compile(g, state,
+                              &(plumb_compile_options){.size = sizeof(plumb_compile_options),
+                                                       .outputs = (plumb_t[]){d, dd},
+                                                       .n_outputs = 2});
     good = program && plumb_feed(program, in, x, bytes) == PLUMB_OK && plumb_run(program) == PLUMB_OK &&
            plumb_fetch(program, d, dx, bytes) == PLUMB_OK && plumb_fetch(program, dd, ddx, bytes) == PLUMB_OK;
     plumb_program_free(program);
@@ -161,8 +179,8 @@ PLUMB_TEST(ops, gradients_through_symbolic_sizes)
             for (int i = 0; i < count; i++) {
                 x[i] = cos(1.7 * i + which) + 0.01 * i + 0.7;
             }
-            CHECK_MSG(gradient_at(context, which, batches[b], batches[b], x, fixed[0], fixed[1]), "loss %d, batch %d: %s",
-                      which, (int)batches[b], plumb_message(context));
+            CHECK_MSG(gradient_at(context, which, batches[b], batches[b], x, fixed[0], fixed[1]),
+                      "loss %d, batch %d: %s", which, (int)batches[b], plumb_message(context));
             CHECK_MSG(gradient_at(context, which, PLUMB_BATCH, batches[b], x, symbolic[0], symbolic[1]),
                       "loss %d, symbolic, batch %d: %s", which, (int)batches[b], plumb_message(context));
             plumb_clear_error(context);
