@@ -1,7 +1,9 @@
 /* Ops where sizes are not known yet: what shape rules say of symbols, what builders refuse, and that
- * gradients built with a symbolic batch give, once it is bound, what the same graph of fixed size gives. */
+ * gradients built with a symbolic batch give, once it is bound, what the same graph of fixed size gives. And native scalar functions over all of f32. */
 #include "check.h"
 
+#include "exec/providers.h"
+#include "op/attr.h"
 #include "plumb/ops.h"
 #include "plumb/program.h"
 
@@ -206,5 +208,93 @@ PLUMB_TEST(ops, concat_of_two_unknown_parts_has_no_gradient)
     plumb_t loss = plumb_sum(g, plumb_square(g, plumb_concat(g, (plumb_t[]){x, x}, 2, 0)), NULL, 0, false);
     CHECK(plumb_gradients(g, loss, &x, 1, &d) == PLUMB_BAD_INPUT);
     CHECK_TEXT(plumb_message(context), "unknown size along axis 0");
+    plumb_close(context);
+}
+
+/* ---- scalar functions over all of f32 ---- */
+
+enum { SAMPLES = 1 << 18 }; /* every 2^14-th number, of both signs, from the smallest to not-a-numbers */
+
+static const plumb_impl *native_of(const plumb_op *op)
+{
+    int count = 0;
+    const plumb_provider *const *providers = plumb_providers(&count);
+    for (int p = 0; p < count; p++) {
+        for (int k = 0; k < providers[p]->count; k++) {
+            const plumb_impl *impl = providers[p]->impls[k];
+            if (impl->op == op && strcmp(impl->name, "cpu.native") == 0) {
+                return impl;
+            }
+        }
+    }
+    return NULL;
+}
+
+static plumb_status apply(plumb_context *context, const plumb_impl *impl, int isa, plumb_dtype dtype, void *x,
+                          void *y)
+{
+    plumb_view in = {.data = x, .dtype = dtype, .rank = 1, .dim = {SAMPLES}, .stride = {1}}, out = in;
+    plumb_attr_numbers attr = {.a = 1};
+    out.data = y;
+    plumb_call call = {.context = context,
+                       .device = context->device,
+                       .pool = context->pool,
+                       .isa = isa,
+                       .op = impl->op,
+                       .name = "",
+                       .attr = &attr,
+                       .n_in = 1,
+                       .n_out = 1,
+                       .in = &in,
+                       .out = &out};
+    return impl->run(&call);
+}
+
+/* Denormal numbers count as 0 in native kernels: nothing is asked of them. */
+static bool is_right(double x, double r, double y, double ulps)
+{
+    if (isnan(r) || (fabs(x) < 0x1p-126 && x != 0)) {
+        return isnan(r) == isnan(y) || fabs(x) < 0x1p-126;
+    }
+    if (isinf((float)r) || isinf(y)) {
+        return y == (double)(float)r || fabs(r) > 0x1.fffffcp127; /* rounding may go either way at the edge */
+    }
+    return fabs(y - r) <= (1 + ulps) * 0x1p-24 * fabs(r) + 0x1p-126;
+}
+
+PLUMB_TEST(ops, native_functions_over_all_of_f32)
+{
+    static const plumb_op *const ops[] = {
+        &plumb_op_exp,   &plumb_op_log,    &plumb_op_log1p,      &plumb_op_expm1, &plumb_op_sqrt,
+        &plumb_op_rsqrt, &plumb_op_square, &plumb_op_reciprocal, &plumb_op_erf,   &plumb_op_sigmoid,
+        &plumb_op_tanh,  &plumb_op_relu,   &plumb_op_gelu,       &plumb_op_silu,  &plumb_op_softplus,
+        &plumb_op_elu,   &plumb_op_sin,    &plumb_op_cos,        &plumb_op_abs,   &plumb_op_sign,
+        &plumb_op_neg,   &plumb_op_huber};
+    static float x[SAMPLES], y[SAMPLES];
+    static double wide[SAMPLES], r[SAMPLES];
+    plumb_context *context = open_cpu();
+    REQUIRE(context);
+    for (uint32_t i = 0; i < SAMPLES; i++) {
+        uint32_t bits = i << 14 | (i * 2654435761u) >> 18;
+        memcpy(&x[i], &bits, sizeof(bits));
+        wide[i] = (double)x[i];
+    }
+    for (size_t k = 0; k < sizeof(ops) / sizeof(*ops); k++) {
+        const plumb_impl *native = native_of(ops[k]), *reference = plumb_reference(ops[k]);
+        REQUIRE(native && reference);
+        REQUIRE(apply(context, reference, 0, PLUMB_F64, wide, r) == PLUMB_OK);
+        for (int isa = 0; isa <= context->isa; isa++) {
+            int64_t wrong = 0, first = 0;
+            REQUIRE(apply(context, native, isa, PLUMB_F32, x, y) == PLUMB_OK);
+            for (int64_t i = 0; i < SAMPLES; i++) {
+                if (!is_right(wide[i], r[i], (double)y[i], ops[k]->ulps) && wrong++ == 0) {
+                    first = i;
+                }
+            }
+            CHECK_MSG(wrong == 0, "%s, %s: %lld wrong, first %s(%.9g) = %.9g instead of %.9g", ops[k]->name,
+                      plumb_isa_name(isa), (long long)wrong, ops[k]->name, wide[first], (double)y[first],
+                      r[first]);
+        }
+    }
     plumb_close(context);
 }
