@@ -1,7 +1,7 @@
-/* Scalar functions of f32 that compilers can put into vectors: no branches, no tables, no calls. Polynomials and
- * splittings are those of Cephes (S. Moshier). Measured against f64 over a 37th of all of f32, infinities and
- * not-a-numbers included, the worst errors are 0.7 ulp (exp, log), 1.2 (tanh) and 1.3 (sigmoid). Numbers below
- * the smallest normal one count as 0, as everywhere in the pool. */
+/* Scalar functions of f32 that compilers can put into vectors: no branches, no tables, no calls. Polynomials
+ * and splittings are those of Cephes (S. Moshier). Measured against f64 over a 37th of all of f32, infinities
+ * and not-a-numbers included, the worst errors are 0.7 ulp (exp, log), 1.2 (tanh) and 1.3 (sigmoid). Numbers
+ * below the smallest normal one count as 0, as everywhere in the pool. */
 #ifndef PLUMB_NATIVE_FUNCTIONS_H
 #define PLUMB_NATIVE_FUNCTIONS_H
 
