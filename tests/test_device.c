@@ -113,10 +113,16 @@ PLUMB_TEST(device, null_runs_nothing)
     REQUIRE(context);
     bool skip = false;
     CHECK(context->device->table->before_run(context->device, "matmul", &skip) == PLUMB_OK && skip);
+    int64_t before = plumb_memory_now(context);
+    char host[100];
     void *memory;
-    REQUIRE(context->device->table->alloc(context->device, 100, &memory) == PLUMB_OK);
-    for (int i = 0; i < 100; i++) {
-        CHECK(((char *)memory)[i] == 0);
+    REQUIRE(context->device->table->alloc(context->device, (size_t)1 << 50, &memory) == PLUMB_OK); /* a claim, no memory */
+    CHECK(plumb_memory_now(context) - before < 1000);
+    memset(host, 1, sizeof(host));
+    CHECK(context->device->table->upload(context->device, memory, host, sizeof(host)) == PLUMB_OK);
+    CHECK(context->device->table->download(context->device, host, memory, sizeof(host)) == PLUMB_OK);
+    for (size_t i = 0; i < sizeof(host); i++) {
+        CHECK(host[i] == 0);
     }
     context->device->table->free(context->device, memory);
     plumb_close(context);
