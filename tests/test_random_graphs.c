@@ -33,6 +33,7 @@ struct subject {
     struct random_graph r;
     plumb_state *state;
     plumb_program *train, *look, *infer; /* all effects; training forms without effects; inference */
+    plumb_program *still;                /* inference forms with effects */
 };
 
 static plumb_program *compile(struct subject *s, bool training, bool effects, unsigned off,
@@ -63,8 +64,9 @@ static bool open_subject(struct subject *s, uint64_t seed, struct random_kind ki
         s->train = compile(s, true, true, off, implementations);
         s->look = compile(s, true, false, off, implementations);
         s->infer = compile(s, false, false, off, implementations);
+        s->still = compile(s, false, true, off, implementations);
     }
-    if (s->train && s->look && s->infer) {
+    if (s->train && s->look && s->infer && s->still) {
         return true;
     }
     check_fail(__FILE__, __LINE__, "seed %llu: %s", (unsigned long long)seed, plumb_message(s->context));
@@ -129,14 +131,14 @@ static plumb_status take_turns(struct subject *s, struct trace *trace)
 {
     plumb_status status = PLUMB_OK;
     for (int i = 0; status == PLUMB_OK && i < ROUNDS; i++) {
-        plumb_program *order[] = {s->look, s->train, s->infer};
-        for (int p = 0; status == PLUMB_OK && p < 3; p++) {
+        plumb_program *order[] = {s->look, s->train, s->infer, s->still};
+        for (int p = 0; status == PLUMB_OK && p < 4; p++) {
             status = random_graph_feed(&s->r, order[p], batches[i] + (p == 2), (uint64_t)i);
         }
-        for (int p = 0; status == PLUMB_OK && p < 3; p++) {
+        for (int p = 0; status == PLUMB_OK && p < 4; p++) {
             status = plumb_run(order[p]);
         }
-        for (int p = 0; status == PLUMB_OK && p < 3; p++) {
+        for (int p = 0; status == PLUMB_OK && p < 4; p++) {
             status = fetch_all(s, order[p], trace);
         }
     }
@@ -524,6 +526,25 @@ PLUMB_TEST(random_graphs, a_gate_closed_later_holds)
     data[1] = 0;
     REQUIRE(plumb_feed(program, x, data, sizeof(data)) == PLUMB_OK && plumb_run(program) == PLUMB_OK);
     CHECK(plumb_state_get(state, "v", out, sizeof(out)) == PLUMB_OK && out[0] == 0 && out[3] == 0);
+    plumb_close(context);
+}
+
+/* Outside training dropout is its input: fetched, it is still what it was in the run. */
+PLUMB_TEST(random_graphs, what_inference_drops_is_not_a_leaf)
+{
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .threads = 1});
+    plumb_graph *g = plumb_graph_new(context, "leaf");
+    plumb_variable_options ones = {.size = sizeof(ones), .init = {PLUMB_INIT_CONSTANT, .a = 1}};
+    plumb_t v = plumb_variable(g, "v", PLUMB_F32, PLUMB_SHAPE(4), &ones),
+            out[] = {plumb_dropout(g, v, 0.5), v};
+    plumb_assign(g, v, plumb_affine(g, v, 2, 3), PLUMB_NONE);
+    plumb_state *state = plumb_state_new(g);
+    plumb_compile_options o = {.size = sizeof(o), .outputs = out, .n_outputs = 2, .effects = true};
+    plumb_program *program = plumb_compile(g, state, &o);
+    float was[4] = {0}, is[4] = {0};
+    REQUIRE(program && plumb_run(program) == PLUMB_OK);
+    CHECK(plumb_fetch(program, out[0], was, sizeof(was)) == PLUMB_OK && was[0] == 1 && was[3] == 1);
+    CHECK(plumb_fetch(program, out[1], is, sizeof(is)) == PLUMB_OK && is[0] == 5 && is[3] == 5);
     plumb_close(context);
 }
 
