@@ -258,7 +258,7 @@ static void check_assigns(struct subject *s, uint64_t seed)
 {
     static struct trace value[RANDOM_ASSIGNS], gate, old[RANDOM_VARIABLES];
     bool open[RANDOM_ASSIGNS];
-    unsigned char have[4096];
+    static unsigned char have[MOST_BYTES];
     for (int i = 0; i < s->r.n_assigns; i++) {
         open[i] =
             s->r.assign[i].gate == PLUMB_NONE || (evaluate(s, s->r.assign[i].gate, &gate) && gate.data[0]);
@@ -368,7 +368,8 @@ static double loss_at(struct subject *s, plumb_program *program, const char *nam
 static void check_gradients(struct subject *s, uint64_t seed)
 {
     plumb_t out[RANDOM_VARIABLES + 1];
-    double value[512], gradient[512], h = 1e-5;
+    static double value[MOST_BYTES / sizeof(double)], gradient[MOST_BYTES / sizeof(double)];
+    double h = 1e-5;
     int n = s->r.n_variables;
     plumb_status status = plumb_gradients(s->r.g, s->r.loss, s->r.variable, n, out);
     out[n] = s->r.loss;
