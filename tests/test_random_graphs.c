@@ -1,6 +1,7 @@
 /* Random graphs through the executor. Whatever a graph consists of, passes and threads must not change a bit of what it
  * computes on the reference, effects come after all reads, programs of one context must not disturb each other, and
- * whoever is freed first, the rest answers with errors. PLUMB_RANDOM_GRAPHS sets how many (default 150), from
+ * whoever is freed first, the rest answers with errors. PLUMB_RANDOM_GRAPHS sets how many (default 150, fewer under
+ * sanitizers), from
  * PLUMB_RANDOM_SEED (default 1) on; a failure names the seed of its graph. */
 #include "check.h"
 #include "random_graph.h"
@@ -24,7 +25,13 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
 }
 
 static uint64_t first_seed(void) { return number_of("PLUMB_RANDOM_SEED", 1); }
-static uint64_t graphs(void) { return number_of("PLUMB_RANDOM_GRAPHS", 150); }
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { GRAPHS = 50 };
+#else
+enum { GRAPHS = 150 };
+#endif
+static uint64_t graphs(void) { return number_of("PLUMB_RANDOM_GRAPHS", GRAPHS); }
 
 /* ---- one graph in one context, with its programs ---- */
 
