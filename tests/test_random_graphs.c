@@ -1,8 +1,7 @@
 /* Random graphs through the executor. Whatever a graph consists of, passes and threads must not change a bit of what it
  * computes on the reference, effects come after all reads, programs of one context must not disturb each other, and
  * whoever is freed first, the rest answers with errors. PLUMB_RANDOM_GRAPHS sets how many (default 150, fewer under
- * sanitizers), from
- * PLUMB_RANDOM_SEED (default 1) on; a failure names the seed of its graph. */
+ * sanitizers), from PLUMB_RANDOM_SEED (default 1) on; a failure names the seed of its graph. */
 #include "check.h"
 #include "random_graph.h"
 
