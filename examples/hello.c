@@ -39,5 +39,5 @@ int main(void)
     if (plumb_last_status(ctx)) /* the first thing that was wrong, anywhere above */
         status = (fprintf(stderr, "%s\n", plumb_message(ctx)), plumb_last_status(ctx));
     plumb_close(ctx); /* frees everything */
-    return status;
+    return (int)status;
 }

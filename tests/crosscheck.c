@@ -18,6 +18,7 @@ enum { MAX_IMPLS = 8, MAX_OPS = 256, LEAST_CASES = 20, TOLD = 4 };
 struct score { /* of one implementation of one op */
     const plumb_impl *impl;
     int64_t passed, failed, declined, exact, refused;
+    int64_t lesser; /* passed again with a lesser instruction set */
     double worst, seconds;
     char worst_label[160];
 };
@@ -107,6 +108,8 @@ static void note(struct trial *trial, struct score *score, struct finding findin
         if (score->failed++ < TOLD || all.verbose) {
             tell(trial, score->impl ? score->impl->name : "view", how, trial->failure);
         }
+    } else if (trial->isa < trial->context->isa) {
+        score->lesser++;
     } else {
         score->passed++;
         score->exact += trial->values == VALUES_EXACT;
@@ -141,6 +144,23 @@ static struct arrangement mixed(uint64_t seed)
     return how;
 }
 
+/* With the best instruction set, and (the reference has none) with each lesser one. */
+static void run_implementation(struct trial *trial, struct score *score, const struct arrangement *how)
+{
+    int best = trial->context->isa, least = score->impl == plumb_reference(trial->one->op) ? best : PLUMB_ISA_SCALAR;
+    for (trial->isa = best; trial->isa >= least; trial->isa--) {
+        double start = plumb_seconds();
+        struct finding finding = trial_run(trial, score->impl, how);
+        if (trial->isa == best || finding.verdict != DECLINED) {
+            note(trial, score, finding, trial->isa == best ? how->name : plumb_isa_name(trial->isa), plumb_seconds() - start);
+        }
+        if (finding.verdict == DECLINED || trial->one->expect != PLUMB_OK) {
+            break;
+        }
+    }
+    trial->isa = best;
+}
+
 static void run_all(struct trial *trial, const struct arrangement *how, bool exact_only)
 {
     int op = op_index(trial->one->op);
@@ -149,9 +169,7 @@ static void run_all(struct trial *trial, const struct arrangement *how, bool exa
         if (exact_only && !(score->impl->flags & PLUMB_IMPL_EXACT)) {
             continue;
         }
-        double start = plumb_seconds();
-        struct finding finding = trial_run(trial, score->impl, how);
-        note(trial, score, finding, how->name, plumb_seconds() - start);
+        run_implementation(trial, score, how);
     }
 }
 
@@ -383,7 +401,7 @@ static void print_table(void)
 /* One line for each provider; adds to the totals. */
 static void print_provider(const char *name, int64_t *passed, int64_t *failed)
 {
-    int64_t p = 0, f = 0, d = 0, e = 0, r = 0, ops = 0;
+    int64_t p = 0, f = 0, d = 0, e = 0, r = 0, l = 0, ops = 0;
     double worst = 0;
     for (int i = 0; plumb_op_at(i); i++) {
         for (int k = 0; k <= MAX_IMPLS; k++) {
@@ -397,13 +415,14 @@ static void print_provider(const char *name, int64_t *passed, int64_t *failed)
             d += s->declined;
             e += s->exact;
             r += s->refused;
+            l += s->lesser;
             worst = s->worst > worst ? s->worst : worst;
         }
     }
     if (ops > 0) {
-        printf("%-14s %3lld ops: %lld passed (%lld of them exact), %lld failed, %lld declined, %lld refusals, "
-               "worst error %.3f of its bound\n",
-               name, (long long)ops, (long long)p, (long long)e, (long long)f, (long long)d, (long long)r, worst);
+        printf("%-14s %3lld ops: %lld passed (%lld of them exact; %lld again with lesser instruction sets), %lld failed, "
+               "%lld declined, %lld refusals, worst error %.3f of its bound\n",
+               name, (long long)ops, (long long)p, (long long)e, (long long)l, (long long)f, (long long)d, (long long)r, worst);
     }
     *passed += p;
     *failed += f;

@@ -36,6 +36,7 @@ plumb_status trial_begin(struct trial *trial, plumb_context *context, const op_c
     plumb_attr_made *made = (plumb_attr_made *)trial->attr;
     trial->one = one;
     trial->context = context;
+    trial->isa = context->isa;
     trial->dtype = dtype;
     trial->failure[0] = '\0';
     memcpy(trial->attr, one->attr, sizeof(trial->attr));
@@ -83,7 +84,7 @@ plumb_view trial_empty_view(const plumb_type *type)
 plumb_call trial_call(const struct trial *trial, const plumb_view *in, const plumb_view *out)
 {
     plumb_call call = {.context = trial->context, .device = trial->context->device, .pool = trial->pool[0],
-                       .isa = trial->context->isa, .op = trial->one->op, .name = "", .attr = trial->attr,
+                       .isa = trial->isa, .op = trial->one->op, .name = "", .attr = trial->attr,
                        .n_in = trial->n_in, .n_out = trial->n_out, .in = in, .out = out};
     return call;
 }

@@ -24,8 +24,8 @@ static void put_file(const char *path, const void *data, size_t count)
 }
 
 /* Three pictures of 2 x 2 counting from 10, labels 2 0 1. */
-static const unsigned char small_images[28] = {0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2,
-                                               10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21};
+static const unsigned char small_images[28] = {0, 0, 8,  3,  0,  0,  0,  3,  0,  0,  0,  2,  0,  0,
+                                               0, 2, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21};
 static const unsigned char small_labels[11] = {0, 0, 8, 1, 0, 0, 0, 3, 2, 0, 1};
 
 static void check_small(plumb_dataset *d)
@@ -78,8 +78,10 @@ PLUMB_TEST(data, idx_plain_and_packed)
 
 PLUMB_TEST(data, idx_floats)
 {
-    static const unsigned char floats[24] = {0, 0, 0x0d, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0x3f, 0x80, 0, 0, 0xc0, 0x20, 0, 0};
-    static const unsigned char doubles[24] = {0, 0, 0x0e, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0x3f, 0xe0, 0, 0, 0, 0, 0, 0};
+    static const unsigned char floats[24] = {0, 0, 0x0d, 3, 0,    0,    0, 1, 0,    0,    0, 1,
+                                             0, 0, 0,    2, 0x3f, 0x80, 0, 0, 0xc0, 0x20, 0, 0};
+    static const unsigned char doubles[24] = {0, 0, 0x0e, 3, 0,    0,    0, 1, 0, 0, 0, 1,
+                                              0, 0, 0,    1, 0x3f, 0xe0, 0, 0, 0, 0, 0, 0};
     static const unsigned char label[9] = {0, 0, 8, 1, 0, 0, 0, 1, 9};
     char images[] = "/tmp/plumb-imagesXXXXXX", labels[] = "/tmp/plumb-labelsXXXXXX";
     int fd[2] = {mkstemp(images), mkstemp(labels)};
@@ -137,7 +139,7 @@ PLUMB_TEST(data, fashion_mnist)
         CHECK(of_class[c] == 1000);
     }
     CHECK(plumb_dataset_scaling(test, PLUMB_SCALING_STANDARD, 1, &shift, &scale) == PLUMB_OK);
-    CHECK_NEAR(shift / 255, 0.28685, 1e-4);     /* the figures commonly given for this set */
+    CHECK_NEAR(shift / 255, 0.28685, 1e-4); /* the figures commonly given for this set */
     CHECK_NEAR(1 / scale / 255, 0.35244, 1e-4);
     plumb_close(context);
 }
@@ -157,15 +159,20 @@ PLUMB_TEST(data, arrays_are_checked)
         int classes;
         const char *says;
     } bad[] = {
-        {PLUMB_I32, PLUMB_SHAPE(2), 2, x, y, 2, "dtype is i32"},     {PLUMB_F32, PLUMB_SHAPE(2), 0, x, y, 2, "at least one example"},
-        {PLUMB_F32, PLUMB_SHAPE(0), 2, x, y, 2, "cannot be"},        {PLUMB_F32, PLUMB_SHAPE(-1), 2, x, y, 2, "cannot be"},
-        {PLUMB_F32, PLUMB_SHAPE(2), INT64_MAX / 4, x, y, 2, "cannot be"}, {PLUMB_F32, PLUMB_SHAPE(2), 2, NULL, y, 2, "needs data"},
-        {PLUMB_F32, PLUMB_SHAPE(2), 2, x, outside, 2, "label 2 of example 1"}, {PLUMB_F32, PLUMB_SHAPE(2), 2, x, negative, 2, "label -1"},
+        {PLUMB_I32, PLUMB_SHAPE(2), 2, x, y, 2, "dtype is i32"},
+        {PLUMB_F32, PLUMB_SHAPE(2), 0, x, y, 2, "at least one example"},
+        {PLUMB_F32, PLUMB_SHAPE(0), 2, x, y, 2, "cannot be"},
+        {PLUMB_F32, PLUMB_SHAPE(-1), 2, x, y, 2, "cannot be"},
+        {PLUMB_F32, PLUMB_SHAPE(2), INT64_MAX / 4, x, y, 2, "cannot be"},
+        {PLUMB_F32, PLUMB_SHAPE(2), 2, NULL, y, 2, "needs data"},
+        {PLUMB_F32, PLUMB_SHAPE(2), 2, x, outside, 2, "label 2 of example 1"},
+        {PLUMB_F32, PLUMB_SHAPE(2), 2, x, negative, 2, "label -1"},
         {PLUMB_F32, {.rank = 9}, 2, x, y, 2, "cannot be"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         plumb_clear_error(context);
-        CHECK(!plumb_dataset_arrays(context, bad[i].dtype, bad[i].shape, bad[i].count, bad[i].data, bad[i].labels, bad[i].classes));
+        CHECK(!plumb_dataset_arrays(context, bad[i].dtype, bad[i].shape, bad[i].count, bad[i].data,
+                                    bad[i].labels, bad[i].classes));
         CHECK_TEXT(plumb_message(context), bad[i].says);
         CHECK(plumb_last_status(context) == PLUMB_BAD_INPUT);
     }
@@ -200,7 +207,8 @@ PLUMB_TEST(data, scaling)
         CHECK(shift[0] == 0 && scale[0] == 0.2);
         CHECK(plumb_dataset_scaling(d, PLUMB_SCALING_SYMMETRIC, 1, shift, scale) == PLUMB_OK);
         CHECK(shift[0] == 3.5 && scale[0] == 2.0 / 7);
-        CHECK(plumb_dataset_scaling(d, PLUMB_SCALING_NONE, 1, shift, scale) == PLUMB_OK && shift[0] == 0 && scale[0] == 1);
+        CHECK(plumb_dataset_scaling(d, PLUMB_SCALING_NONE, 1, shift, scale) == PLUMB_OK && shift[0] == 0 &&
+              scale[0] == 1);
         CHECK(plumb_dataset_scaling(d, PLUMB_SCALING_UNIT, 3, shift, scale) == PLUMB_BAD_INPUT);
         plumb_clear_error(context);
     }
@@ -239,7 +247,8 @@ static bool open_bench(struct bench *b, int threads)
     b->y_out = plumb_cast(b->graph, b->y, PLUMB_F32);
     const plumb_t outputs[2] = {b->x_out, b->y_out};
     b->state = plumb_state_new(b->graph);
-    b->program = plumb_compile(b->graph, b->state, &(plumb_compile_options){.outputs = outputs, .n_outputs = 2});
+    b->program =
+        plumb_compile(b->graph, b->state, &(plumb_compile_options){.outputs = outputs, .n_outputs = 2});
     CHECK_MSG(b->program, "%s", plumb_message(b->context));
     return b->program != NULL;
 }
@@ -262,7 +271,8 @@ PLUMB_TEST(data, loader_feeds_what_it_says)
         for (int64_t n = 0; n < count; n++) {
             int64_t i = indices[n];
             times[i]++;
-            CHECK(x[2 * n] == (float)(2 * i + 1) && x[2 * n + 1] == (float)(2 * (255 - i) + 1) && y[n] == (float)(i % 5));
+            CHECK(x[2 * n] == (float)(2 * i + 1) && x[2 * n + 1] == (float)(2 * (255 - i) + 1) &&
+                  y[n] == (float)(i % 5));
         }
         batches++;
     }
@@ -276,7 +286,8 @@ PLUMB_TEST(data, loader_feeds_what_it_says)
 /* The order of one epoch as a list. */
 static void read_order(const struct bench *b, int64_t batch, uint64_t seed, int64_t epoch, int64_t *order)
 {
-    plumb_loader *loader = plumb_loader_new(b->data, &(plumb_loader_options){.batch = batch, .shuffle = true, .seed = seed});
+    plumb_loader *loader =
+        plumb_loader_new(b->data, &(plumb_loader_options){.batch = batch, .shuffle = true, .seed = seed});
     int64_t count, at = 0;
     CHECK(plumb_loader_seek(loader, epoch, 0) == PLUMB_OK);
     while ((count = plumb_loader_next(loader, b->program, b->x, b->y)) > 0) {
@@ -313,12 +324,13 @@ PLUMB_TEST(data, loader_continues_and_drops)
     int64_t order[EXAMPLES];
     REQUIRE(open_bench(&b, 1));
     read_order(&b, 10, 3, 2, order);
-    plumb_loader *loader = plumb_loader_new(b.data, &(plumb_loader_options){.batch = 10, .shuffle = true, .drop_last = true});
+    plumb_loader *loader =
+        plumb_loader_new(b.data, &(plumb_loader_options){.batch = 10, .shuffle = true, .drop_last = true});
     CHECK(plumb_loader_batches(loader) == 10);
     CHECK(plumb_loader_seek(loader, 2, 9) == PLUMB_OK); /* the seed is the context's, 3 */
     CHECK(plumb_loader_next(loader, b.program, b.x, b.y) == 10);
     CHECK(memcmp(plumb_loader_indices(loader), order + 90, 10 * sizeof(int64_t)) == 0);
-    CHECK(plumb_loader_next(loader, b.program, b.x, b.y) == 0); /* the last three are left out */
+    CHECK(plumb_loader_next(loader, b.program, b.x, b.y) == 0);  /* the last three are left out */
     CHECK(plumb_loader_next(loader, b.program, b.x, b.y) == 10); /* and the next epoch begins */
     CHECK(plumb_loader_seek(loader, 0, 11) == PLUMB_BAD_INPUT);
     plumb_clear_error(b.context);

@@ -1,5 +1,5 @@
-/* Golden values of convolution, pooling and batch normalisation, through the public interface: the worked examples of
- * a course, recomputed by hand, so a kernel and its reference cannot be wrong together. */
+/* Golden values of convolution, pooling and batch normalisation, through the public interface: the worked
+ * examples of a course, recomputed by hand, so a kernel and its reference cannot be wrong together. */
 #include "check.h"
 #include "plumb/plumb.h"
 
@@ -17,10 +17,7 @@ static struct bench bench_open(void)
     return b;
 }
 
-static void bench_close(struct bench *b)
-{
-    plumb_close(b->context);
-}
+static void bench_close(struct bench *b) { plumb_close(b->context); }
 
 static plumb_t picture(struct bench *b, int64_t h, int64_t w, const double *values)
 {
@@ -28,13 +25,14 @@ static plumb_t picture(struct bench *b, int64_t h, int64_t w, const double *valu
 }
 
 /* Whether `tensor` is the h x w picture `expected`, within `tolerance`. */
-static bool gives(struct bench *b, plumb_t tensor, int64_t h, int64_t w, const double *expected, double tolerance)
+static bool gives(struct bench *b, plumb_t tensor, int64_t h, int64_t w, const double *expected,
+                  double tolerance)
 {
     double got[64] = {0};
     plumb_shape shape = plumb_shape_of(b->graph, tensor);
     if (shape.rank != 4 || shape.dim[2] != h || shape.dim[3] != w) {
-        check_fail(__FILE__, __LINE__, "the result is %lld x %lld, expected %lld x %lld", (long long)shape.dim[2],
-                   (long long)shape.dim[3], (long long)h, (long long)w);
+        check_fail(__FILE__, __LINE__, "the result is %lld x %lld, expected %lld x %lld",
+                   (long long)shape.dim[2], (long long)shape.dim[3], (long long)h, (long long)w);
         return false;
     }
     if (!b->state) {
@@ -126,7 +124,7 @@ PLUMB_TEST(golden_conv, bias_is_added_to_every_position)
 {
     struct bench b = bench_open();
     static const double filter[9] = {1, 0, -1, 1, 0, -1, 1, 0, -1}, half = 0.5;
-    static const double expected[16] = {-4.5, -3.5, 0.5, 8.5, -9.5, -1.5, 2.5, 3.5,
+    static const double expected[16] = {-4.5, -3.5, 0.5,  8.5,  -9.5, -1.5, 2.5,  3.5,
                                         0.5,  -1.5, -3.5, -6.5, -2.5, -1.5, -2.5, -15.5};
     plumb_t bias = plumb_constant(b.graph, PLUMB_F64, PLUMB_SHAPE(1), &half);
     plumb_t y = plumb_conv2d(b.graph, picture(&b, 6, 6, six), picture(&b, 3, 3, filter), bias, NULL);
@@ -150,11 +148,15 @@ PLUMB_TEST(golden_conv, output_sizes)
                 }
                 plumb_t x = plumb_full(b.graph, PLUMB_F32, PLUMB_SHAPE(1, 1, n, n + 3), 0);
                 plumb_t w = plumb_full(b.graph, PLUMB_F32, PLUMB_SHAPE(2, 1, f, 1), 0);
-                plumb_shape y = plumb_shape_of(b.graph, plumb_conv2d(b.graph, x, w, PLUMB_NONE,
-                    &(plumb_conv2d_options){.stride = {s, 1}, .padding = {p, 0, p, 0}, .dilation = {d, 1}}));
+                plumb_shape y =
+                    plumb_shape_of(b.graph, plumb_conv2d(b.graph, x, w, PLUMB_NONE,
+                                                         &(plumb_conv2d_options){.stride = {s, 1},
+                                                                                 .padding = {p, 0, p, 0},
+                                                                                 .dilation = {d, 1}}));
                 CHECK_MSG(y.rank == 4 && y.dim[2] == count && y.dim[3] == n + 3,
-                          "n=%lld f=%lld p=%lld s=%lld d=%lld: %lld, expected %lld", (long long)n, (long long)f,
-                          (long long)p, (long long)s, (long long)d, (long long)y.dim[2], (long long)count);
+                          "n=%lld f=%lld p=%lld s=%lld d=%lld: %lld, expected %lld", (long long)n,
+                          (long long)f, (long long)p, (long long)s, (long long)d, (long long)y.dim[2],
+                          (long long)count);
             }
         }
     }
@@ -163,8 +165,9 @@ PLUMB_TEST(golden_conv, output_sizes)
         int64_t p = (f - 1) / 2;
         plumb_t x = plumb_full(b.graph, PLUMB_F32, PLUMB_SHAPE(1, 1, 9, 9), 0);
         plumb_t w = plumb_full(b.graph, PLUMB_F32, PLUMB_SHAPE(1, 1, f, f), 0);
-        plumb_shape y = plumb_shape_of(b.graph, plumb_conv2d(b.graph, x, w, PLUMB_NONE,
-            &(plumb_conv2d_options){.padding = {p, p, p, p}}));
+        plumb_shape y =
+            plumb_shape_of(b.graph, plumb_conv2d(b.graph, x, w, PLUMB_NONE,
+                                                 &(plumb_conv2d_options){.padding = {p, p, p, p}}));
         CHECK(y.dim[2] == 9 && y.dim[3] == 9);
     }
     /* AlexNet: 227 -> 55 by 11x11 s4, -> 27 by 3x3 s2 pooling */
@@ -250,7 +253,8 @@ PLUMB_TEST(golden_pool, stride_is_the_window_unless_given)
     static const double x[16] = {1, 3, 2, 1, 2, 9, 1, 1, 1, 3, 2, 3, 5, 6, 1, 2};
     plumb_t in = picture(&b, 4, 4, x);
     plumb_t y = plumb_max_pool2d(b.graph, in, &(plumb_pool2d_options){.window = {2, 2}});
-    plumb_t sliding = plumb_max_pool2d(b.graph, in, &(plumb_pool2d_options){.window = {2, 2}, .stride = {1, 1}});
+    plumb_t sliding =
+        plumb_max_pool2d(b.graph, in, &(plumb_pool2d_options){.window = {2, 2}, .stride = {1, 1}});
     CHECK(gives(&b, y, 2, 2, (const double[]){9, 2, 6, 3}, 0));
     CHECK(gives(&b, sliding, 3, 3, (const double[]){9, 9, 2, 9, 9, 3, 6, 6, 3}, 0));
     bench_close(&b);
@@ -301,8 +305,8 @@ PLUMB_TEST(golden_norm, identity)
     plumb_t running_var = plumb_constant(b.graph, PLUMB_F64, PLUMB_SHAPE(1), &one);
     plumb_t y = plumb_batch_norm(b.graph, x, scale, shift, running_mean, running_var, NULL);
     plumb_state *state = plumb_state_new(b.graph);
-    plumb_program *program = plumb_compile(b.graph, state,
-        &(plumb_compile_options){.outputs = &y, .n_outputs = 1, .training = true});
+    plumb_program *program = plumb_compile(
+        b.graph, state, &(plumb_compile_options){.outputs = &y, .n_outputs = 1, .training = true});
     double got[36];
     REQUIRE(program != NULL);
     CHECK(plumb_run(program) == PLUMB_OK);
@@ -313,8 +317,8 @@ PLUMB_TEST(golden_norm, identity)
     bench_close(&b);
 }
 
-/* Two steps of training on [1, 3], [5, 7] of one feature each: the running statistics as computed by hand, with the
- * unbiased variance (2) or the biased one (1); inference then uses them. */
+/* Two steps of training on [1, 3], [5, 7] of one feature each: the running statistics as computed by hand,
+ * with the unbiased variance (2) or the biased one (1); inference then uses them. */
 PLUMB_TEST(golden_norm, running_statistics)
 {
     for (int biased = 0; biased < 2; biased++) {
@@ -326,12 +330,15 @@ PLUMB_TEST(golden_norm, running_statistics)
         plumb_t shift = plumb_full(b.graph, PLUMB_F64, PLUMB_SHAPE(1), 0);
         plumb_t mean = plumb_variable(b.graph, "mean", PLUMB_F64, PLUMB_SHAPE(1), &zeros);
         plumb_t var = plumb_variable(b.graph, "var", PLUMB_F64, PLUMB_SHAPE(1), &ones);
-        plumb_t y = plumb_batch_norm(b.graph, x, scale, shift, mean, var,
-                                     &(plumb_batch_norm_options){.epsilon = PLUMB_ZERO, .biased_running = biased});
+        plumb_t y =
+            plumb_batch_norm(b.graph, x, scale, shift, mean, var,
+                             &(plumb_batch_norm_options){.epsilon = PLUMB_ZERO, .biased_running = biased});
         plumb_state *state = plumb_state_new(b.graph);
-        plumb_program *train = plumb_compile(b.graph, state,
+        plumb_program *train = plumb_compile(
+            b.graph, state,
             &(plumb_compile_options){.outputs = &y, .n_outputs = 1, .training = true, .effects = true});
-        plumb_program *use = plumb_compile(b.graph, state, &(plumb_compile_options){.outputs = &y, .n_outputs = 1});
+        plumb_program *use =
+            plumb_compile(b.graph, state, &(plumb_compile_options){.outputs = &y, .n_outputs = 1});
         double got[2], value = 0;
         REQUIRE(train != NULL);
         REQUIRE(use != NULL);
@@ -356,7 +363,8 @@ PLUMB_TEST(golden_norm, running_statistics)
     }
 }
 
-/* One value per channel cannot be normalised: training refuses it when the batch is known, inference does not mind. */
+/* One value per channel cannot be normalised: training refuses it when the batch is known, inference does
+ * not mind. */
 PLUMB_TEST(golden_norm, one_value_per_channel_is_refused)
 {
     struct bench b = bench_open();
@@ -364,9 +372,10 @@ PLUMB_TEST(golden_norm, one_value_per_channel_is_refused)
     plumb_t one = plumb_full(b.graph, PLUMB_F32, PLUMB_SHAPE(3), 1);
     plumb_t y = plumb_named(b.graph, plumb_batch_norm(b.graph, x, one, one, one, one, NULL), "norm");
     plumb_state *state = plumb_state_new(b.graph);
-    plumb_program *use = plumb_compile(b.graph, state, &(plumb_compile_options){.outputs = &y, .n_outputs = 1});
-    plumb_program *train = plumb_compile(b.graph, state,
-        &(plumb_compile_options){.outputs = &y, .n_outputs = 1, .training = true});
+    plumb_program *use =
+        plumb_compile(b.graph, state, &(plumb_compile_options){.outputs = &y, .n_outputs = 1});
+    plumb_program *train = plumb_compile(
+        b.graph, state, &(plumb_compile_options){.outputs = &y, .n_outputs = 1, .training = true});
     float data[3] = {1, 2, 3};
     REQUIRE(use != NULL);
     REQUIRE(train != NULL);
@@ -398,10 +407,12 @@ PLUMB_TEST(golden_conv, refusals_name_what_is_wrong)
                "conv2d: input has 3 channels, weight expects 1");
     CHECK_TEXT(conv_message(NULL, PLUMB_SHAPE(4, 3, 9, 3), text, sizeof text),
                "the filter reaches over 9, but the padded input is only 8 high");
-    CHECK_TEXT(conv_message(&(plumb_conv2d_options){.stride = {-1, 1}}, PLUMB_SHAPE(4, 3, 3, 3), text, sizeof text),
-               "stride -1 is outside 1 to");
-    CHECK_TEXT(conv_message(&(plumb_conv2d_options){.padding = {0, 0, INT64_MAX, 0}}, PLUMB_SHAPE(4, 3, 3, 3), text,
-                            sizeof text), "padding 9223372036854775807 is outside 0 to");
+    CHECK_TEXT(
+        conv_message(&(plumb_conv2d_options){.stride = {-1, 1}}, PLUMB_SHAPE(4, 3, 3, 3), text, sizeof text),
+        "stride -1 is outside 1 to");
+    CHECK_TEXT(conv_message(&(plumb_conv2d_options){.padding = {0, 0, INT64_MAX, 0}}, PLUMB_SHAPE(4, 3, 3, 3),
+                            text, sizeof text),
+               "padding 9223372036854775807 is outside 0 to");
     CHECK_TEXT(conv_message(&(plumb_conv2d_options){.groups = 3}, PLUMB_SHAPE(4, 1, 3, 3), text, sizeof text),
                "4 filters do not divide into 3 groups");
 }

@@ -106,7 +106,9 @@ PLUMB_TEST(pictures, numbers_have_points)
 PLUMB_TEST(pictures, charts_take_any_values)
 {
     static const double x[4] = {1, 2, 3, 4};
-    static const double ys[][4] = {{1, 2, 3, 4}, {5, 5, 5, 5}, {NAN, NAN, NAN, NAN}, {1, NAN, INFINITY, 2}, {1e-300, 1e300, 0, -1e300}, {0, 0, 0, 1e-9}};
+    static const double ys[][4] = {
+        {1, 2, 3, 4},   {5, 5, 5, 5}, {NAN, NAN, NAN, NAN}, {1, NAN, INFINITY, 2}, {1e-300, 1e300, 0, -1e300},
+        {0, 0, 0, 1e-9}};
     plumb_context *context = plumb_open(&(plumb_options){.threads = 1});
     REQUIRE(context);
     for (size_t i = 0; i < sizeof(ys) / sizeof(ys[0]); i++) {
@@ -114,7 +116,8 @@ PLUMB_TEST(pictures, charts_take_any_values)
             struct plumb_text svg = {.context = context};
             const struct plumb_series series = {"line", "#000000", x, ys[i], count};
             plumb_svg_begin(&svg, 400, 300, "chart");
-            plumb_svg_chart(&svg, &(struct plumb_chart){"title", "x", 0, 0, 400, 300, i % 2 == 0, &series, 1});
+            plumb_svg_chart(&svg,
+                            &(struct plumb_chart){"title", "x", 0, 0, 400, 300, i % 2 == 0, &series, 1});
             plumb_svg_end(&svg);
             CHECK(svg.length < 20000);
             char *text = plumb_text_take(&svg);

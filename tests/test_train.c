@@ -42,10 +42,12 @@ struct bench {
 static bool open_bench(struct bench *b, const char *model, int threads, int64_t bad)
 {
     b->context = plumb_open(&(plumb_options){.threads = threads, .seed = 5});
-    plumb_status status = plumb_model_build(b->context, model,
-                                            &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE), .classes = 2,
-                                                                   .drop = strcmp(model, "mlp") == 0 ? 0.25 : 0},
-                                            &b->model);
+    plumb_status status =
+        plumb_model_build(b->context, model,
+                          &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE),
+                                                 .classes = 2,
+                                                 .drop = strcmp(model, "mlp") == 0 ? 0.25 : 0},
+                          &b->model);
     CHECK_MSG(!status, "%s", plumb_message(b->context));
     b->state = plumb_state_new(b->model.graph);
     b->train = halves(b->context, 300, 1, bad);
@@ -79,8 +81,13 @@ PLUMB_TEST(train, learns_and_tells)
     struct calls calls = {0};
     int done = -1;
     REQUIRE(open_bench(&b, "logistic", 2, -1));
-    const plumb_fit_options options = {.epochs = 4, .batch = 32, .optimizer = PLUMB_ADAM(.lr = 0.02), .test = b.test,
-                                       .on_step = on_step, .on_epoch = on_epoch, .user = &calls};
+    const plumb_fit_options options = {.epochs = 4,
+                                       .batch = 32,
+                                       .optimizer = PLUMB_ADAM(.lr = 0.02),
+                                       .test = b.test,
+                                       .on_step = on_step,
+                                       .on_epoch = on_epoch,
+                                       .user = &calls};
     plumb_status status = plumb_fit(&b.model, b.state, b.train, &options, history, &done);
     CHECK_MSG(!status, "%s", plumb_message(b.context));
     CHECK(done == 4 && calls.epochs == 4 && calls.steps == 40);
@@ -111,7 +118,8 @@ static void train_weights(int threads, uint64_t seed, float *weights, size_t byt
 {
     struct bench b;
     REQUIRE(open_bench(&b, "mlp", threads, -1));
-    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 2, .batch = 64, .seed = seed}, NULL, NULL) == PLUMB_OK);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 2, .batch = 64, .seed = seed},
+                    NULL, NULL) == PLUMB_OK);
     CHECK(plumb_state_get(b.state, "fc1.weight", weights, bytes) == PLUMB_OK);
     plumb_close(b.context);
 }
@@ -138,7 +146,8 @@ PLUMB_TEST(train, scaling_is_of_the_training_set)
     CHECK_NEAR(shift, expected[0], 1e-7);
     CHECK_NEAR(scale, expected[1], 1e-6);
     CHECK(plumb_state_set_number(b.state, "scaling.shift", 7) == PLUMB_OK);
-    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 1, .keep_scaling = true}, NULL, NULL) == PLUMB_OK);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 1, .keep_scaling = true}, NULL,
+                    NULL) == PLUMB_OK);
     CHECK(plumb_state_get_number(b.state, "scaling.shift", &shift) == PLUMB_OK && shift == 7);
     plumb_close(b.context);
 }
@@ -150,19 +159,22 @@ PLUMB_TEST(train, rates_follow_the_schedule)
     plumb_epoch history[3];
     REQUIRE(open_bench(&b, "logistic", 1, -1));
     CHECK(plumb_fit(&b.model, b.state, b.train,
-                    &(plumb_fit_options){.epochs = 3, .optimizer = PLUMB_SGD(.lr = 0.1),
+                    &(plumb_fit_options){.epochs = 3,
+                                         .optimizer = PLUMB_SGD(.lr = 0.1),
                                          .schedule = &(plumb_schedule){.rule = "exponential", .decay = 0.5}},
                     history, NULL) == PLUMB_OK);
     for (int i = 0; i < 3; i++) {
         CHECK_NEAR(history[i].lr, exponential[i], 1e-12);
     }
     CHECK(plumb_fit(&b.model, b.state, b.train,
-                    &(plumb_fit_options){.epochs = 3, .optimizer = PLUMB_SGD(.lr = 0.1),
+                    &(plumb_fit_options){.epochs = 3,
+                                         .optimizer = PLUMB_SGD(.lr = 0.1),
                                          .schedule = &(plumb_schedule){.rule = "cosine", .lr_end = 0.01}},
                     history, NULL) == PLUMB_OK);
     CHECK(history[0].lr < cosine_ends[0] && history[0].lr > history[1].lr && history[2].lr > cosine_ends[1]);
     CHECK(isnan(history[2].test_loss));
-    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.schedule = &(plumb_schedule){.rule = "cosinus"}}, NULL,
+    CHECK(plumb_fit(&b.model, b.state, b.train,
+                    &(plumb_fit_options){.schedule = &(plumb_schedule){.rule = "cosinus"}}, NULL,
                     NULL) == PLUMB_BAD_INPUT);
     CHECK_TEXT(plumb_message(b.context), "cosinus");
     plumb_close(b.context);
@@ -175,7 +187,8 @@ PLUMB_TEST(train, callbacks_stop)
     plumb_epoch history[9];
     int done;
     REQUIRE(open_bench(&b, "logistic", 1, -1));
-    plumb_fit_options options = {.epochs = 9, .batch = 30, .on_step = on_step, .on_epoch = on_epoch, .user = &calls};
+    plumb_fit_options options = {
+        .epochs = 9, .batch = 30, .on_step = on_step, .on_epoch = on_epoch, .user = &calls};
     CHECK(plumb_fit(&b.model, b.state, b.train, &options, history, &done) == PLUMB_OK);
     CHECK(done == 2 && calls.steps == 13 && history[1].steps == 3);
     calls = (struct calls){.stop_at_epoch = 3};
@@ -231,9 +244,11 @@ PLUMB_TEST(train, refuses_what_does_not_fit)
     plumb_clear_error(b.context);
     CHECK(plumb_evaluate(&b.model, b.state, rich, 0, &e) == PLUMB_BAD_INPUT);
     plumb_clear_error(b.context);
-    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = -1}, NULL, NULL) == PLUMB_BAD_INPUT);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = -1}, NULL, NULL) ==
+          PLUMB_BAD_INPUT);
     plumb_clear_error(b.context);
-    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.batch = -1}, NULL, NULL) == PLUMB_BAD_INPUT);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.batch = -1}, NULL, NULL) ==
+          PLUMB_BAD_INPUT);
     CHECK(plumb_fit(NULL, b.state, b.train, NULL, NULL, NULL) == PLUMB_BAD_INPUT);
     plumb_close(b.context);
 }
@@ -291,7 +306,8 @@ PLUMB_TEST(train, reports_are_written)
     for (int i = 0; i < 4; i++) {
         snprintf(path[i], sizeof(path[i]), "%s/%s", folder, names[i]);
     }
-    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 2, .test = b.test}, history, NULL) == PLUMB_OK);
+    CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 2, .test = b.test}, history,
+                    NULL) == PLUMB_OK);
     CHECK(plumb_evaluate(&b.model, b.state, b.test, 0, &e) == PLUMB_OK);
     CHECK(plumb_write_history_csv(b.context, path[0], history, 2) == PLUMB_OK);
     CHECK(plumb_write_curves_svg(b.context, path[1], "A & B < C", history, 2) == PLUMB_OK);
@@ -299,7 +315,8 @@ PLUMB_TEST(train, reports_are_written)
     CHECK(plumb_write_mistakes_png(b.context, path[3], "halves", b.test, &e, 3, 2) == PLUMB_OK);
     CHECK_MSG(plumb_last_status(b.context) == PLUMB_OK, "%s", plumb_message(b.context));
     char *csv = slurp(path[0], &bytes);
-    CHECK_TEXT(csv, "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,data_wait\n1,5,0.001,");
+    CHECK_TEXT(csv, "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,"
+                    "data_wait\n1,5,0.001,");
     free(csv);
     check_svg(path[1], "A &amp; B &lt; C");
     check_svg(path[2], "halves");
@@ -317,7 +334,7 @@ PLUMB_TEST(train, reports_are_written)
 /* ---- memory that runs out ---- */
 
 struct scarce {
-    int64_t left;  /* allocations still granted; negative: all */
+    int64_t left; /* allocations still granted; negative: all */
     int64_t asked, held;
 };
 
@@ -353,15 +370,19 @@ static plumb_status whole_job(struct scarce *s, const char *folder)
     float p[128];
     plumb_evaluation e = {.confusion = confusion, .predicted = predicted, .probabilities = p};
     const plumb_allocator allocator = {s, scarce_alloc, scarce_free};
-    struct bench b = {.context = plumb_open(&(plumb_options){.threads = 1, .allocator = &allocator, .error = &error})};
+    struct bench b = {
+        .context = plumb_open(&(plumb_options){.threads = 1, .allocator = &allocator, .error = &error})};
     if (!b.context) {
         return error.status;
     }
-    plumb_status status = plumb_model_build(b.context, "logistic",
-                                            &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE), .classes = 2}, &b.model);
+    plumb_status status = plumb_model_build(
+        b.context, "logistic",
+        &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE), .classes = 2}, &b.model);
     b.state = status ? NULL : plumb_state_new(b.model.graph);
     b.train = b.state ? halves(b.context, 64, 1, -1) : NULL;
-    if (b.train && plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 1, .test = b.train}, &row, NULL) == PLUMB_OK &&
+    if (b.train &&
+        plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 1, .test = b.train}, &row,
+                  NULL) == PLUMB_OK &&
         plumb_evaluate(&b.model, b.state, b.train, 0, &e) == PLUMB_OK) {
         snprintf(path, sizeof(path), "%s/report", folder);
         status = plumb_write_history_csv(b.context, path, &row, 1);
@@ -387,8 +408,10 @@ PLUMB_TEST(train, survives_every_failing_allocation)
     for (int64_t n = 0; n < total && check_failures() < 5; n++) {
         s = (struct scarce){.left = n};
         plumb_status status = whole_job(&s, folder);
-        CHECK_MSG(status == PLUMB_FAILED, "allocation %lld of %lld fails: status %d", (long long)n, (long long)total, (int)status);
-        CHECK_MSG(s.held == 0, "allocation %lld fails: %lld blocks are left", (long long)n, (long long)s.held);
+        CHECK_MSG(status == PLUMB_FAILED, "allocation %lld of %lld fails: status %d", (long long)n,
+                  (long long)total, (int)status);
+        CHECK_MSG(s.held == 0, "allocation %lld fails: %lld blocks are left", (long long)n,
+                  (long long)s.held);
     }
     CHECK_MSG(rmdir(folder) == 0, "a file was left");
 }

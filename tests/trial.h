@@ -19,6 +19,7 @@ struct trial {
     const op_case *one;
     plumb_context *context;
     plumb_pool *pool[2]; /* of 1 and of 3 threads */
+    int isa;             /* what kernels may use */
     plumb_dtype dtype;
     enum trial_values values;
     _Alignas(16) unsigned char attr[512];

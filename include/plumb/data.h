@@ -65,7 +65,7 @@ PLUMB_API plumb_status plumb_dataset_scaling(const plumb_dataset *dataset, plumb
 
 typedef struct plumb_loader_options {
     size_t size;
-    int64_t batch;  /* 0: 64 */
+    int64_t batch;  /* 0: 64; more than there are examples: all of them */
     bool shuffle;
     uint64_t seed;  /* of the order; 0: the context's */
     bool drop_last; /* leave out the last batch if it is not full */

@@ -31,6 +31,7 @@ PLUMB_API plumb_t plumb_neg(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_abs(plumb_graph *g, plumb_t x);  /* gradient sign(x), 0 at 0 */
 PLUMB_API plumb_t plumb_sign(plumb_graph *g, plumb_t x); /* -1, 0, 1; gradient 0 */
 PLUMB_API plumb_t plumb_exp(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_expm1(plumb_graph *g, plumb_t x); /* e^x - 1, accurate near 0 */
 PLUMB_API plumb_t plumb_log(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_log1p(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_sqrt(plumb_graph *g, plumb_t x);

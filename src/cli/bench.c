@@ -34,8 +34,10 @@ plumb_status bench_time(plumb_status (*step)(void *user), void *user, int sample
     }
     if (!status) {
         qsort(seconds, (size_t)samples, sizeof(double), compare);
-        *t = (struct bench_times){.median = seconds[samples / 2], .low = seconds[samples / 10],
-                                  .high = seconds[samples - 1 - samples / 10], .samples = samples,
+        *t = (struct bench_times){.median = seconds[samples / 2],
+                                  .low = seconds[samples / 10],
+                                  .high = seconds[samples - 1 - samples / 10],
+                                  .samples = samples,
                                   .per_sample = per_sample};
     }
     return status;
@@ -48,14 +50,16 @@ double bench_spread(const struct bench_times *t)
 
 /* ---- comparing ---- */
 
-plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_program *b, plumb_t output, double *worst)
+plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_program *b, plumb_t output,
+                              double *worst)
 {
     plumb_shape shape = plumb_output_shape(a, output);
     int64_t count = plumb_shape_count(&shape);
     if (count < 1) {
         return PLUMB_OK;
     }
-    float *x = plumb_alloc(context, (size_t)count * sizeof(float)), *y = plumb_alloc(context, (size_t)count * sizeof(float));
+    float *x = plumb_alloc(context, (size_t)count * sizeof(float)),
+          *y = plumb_alloc(context, (size_t)count * sizeof(float));
     plumb_status status = x && y ? plumb_fetch(a, output, x, (size_t)count * sizeof(float)) : PLUMB_FAILED;
     if (!status) {
         status = plumb_fetch(b, output, y, (size_t)count * sizeof(float));
@@ -66,7 +70,8 @@ plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_pr
         difference += d * d;
         size += (double)y[i] * (double)y[i];
     }
-    double relative = difference > 0 ? sqrt(difference / (size > 0 ? size : 1)) : difference; /* NaN stays NaN */
+    double relative =
+        difference > 0 ? sqrt(difference / (size > 0 ? size : 1)) : difference; /* NaN stays NaN */
     if (!status && !(relative <= *worst)) {
         *worst = relative;
     }
@@ -93,7 +98,8 @@ static plumb_status make_data(struct bench_train *b)
 {
     int64_t count = b->batch * 16, item = plumb_shape_count(&b->net.input_shape), all = 0;
     if (!plumb_mul_size(count, item, &all) || all > (int64_t)1 << 32) {
-        return plumb_fail(b->context, PLUMB_BAD_INPUT, "bench: a batch of %lld pictures is too large", (long long)b->batch);
+        return plumb_fail(b->context, PLUMB_BAD_INPUT, "bench: a batch of %lld pictures is too large",
+                          (long long)b->batch);
     }
     uint8_t *x = plumb_alloc(b->context, (size_t)all);
     int32_t *y = plumb_alloc(b->context, (size_t)count * sizeof(int32_t));
@@ -102,15 +108,18 @@ static plumb_status make_data(struct bench_train *b)
             x[i] = (uint8_t)(plumb_random_word(plumb_seed(b->context), 0x6264u, 0, i) >> 24);
         }
         for (int64_t n = 0; n < count; n++) {
-            y[n] = (int32_t)(plumb_random_word(plumb_seed(b->context), 0x6264u, 1, n) % (uint32_t)b->net.classes);
+            y[n] = (int32_t)(plumb_random_word(plumb_seed(b->context), 0x6264u, 1, n) %
+                             (uint32_t)b->net.classes);
         }
         b->data = plumb_dataset_arrays(b->context, PLUMB_U8, b->net.input_shape, count, x, y, b->net.classes);
     }
     plumb_free(b->context, x);
     plumb_free(b->context, y);
-    b->loader = b->data ? plumb_loader_new(b->data, &(plumb_loader_options){.size = sizeof(plumb_loader_options),
-                                                                          .batch = b->batch, .shuffle = true})
-                        : NULL;
+    b->loader = b->data
+                    ? plumb_loader_new(b->data, &(plumb_loader_options){.size = sizeof(plumb_loader_options),
+                                                                        .batch = b->batch,
+                                                                        .shuffle = true})
+                    : NULL;
     return b->loader ? plumb_fit_scaling(&b->net, b->state, b->data, PLUMB_SCALING_STANDARD)
                      : plumb_last_status(b->context);
 }
@@ -128,8 +137,10 @@ static plumb_status check_step(struct bench_train *b, double *worst)
     plumb_program *programs[2] = {NULL, NULL};
     for (int k = 0; !status && k < 2; k++) {
         programs[k] = plumb_compile(b->net.graph, b->state,
-                                    &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = out,
-                                                             .n_outputs = n + 1, .training = true,
+                                    &(plumb_compile_options){.size = sizeof(plumb_compile_options),
+                                                             .outputs = out,
+                                                             .n_outputs = n + 1,
+                                                             .training = true,
                                                              .implementations = k ? "*=cpu.ref" : NULL});
         status = programs[k] ? plumb_loader_seek(b->loader, 0, 0) : plumb_last_status(b->context);
         if (!status && plumb_loader_next(b->loader, programs[k], b->net.input, b->net.label) < 0) {
@@ -145,9 +156,10 @@ static plumb_status check_step(struct bench_train *b, double *worst)
     plumb_program_free(programs[0]);
     plumb_program_free(programs[1]);
     if (!status && !(*worst <= BENCH_AGREE)) {
-        return plumb_fail(b->context, PLUMB_FAILED,
-                          "bench: loss or gradients differ from the reference by %.3g, allowed is %.3g: not timed", *worst,
-                          BENCH_AGREE);
+        return plumb_fail(
+            b->context, PLUMB_FAILED,
+            "bench: loss or gradients differ from the reference by %.3g, allowed is %.3g: not timed", *worst,
+            BENCH_AGREE);
     }
     return status;
 }
@@ -170,7 +182,8 @@ static void print_train(const struct bench_train *b, const struct bench_times *t
     if (b->common.json) {
         printf("{\"bench\":\"train\",\"model\":");
         json_text(stdout, b->model);
-        printf(",\"batch\":%lld,\"threads\":%d,\"difference\":", (long long)b->batch, plumb_threads(b->context));
+        printf(",\"batch\":%lld,\"threads\":%d,\"difference\":", (long long)b->batch,
+               plumb_threads(b->context));
         json_number(stdout, worst);
         printf(",\"step_seconds\":");
         json_number(stdout, t->median);
@@ -184,9 +197,9 @@ static void print_train(const struct bench_train *b, const struct bench_times *t
         return;
     }
     printf("checked: loss and gradients are within %.2g of the reference\n", worst);
-    printf("%s, batch %lld, %s, %d threads: %.3f ms a step (%.3f to %.3f, spread %.0f%%), %.0f images/s\n", b->model,
-           (long long)b->batch, b->optimizer, plumb_threads(b->context), 1e3 * t->median, 1e3 * t->low, 1e3 * t->high,
-           100 * bench_spread(t), rate);
+    printf("%s, batch %lld, %s, %d threads: %.3f ms a step (%.3f to %.3f, spread %.0f%%), %.0f images/s\n",
+           b->model, (long long)b->batch, b->optimizer, plumb_threads(b->context), 1e3 * t->median,
+           1e3 * t->low, 1e3 * t->high, 100 * bench_spread(t), rate);
 }
 
 static plumb_status run_train(struct bench_train *b)
@@ -203,10 +216,11 @@ static plumb_status run_train(struct bench_train *b)
         status = check_step(b, &worst);
     }
     if (!status) {
-        b->program = plumb_compile_training(b->net.graph, b->state, b->net.loss,
-                                            &(plumb_optimizer){.size = sizeof(plumb_optimizer), .rule = b->optimizer},
-                                            &b->net.logits, 1);
-        status = b->program ? bench_time(one_step, b, (int)b->samples, &times) : plumb_last_status(b->context);
+        b->program = plumb_compile_training(
+            b->net.graph, b->state, b->net.loss,
+            &(plumb_optimizer){.size = sizeof(plumb_optimizer), .rule = b->optimizer}, &b->net.logits, 1);
+        status =
+            b->program ? bench_time(one_step, b, (int)b->samples, &times) : plumb_last_status(b->context);
     }
     if (!status) {
         print_train(b, &times, worst);
@@ -221,16 +235,19 @@ static const char *optimizer_name(int index)
 
 static int command_bench_train(int argc, char **argv)
 {
-    struct bench_train b = {.common = COMMON_DEFAULTS, .optimizer = "adam", .batch = 64, .classes = 10, .samples = 21};
+    struct bench_train b = {
+        .common = COMMON_DEFAULTS, .optimizer = "adam", .batch = 64, .classes = 10, .samples = 21};
     const struct option_row rows[] = {
         {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &b.model, 0, 0, cli_model_name},
         {"batch", "N", "examples in a step (default 64)", OPTION_WHOLE, &b.batch, 1, 65536, NULL},
         {"classes", "N", "of the model (default 10)", OPTION_WHOLE, &b.classes, 2, 256, NULL},
         {"optimizer", "RULE", "default adam", OPTION_NAME, &b.optimizer, 0, 0, optimizer_name},
-        {"samples", "N", "of at least 0.05 s each (default 21)", OPTION_WHOLE, &b.samples, 3, BENCH_SAMPLES_MAX, NULL},
+        {"samples", "N", "of at least 0.05 s each (default 21)", OPTION_WHOLE, &b.samples, 3,
+         BENCH_SAMPLES_MAX, NULL},
         COMMON_ROWS(b.common),
     };
-    static const struct command self = {"bench train", "", "Times a training step of random pictures, loader included.", NULL};
+    static const struct command self = {"bench train", "",
+                                        "Times a training step of random pictures, loader included.", NULL};
     int code = 0;
     if (cli_parse(&(struct option_set){&self, CLI_SOME(rows), NULL, NULL}, argc, argv, &code) ||
         !cli_pick_model("bench train", NULL, &b.model, &code)) {

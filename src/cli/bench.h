@@ -15,7 +15,8 @@ struct bench_times {
 plumb_status bench_time(plumb_status (*step)(void *user), void *user, int samples, struct bench_times *times);
 double bench_spread(const struct bench_times *times); /* (high - low) / median */
 /* Raises *worst to |a - b| / |b| of an f32 output of two programs that have run; NaN sticks. */
-plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_program *b, plumb_t output, double *worst);
+plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_program *b, plumb_t output,
+                              double *worst);
 
 int command_bench_op(int argc, char **argv);
 

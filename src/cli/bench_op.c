@@ -13,15 +13,16 @@ struct problem {
     plumb_t (*build)(plumb_graph *g, const plumb_t *in);
 };
 
-#define SHAPE(...)                                                                                                    \
-    {                                                                                                                 \
-        .rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = { __VA_ARGS__ }                     \
+#define SHAPE(...)                                                                                           \
+    {                                                                                                        \
+        .rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = { __VA_ARGS__ }            \
     }
 
 static plumb_t build_conv_same(plumb_graph *g, const plumb_t *in)
 {
-    return plumb_conv2d(g, in[0], in[1], PLUMB_NONE,
-                        &(plumb_conv2d_options){.size = sizeof(plumb_conv2d_options), .padding = {2, 2, 2, 2}});
+    return plumb_conv2d(
+        g, in[0], in[1], PLUMB_NONE,
+        &(plumb_conv2d_options){.size = sizeof(plumb_conv2d_options), .padding = {2, 2, 2, 2}});
 }
 
 static plumb_t build_conv_valid(plumb_graph *g, const plumb_t *in)
@@ -31,8 +32,9 @@ static plumb_t build_conv_valid(plumb_graph *g, const plumb_t *in)
 
 static plumb_t build_conv_3x3(plumb_graph *g, const plumb_t *in)
 {
-    return plumb_conv2d(g, in[0], in[1], PLUMB_NONE,
-                        &(plumb_conv2d_options){.size = sizeof(plumb_conv2d_options), .padding = {1, 1, 1, 1}});
+    return plumb_conv2d(
+        g, in[0], in[1], PLUMB_NONE,
+        &(plumb_conv2d_options){.size = sizeof(plumb_conv2d_options), .padding = {1, 1, 1, 1}});
 }
 
 static plumb_t build_matmul(plumb_graph *g, const plumb_t *in)
@@ -42,28 +44,21 @@ static plumb_t build_matmul(plumb_graph *g, const plumb_t *in)
 
 static plumb_t build_max_pool(plumb_graph *g, const plumb_t *in)
 {
-    return plumb_max_pool2d(g, in[0], &(plumb_pool2d_options){.size = sizeof(plumb_pool2d_options), .window = {2, 2}});
+    return plumb_max_pool2d(g, in[0],
+                            &(plumb_pool2d_options){.size = sizeof(plumb_pool2d_options), .window = {2, 2}});
 }
 
 static plumb_t build_average_pool(plumb_graph *g, const plumb_t *in)
 {
-    return plumb_average_pool2d(g, in[0], &(plumb_pool2d_options){.size = sizeof(plumb_pool2d_options), .window = {2, 2}});
+    return plumb_average_pool2d(
+        g, in[0], &(plumb_pool2d_options){.size = sizeof(plumb_pool2d_options), .window = {2, 2}});
 }
 
-static plumb_t build_relu(plumb_graph *g, const plumb_t *in)
-{
-    return plumb_relu(g, in[0]);
-}
+static plumb_t build_relu(plumb_graph *g, const plumb_t *in) { return plumb_relu(g, in[0]); }
 
-static plumb_t build_add(plumb_graph *g, const plumb_t *in)
-{
-    return plumb_add(g, in[0], in[1]);
-}
+static plumb_t build_add(plumb_graph *g, const plumb_t *in) { return plumb_add(g, in[0], in[1]); }
 
-static plumb_t build_softmax(plumb_graph *g, const plumb_t *in)
-{
-    return plumb_softmax(g, in[0], -1);
-}
+static plumb_t build_softmax(plumb_graph *g, const plumb_t *in) { return plumb_softmax(g, in[0], -1); }
 
 static plumb_t build_sum(plumb_graph *g, const plumb_t *in)
 {
@@ -73,7 +68,11 @@ static plumb_t build_sum(plumb_graph *g, const plumb_t *in)
 static const struct problem problems[] = {
     {"conv2d", "lenet conv1, batch 64", 2, {SHAPE(64, 1, 28, 28), SHAPE(6, 1, 5, 5)}, build_conv_same},
     {"conv2d", "lenet conv2, batch 64", 2, {SHAPE(64, 6, 14, 14), SHAPE(16, 6, 5, 5)}, build_conv_valid},
-    {"conv2d", "3x3 64 to 64 at 32x32, batch 8", 2, {SHAPE(8, 64, 32, 32), SHAPE(64, 64, 3, 3)}, build_conv_3x3},
+    {"conv2d",
+     "3x3 64 to 64 at 32x32, batch 8",
+     2,
+     {SHAPE(8, 64, 32, 32), SHAPE(64, 64, 3, 3)},
+     build_conv_3x3},
     {"matmul", "lenet fc1, batch 64", 2, {SHAPE(64, 400), SHAPE(400, 120)}, build_matmul},
     {"matmul", "512 x 512 x 512", 2, {SHAPE(512, 512), SHAPE(512, 512)}, build_matmul},
     {"max_pool2d", "lenet pool1, batch 64", 1, {SHAPE(64, 6, 28, 28)}, build_max_pool},
@@ -98,7 +97,8 @@ struct bench_op {
     plumb_context *context;
 };
 
-static plumb_status feed_random(plumb_context *context, plumb_program *program, plumb_t input, plumb_shape shape, uint32_t stream)
+static plumb_status feed_random(plumb_context *context, plumb_program *program, plumb_t input,
+                                plumb_shape shape, uint32_t stream)
 {
     int64_t count = plumb_shape_count(&shape);
     float *x = plumb_alloc(context, (size_t)count * sizeof(float));
@@ -113,18 +113,15 @@ static plumb_status feed_random(plumb_context *context, plumb_program *program, 
     return status;
 }
 
-static plumb_status run_program(void *user)
-{
-    return plumb_run(user);
-}
+static plumb_status run_program(void *user) { return plumb_run(user); }
 
-static void print_result(const struct bench_op *b, const struct problem *p, const char *direction, double worst,
-                         const struct bench_times *t, double flops)
+static void print_result(const struct bench_op *b, const struct problem *p, const char *direction,
+                         double worst, const struct bench_times *t, double flops)
 {
     double rate = flops / t->median / 1e9;
     if (b->common.json) {
-        printf("{\"bench\":\"op\",\"op\":\"%s\",\"problem\":\"%s\",\"direction\":\"%s\",\"difference\":", p->op, p->label,
-               direction);
+        printf("{\"bench\":\"op\",\"op\":\"%s\",\"problem\":\"%s\",\"direction\":\"%s\",\"difference\":",
+               p->op, p->label, direction);
         json_number(stdout, worst);
         printf(",\"seconds\":");
         json_number(stdout, t->median);
@@ -144,16 +141,18 @@ static void print_result(const struct bench_op *b, const struct problem *p, cons
 
 /* Runs the outputs with the chosen implementations and with the reference, compares, times. */
 static plumb_status check_and_time(const struct bench_op *b, const struct problem *p, plumb_graph *graph,
-                                   const plumb_t *inputs, const plumb_shape *shapes, int n_in, const plumb_t *outputs,
-                                   int n_out, const char *direction)
+                                   const plumb_t *inputs, const plumb_shape *shapes, int n_in,
+                                   const plumb_t *outputs, int n_out, const char *direction)
 {
     plumb_program *programs[2] = {NULL, NULL};
     plumb_status status = PLUMB_OK;
     double worst = 0, flops = 0, bytes = 0;
     for (int k = 0; !status && k < 2; k++) {
         programs[k] = plumb_compile(graph, NULL,
-                                    &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = outputs,
-                                                             .n_outputs = n_out, .training = true,
+                                    &(plumb_compile_options){.size = sizeof(plumb_compile_options),
+                                                             .outputs = outputs,
+                                                             .n_outputs = n_out,
+                                                             .training = true,
                                                              .implementations = k ? "*=cpu.ref" : NULL});
         status = programs[k] ? PLUMB_OK : plumb_last_status(b->context);
         for (int i = 0; !status && i < n_in; i++) {
@@ -167,8 +166,9 @@ static plumb_status check_and_time(const struct bench_op *b, const struct proble
         status = bench_difference(b->context, programs[0], programs[1], outputs[i], &worst);
     }
     if (!status && !(worst <= BENCH_AGREE)) {
-        status = plumb_fail(b->context, PLUMB_FAILED, "bench: %s (%s, %s) differs from the reference by %.3g: not timed",
-                            p->op, p->label, direction, worst);
+        status = plumb_fail(b->context, PLUMB_FAILED,
+                            "bench: %s (%s, %s) differs from the reference by %.3g: not timed", p->op,
+                            p->label, direction, worst);
     }
     struct bench_times times;
     if (!status) {
@@ -219,10 +219,12 @@ int command_bench_op(int argc, char **argv)
 {
     struct bench_op b = {.common = COMMON_DEFAULTS, .samples = 11};
     const struct option_row rows[] = {
-        {"samples", "N", "of at least 0.05 s each (default 11)", OPTION_WHOLE, &b.samples, 3, BENCH_SAMPLES_MAX, NULL},
+        {"samples", "N", "of at least 0.05 s each (default 11)", OPTION_WHOLE, &b.samples, 3,
+         BENCH_SAMPLES_MAX, NULL},
         COMMON_ROWS(b.common),
     };
-    static const struct command self = {"bench op", "[OP]", "Times single ops, or one of them, forward and backward.", NULL};
+    static const struct command self = {"bench op", "[OP]",
+                                        "Times single ops, or one of them, forward and backward.", NULL};
     int code = 0, ran = 0;
     if (cli_parse(&(struct option_set){&self, CLI_SOME(rows), &b.op, NULL}, argc, argv, &code)) {
         return code;
@@ -232,15 +234,16 @@ int command_bench_op(int argc, char **argv)
     }
     if (b.op && ran == 0) {
         const char *near = cli_nearest(b.op, op_name, NULL);
-        return cli_refuse("bench op", "there is no problem for '%s'%s%s%s", b.op, near ? "; did you mean " : "",
-                          near ? near : "", near ? "?" : "");
+        return cli_refuse("bench op", "there is no problem for '%s'%s%s%s", b.op,
+                          near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     }
     b.context = cli_open(&b.common, &code);
     if (!b.context) {
         return code;
     }
     if (!b.common.json) {
-        printf("%-14s %-34s %-8s %10s %10s %10s %10s\n", "op", "problem", "", "ms", "spread", "GFLOP/s", "difference");
+        printf("%-14s %-34s %-8s %10s %10s %10s %10s\n", "op", "problem", "", "ms", "spread", "GFLOP/s",
+               "difference");
     }
     plumb_status status = PLUMB_OK;
     for (int i = 0; !status && i < PROBLEMS; i++) {

@@ -45,10 +45,14 @@ plumb_context *cli_open(const struct common_options *common, int *code)
         *code = PLUMB_BAD_INPUT;
         return NULL;
     }
-    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = common->device,
-                                                         .seed = (uint64_t)common->seed, .threads = (int)common->threads,
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options),
+                                                         .device = common->device,
+                                                         .seed = (uint64_t)common->seed,
+                                                         .threads = (int)common->threads,
                                                          .implementations = common->implementations,
-                                                         .isa = common->isa, .log = log_line, .error = &error});
+                                                         .isa = common->isa,
+                                                         .log = log_line,
+                                                         .error = &error});
     if (!context) {
         fprintf(stderr, "plumb: ");
         print_one_line(stderr, error.message);
@@ -57,10 +61,7 @@ plumb_context *cli_open(const struct common_options *common, int *code)
     return context;
 }
 
-const char *cli_model_name(int index)
-{
-    return index < plumb_model_count() ? plumb_model_name(index) : NULL;
-}
+const char *cli_model_name(int index) { return index < plumb_model_count() ? plumb_model_name(index) : NULL; }
 
 const char *cli_part_name(int index)
 {
@@ -135,18 +136,21 @@ static plumb_status read_metadata(plumb_context *context, const char *path, stru
         snprintf(loaded->name, sizeof(loaded->name), "%.63s", name);
     }
     if (classes && !cli_whole(classes, 2, 256, &number)) {
-        status = plumb_fail(context, PLUMB_BAD_INPUT, "%s: __metadata__, classes: '%.20s' is not a number from 2 to 256",
-                            path, classes);
+        status =
+            plumb_fail(context, PLUMB_BAD_INPUT,
+                       "%s: __metadata__, classes: '%.20s' is not a number from 2 to 256", path, classes);
     }
     if (!status && input && !read_shape(input, &options->input_shape)) {
-        status = plumb_fail(context, PLUMB_BAD_INPUT, "%s: __metadata__, input: '%.40s' is not like 1,28,28", path, input);
+        status = plumb_fail(context, PLUMB_BAD_INPUT, "%s: __metadata__, input: '%.40s' is not like 1,28,28",
+                            path, input);
     }
     options->classes = (int)number;
     plumb_st_free(context, &file);
     return status;
 }
 
-plumb_status cli_load_model(plumb_context *context, const char *path, const char *model, struct loaded_model *loaded)
+plumb_status cli_load_model(plumb_context *context, const char *path, const char *model,
+                            struct loaded_model *loaded)
 {
     plumb_model_options options = {.size = sizeof(options)};
     memset(loaded, 0, sizeof(*loaded));
@@ -155,7 +159,8 @@ plumb_status cli_load_model(plumb_context *context, const char *path, const char
         snprintf(loaded->name, sizeof(loaded->name), "%.63s", model);
     }
     if (!status && !loaded->name[0]) {
-        status = plumb_fail(context, PLUMB_BAD_INPUT, "%s: __metadata__ does not name the model; give it with --model", path);
+        status = plumb_fail(context, PLUMB_BAD_INPUT,
+                            "%s: __metadata__ does not name the model; give it with --model", path);
     }
     if (!status) {
         status = plumb_model_build(context, loaded->name, &options, &loaded->model);

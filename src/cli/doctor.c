@@ -17,7 +17,8 @@ struct findings {
     int count;
 };
 
-static void found(struct findings *f, const char *what, const char *state, const char *format, ...) PLUMB_PRINTF(4, 5);
+static void found(struct findings *f, const char *what, const char *state, const char *format, ...)
+    PLUMB_PRINTF(4, 5);
 static void found(struct findings *f, const char *what, const char *state, const char *format, ...)
 {
     struct finding *row = &f->row[f->count < 31 ? f->count++ : 31];
@@ -38,8 +39,8 @@ static void look_at_machine(struct findings *f, plumb_context *context)
         found(f, "system", "ok", "%s %s, %s", name.sysname, name.release, name.machine);
     }
     print_bytes(memory, (int64_t)pages * page);
-    found(f, "cpu", "ok", "%d threads in use, %d allowed to this process, %s of memory", plumb_threads(context),
-          plumb_cpu_count(), memory);
+    found(f, "cpu", "ok", "%d threads in use, %d allowed to this process, %s of memory",
+          plumb_threads(context), plumb_cpu_count(), memory);
     found(f, "isa", "ok", "%s in use, %s is the best this machine has", plumb_isa_name(context->isa),
           plumb_isa_name(plumb_isa_detect()));
 }
@@ -74,8 +75,8 @@ static void look_at_devices(struct findings *f, plumb_context *context)
 
 static void look_at_libraries(struct findings *f)
 {
-    found(f, "plumb", "ok", "%s (headers %d.%d.%d)", plumb_version(), PLUMB_VERSION_MAJOR, PLUMB_VERSION_MINOR,
-          PLUMB_VERSION_PATCH);
+    found(f, "plumb", "ok", "%s (headers %d.%d.%d)", plumb_version(), PLUMB_VERSION_MAJOR,
+          PLUMB_VERSION_MINOR, PLUMB_VERSION_PATCH);
     found(f, "zlib", "ok", "%s (built with %s)", zlibVersion(), ZLIB_VERSION);
     found(f, "jansson", "ok", "%s (built with %s)", jansson_version_str(), JANSSON_VERSION);
     found(f, "providers", "ok", "cpu.native, cpu.ref; plumb ops lists their ops");
@@ -88,7 +89,8 @@ static void look_at_data(struct findings *f)
     if (plumb_dataset_where("fashion-mnist", folder, sizeof(folder))) {
         found(f, "fashion-mnist", "ok", "%.200s", folder);
     } else {
-        found(f, "fashion-mnist", "missing", "install the package dataset-fashion-mnist, or set PLUMB_DATA, or use --data DIR");
+        found(f, "fashion-mnist", "missing",
+              "install the package dataset-fashion-mnist, or set PLUMB_DATA, or use --data DIR");
     }
     const char *forced = getenv("PLUMB_IMPL");
     if (forced && *forced) {
@@ -122,7 +124,8 @@ int command_doctor(int argc, char **argv)
     common.only_plans = true;
     const struct option_row rows[] = {COMMON_ROWS(common)};
     int code = 0;
-    if (cli_parse(&(struct option_set){cli_command("doctor"), CLI_SOME(rows), NULL, NULL}, argc, argv, &code)) {
+    if (cli_parse(&(struct option_set){cli_command("doctor"), CLI_SOME(rows), NULL, NULL}, argc, argv,
+                  &code)) {
         return code;
     }
     plumb_context *context = cli_open(&common, &code);

@@ -16,13 +16,14 @@ static void print_classes(const plumb_dataset *dataset, const plumb_evaluation *
             true_count += e->confusion[(int64_t)c * classes + k];
             said += e->confusion[(int64_t)k * classes + c];
         }
-        printf("%-16s %8lld %8lld %10.4f %8.4f\n", plumb_dataset_class_name(dataset, c), (long long)true_count,
-               (long long)right, said ? (double)right / (double)said : 0, true_count ? (double)right / (double)true_count : 0);
+        printf("%-16s %8lld %8lld %10.4f %8.4f\n", plumb_dataset_class_name(dataset, c),
+               (long long)true_count, (long long)right, said ? (double)right / (double)said : 0,
+               true_count ? (double)right / (double)true_count : 0);
     }
 }
 
-static void print_result(const struct eval_options *o, const struct loaded_model *loaded, const plumb_dataset *dataset,
-                         const plumb_evaluation *e)
+static void print_result(const struct eval_options *o, const struct loaded_model *loaded,
+                         const plumb_dataset *dataset, const plumb_evaluation *e)
 {
     if (o->common.json) {
         printf("{\"model\":");
@@ -36,8 +37,8 @@ static void print_result(const struct eval_options *o, const struct loaded_model
         printf("}\n");
         return;
     }
-    printf("%s on %s (%s): accuracy %.4f, loss %.4f, %lld examples, %.0f images/s\n", loaded->name, o->data, o->part,
-           e->accuracy, e->loss, (long long)e->count, e->images_per_s);
+    printf("%s on %s (%s): accuracy %.4f, loss %.4f, %lld examples, %.0f images/s\n", loaded->name, o->data,
+           o->part, e->accuracy, e->loss, (long long)e->count, e->images_per_s);
     print_classes(dataset, e, loaded->model.classes);
 }
 
@@ -61,7 +62,8 @@ static plumb_status evaluate(const struct eval_options *o, plumb_context *contex
     }
     if (!status && o->confusion) {
         char title[160];
-        snprintf(title, sizeof(title), "%.40s on %.60s (%s): accuracy %.4f", loaded.name, o->data, o->part, e.accuracy);
+        snprintf(title, sizeof(title), "%.40s on %.60s (%s): accuracy %.4f", loaded.name, o->data, o->part,
+                 e.accuracy);
         status = plumb_write_confusion_svg(context, o->confusion, title, dataset, &e);
     }
     plumb_free(context, e.confusion);
@@ -70,12 +72,18 @@ static plumb_status evaluate(const struct eval_options *o, plumb_context *contex
 
 int command_eval(int argc, char **argv)
 {
-    struct eval_options o = {.common = COMMON_DEFAULTS, .weights = "out/model.safetensors", .data = "fashion-mnist",
-                             .part = "test", .batch = 250};
+    struct eval_options o = {.common = COMMON_DEFAULTS,
+                             .weights = "out/model.safetensors",
+                             .data = "fashion-mnist",
+                             .part = "test",
+                             .batch = 250};
     const struct option_row rows[] = {
-        {"weights", "FILE", "what train wrote (default out/model.safetensors)", OPTION_TEXT, &o.weights, 0, 0, NULL},
-        {"model", "NAME", "the network (default: as the file says)", OPTION_NAME, &o.model, 0, 0, cli_model_name},
-        {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0, NULL},
+        {"weights", "FILE", "what train wrote (default out/model.safetensors)", OPTION_TEXT, &o.weights, 0, 0,
+         NULL},
+        {"model", "NAME", "the network (default: as the file says)", OPTION_NAME, &o.model, 0, 0,
+         cli_model_name},
+        {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0,
+         NULL},
         {"part", "PART", "of the data set (default test)", OPTION_NAME, &o.part, 0, 0, cli_part_name},
         {"batch", "N", "examples at a time (default 250)", OPTION_WHOLE, &o.batch, 1, 1048576, NULL},
         {"confusion", "FILE", "write the confusion matrix as SVG", OPTION_TEXT, &o.confusion, 0, 0, NULL},

@@ -10,11 +10,15 @@ static const struct command commands[] = {
     {"train", "", "Trains a model on a data set and reports every epoch.", command_train},
     {"eval", "", "Evaluates saved weights on a data set.", command_eval},
     {"predict", "[INDEX]", "Shows what saved weights say about one example of a data set.", command_predict},
-    {"summary", "[MODEL]", "Shows a model's layers, parameters, cost and memory before anything is allocated.", command_summary},
-    {"gradcheck", "[MODEL]", "Checks a model's gradients against difference quotients in double precision.", command_gradcheck},
+    {"summary", "[MODEL]",
+     "Shows a model's layers, parameters, cost and memory before anything is allocated.", command_summary},
+    {"gradcheck", "[MODEL]", "Checks a model's gradients against difference quotients in double precision.",
+     command_gradcheck},
     {"ops", "", "Lists the registered ops and their implementations.", command_ops},
-    {"doctor", "", "Says what was found on this machine, which version, what is off and why.", command_doctor},
-    {"bench", "train|op [OP]", "Checks a training step or a single op against the reference, then times it.", command_bench},
+    {"doctor", "", "Says what was found on this machine, which version, what is off and why.",
+     command_doctor},
+    {"bench", "train|op [OP]", "Checks a training step or a single op against the reference, then times it.",
+     command_bench},
 };
 #define COMMANDS ((int)(sizeof(commands) / sizeof(commands[0])))
 
@@ -70,8 +74,8 @@ static int dispatch(int argc, char **argv)
     }
     const char *near = cli_nearest(word, command_name, NULL);
     char text[256];
-    snprintf(text, sizeof(text), "plumb: unknown command '%.100s'%s%s%s (plumb --help lists the commands)", word,
-             near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    snprintf(text, sizeof(text), "plumb: unknown command '%.100s'%s%s%s (plumb --help lists the commands)",
+             word, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     print_one_line(stderr, text);
     return PLUMB_BAD_INPUT;
 }

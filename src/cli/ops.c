@@ -14,8 +14,9 @@ static void print_json(const plumb_op_row *row)
         printf("%s\"%s\":", i ? "," : "{", texts[i].key);
         json_text(stdout, texts[i].text);
     }
-    printf(",\"direction\":\"%s\",\"differentiable\":%s,\"exact\":%s}\n", row->backward ? "backward" : "forward",
-           row->differentiable ? "true" : "false", row->exact ? "true" : "false");
+    printf(",\"direction\":\"%s\",\"differentiable\":%s,\"exact\":%s}\n",
+           row->backward ? "backward" : "forward", row->differentiable ? "true" : "false",
+           row->exact ? "true" : "false");
 }
 
 int command_ops(int argc, char **argv)
@@ -33,17 +34,17 @@ int command_ops(int argc, char **argv)
         return code;
     }
     if (!common.json) {
-        printf("%-24s %-8s %-10s %-22s %-9s %-9s %-6s %s\n", "op", "device", "provider", "implementation", "direction",
-               "gradient", "exact", "dtypes");
+        printf("%-24s %-8s %-10s %-22s %-9s %-9s %-6s %s\n", "op", "device", "provider", "implementation",
+               "direction", "gradient", "exact", "dtypes");
     }
     int count = 0;
     for (; plumb_op_list(context, count, &row); count++) {
         if (common.json) {
             print_json(&row);
         } else {
-            printf("%-24s %-8s %-10s %-22s %-9s %-9s %-6s %s\n", row.op, row.device, row.provider, row.implementation,
-                   row.backward ? "backward" : "forward", row.differentiable ? "yes" : "-", row.exact ? "yes" : "-",
-                   row.dtypes);
+            printf("%-24s %-8s %-10s %-22s %-9s %-9s %-6s %s\n", row.op, row.device, row.provider,
+                   row.implementation, row.backward ? "backward" : "forward",
+                   row.differentiable ? "yes" : "-", row.exact ? "yes" : "-", row.dtypes);
         }
     }
     if (!common.json) {

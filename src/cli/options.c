@@ -122,7 +122,8 @@ static void print_help(const struct option_set *set)
     for (int i = 0; i < set->count; i++) {
         const struct option_row *row = &set->rows[i];
         char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", row->name, row->argument ? " " : "", row->argument ? row->argument : "");
+        snprintf(left, sizeof(left), "--%s%s%s", row->name, row->argument ? " " : "",
+                 row->argument ? row->argument : "");
         printf("  %-22s %s", left, row->help);
         for (int k = 0; row->kind == OPTION_NAME && row->names(k); k++) {
             printf("%s%s", k ? ", " : ": ", row->names(k));
@@ -142,8 +143,9 @@ static int refuse_value(const struct option_set *set, const struct option_row *r
 {
     if (row->kind == OPTION_NAME) {
         const char *near = cli_nearest(text, name_of_value, row);
-        return cli_refuse(set->command->name, "--%s: '%s' is not known%s%s%s (plumb %s --help lists what is)", row->name,
-                          text, near ? "; did you mean " : "", near ? near : "", near ? "?" : "", set->command->name);
+        return cli_refuse(set->command->name, "--%s: '%s' is not known%s%s%s (plumb %s --help lists what is)",
+                          row->name, text, near ? "; did you mean " : "", near ? near : "", near ? "?" : "",
+                          set->command->name);
     }
     return cli_refuse(set->command->name, "--%s: '%s' is not a %s from %.10g to %.10g", row->name, text,
                       row->kind == OPTION_WHOLE ? "whole number" : "number", row->low, row->high);
@@ -170,9 +172,7 @@ static int take_value(const struct option_set *set, const struct option_row *row
             }
         }
         return refuse_value(set, row, text);
-    default:
-        *(bool *)row->to = true;
-        return 0;
+    default: *(bool *)row->to = true; return 0;
     }
 }
 
@@ -191,7 +191,8 @@ static int take_option(const struct option_set *set, int argc, char **argv, int 
         }
         seen[i] = true;
         if (!row->argument) {
-            return value ? cli_refuse(set->command->name, "--%s: takes no value", row->name) : take_value(set, row, "");
+            return value ? cli_refuse(set->command->name, "--%s: takes no value", row->name)
+                         : take_value(set, row, "");
         }
         if (!value && *at + 1 >= argc) {
             return cli_refuse(set->command->name, "--%s: %s is missing", row->name, row->argument);

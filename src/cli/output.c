@@ -16,10 +16,7 @@ int cli_finish(int code)
     return code;
 }
 
-bool cli_output_lost(void)
-{
-    return fflush(stdout) != 0 || ferror(stdout);
-}
+bool cli_output_lost(void) { return fflush(stdout) != 0 || ferror(stdout); }
 
 static bool is_set(const char *name)
 {

@@ -15,9 +15,11 @@ static plumb_status print_picture(plumb_context *context, const plumb_dataset *d
 {
     static const char shades[] = " .:-=+*#%@";
     plumb_shape shape = plumb_dataset_shape(dataset);
-    int64_t item = plumb_shape_count(&shape), height = shape.dim[shape.rank - 2], width = shape.dim[shape.rank - 1];
+    int64_t item = plumb_shape_count(&shape), height = shape.dim[shape.rank - 2],
+            width = shape.dim[shape.rank - 1];
     float *x = plumb_alloc(context, (size_t)item * sizeof(float));
-    plumb_status status = x ? plumb_dataset_picture(dataset, index, x, (size_t)item * sizeof(float)) : PLUMB_FAILED;
+    plumb_status status =
+        x ? plumb_dataset_picture(dataset, index, x, (size_t)item * sizeof(float)) : PLUMB_FAILED;
     float low = INFINITY, high = -INFINITY;
     for (int64_t i = 0; !status && i < item; i++) {
         low = fminf(low, x[i]);
@@ -49,12 +51,15 @@ static void print_bars(const plumb_dataset *dataset, const float *p, int classes
         for (int i = 0; i < length; i++) {
             fputs(unicode ? "\u2588" : "#", stdout);
         }
-        printf("%s%s\n", *on ? "\033[0m" : "", c == label ? c == best ? "  <- said, and true" : "  <- true" : c == best ? "  <- said" : "");
+        printf("%s%s\n", *on ? "\033[0m" : "",
+               c == label  ? c == best ? "  <- said, and true" : "  <- true"
+               : c == best ? "  <- said"
+                           : "");
     }
 }
 
-static void print_json(const struct predict_options *o, const plumb_dataset *dataset, const float *p, int classes,
-                       int label, int said)
+static void print_json(const struct predict_options *o, const plumb_dataset *dataset, const float *p,
+                       int classes, int label, int said)
 {
     printf("{\"index\":%lld,\"label\":%d,\"label_name\":", (long long)o->index, label);
     json_text(stdout, plumb_dataset_class_name(dataset, label));
@@ -69,14 +74,16 @@ static void print_json(const struct predict_options *o, const plumb_dataset *dat
 }
 
 /* The example becomes a data set of its own, so that evaluation does the rest. */
-static plumb_status look_at_one(const struct predict_options *o, plumb_context *context, const struct loaded_model *loaded,
-                                const plumb_dataset *dataset, float *p, int32_t *said)
+static plumb_status look_at_one(const struct predict_options *o, plumb_context *context,
+                                const struct loaded_model *loaded, const plumb_dataset *dataset, float *p,
+                                int32_t *said)
 {
     plumb_shape shape = plumb_dataset_shape(dataset);
     int64_t item = plumb_shape_count(&shape);
     int32_t label = plumb_dataset_label(dataset, o->index);
     float *x = plumb_alloc(context, (size_t)item * sizeof(float));
-    plumb_status status = x ? plumb_dataset_picture(dataset, o->index, x, (size_t)item * sizeof(float)) : PLUMB_FAILED;
+    plumb_status status =
+        x ? plumb_dataset_picture(dataset, o->index, x, (size_t)item * sizeof(float)) : PLUMB_FAILED;
     plumb_dataset *one = NULL;
     if (!status) {
         one = plumb_dataset_arrays(context, PLUMB_F32, shape, 1, x, &label, plumb_dataset_classes(dataset));
@@ -104,8 +111,8 @@ static plumb_status predict(const struct predict_options *o, plumb_context *cont
         return plumb_last_status(context);
     }
     if (o->index >= plumb_dataset_count(dataset)) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "index %lld: %s has examples 0 to %lld", (long long)o->index, o->data,
-                          (long long)plumb_dataset_count(dataset) - 1);
+        return plumb_fail(context, PLUMB_BAD_INPUT, "index %lld: %s has examples 0 to %lld",
+                          (long long)o->index, o->data, (long long)plumb_dataset_count(dataset) - 1);
     }
     float p[256];
     int32_t said = 0;
@@ -127,20 +134,28 @@ static plumb_status predict(const struct predict_options *o, plumb_context *cont
 
 int command_predict(int argc, char **argv)
 {
-    struct predict_options o = {.common = COMMON_DEFAULTS, .weights = "out/model.safetensors", .data = "fashion-mnist",
-                                .part = "test", .index = -1};
+    struct predict_options o = {.common = COMMON_DEFAULTS,
+                                .weights = "out/model.safetensors",
+                                .data = "fashion-mnist",
+                                .part = "test",
+                                .index = -1};
     const struct option_row rows[] = {
-        {"index", "N", "which example, from 0 (also as plain argument)", OPTION_WHOLE, &o.index, 0, 9e15, NULL},
-        {"weights", "FILE", "what train wrote (default out/model.safetensors)", OPTION_TEXT, &o.weights, 0, 0, NULL},
-        {"model", "NAME", "the network (default: as the file says)", OPTION_NAME, &o.model, 0, 0, cli_model_name},
-        {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0, NULL},
+        {"index", "N", "which example, from 0 (also as plain argument)", OPTION_WHOLE, &o.index, 0, 9e15,
+         NULL},
+        {"weights", "FILE", "what train wrote (default out/model.safetensors)", OPTION_TEXT, &o.weights, 0, 0,
+         NULL},
+        {"model", "NAME", "the network (default: as the file says)", OPTION_NAME, &o.model, 0, 0,
+         cli_model_name},
+        {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0,
+         NULL},
         {"part", "PART", "of the data set (default test)", OPTION_NAME, &o.part, 0, 0, cli_part_name},
         {"picture", NULL, "show the example in letters", OPTION_FLAG, &o.picture, 0, 0, NULL},
         COMMON_ROWS(o.common),
     };
     const char *word = NULL;
     int code = 0;
-    if (cli_parse(&(struct option_set){cli_command("predict"), CLI_SOME(rows), &word, NULL}, argc, argv, &code)) {
+    if (cli_parse(&(struct option_set){cli_command("predict"), CLI_SOME(rows), &word, NULL}, argc, argv,
+                  &code)) {
         return code;
     }
     if (word && (o.index >= 0 || !cli_whole(word, 0, 9e15, &o.index))) {

@@ -12,13 +12,15 @@ void progress_show(const plumb_progress *p)
     }
     last_shown = now;
     shown = true;
-    double left = p->images_per_s > 0 && p->step > 0
-                      ? p->seconds / (double)p->step * (double)(p->steps - p->step + (p->epochs - p->epoch) * p->steps)
-                      : 0;
+    double left =
+        p->images_per_s > 0 && p->step > 0
+            ? p->seconds / (double)p->step * (double)(p->steps - p->step + (p->epochs - p->epoch) * p->steps)
+            : 0;
     char text[160], bar[64];
-    int n = snprintf(text, sizeof(text), " %3d%%  loss %.4f  accuracy %.4f  %.0f images/s  wait %.1f%%  ETA %d:%02d",
-                     (int)(100 * p->step / p->steps), p->loss, p->accuracy, p->images_per_s, 100 * p->data_wait,
-                     (int)left / 60, (int)left % 60);
+    int n = snprintf(text, sizeof(text),
+                     " %3d%%  loss %.4f  accuracy %.4f  %.0f images/s  wait %.1f%%  ETA %d:%02d",
+                     (int)(100 * p->step / p->steps), p->loss, p->accuracy, p->images_per_s,
+                     100 * p->data_wait, (int)left / 60, (int)left % 60);
     char epoch[32];
     int head = snprintf(epoch, sizeof(epoch), "epoch %d/%d ", p->epoch, p->epochs);
     int room = cli_columns() - n - head - 4;

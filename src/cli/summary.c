@@ -23,7 +23,8 @@ struct totals {
 static void print_rows(const plumb_summary_row *rows, int count, bool json, struct totals *t)
 {
     if (!json) {
-        printf("%-12s %-18s %-20s %12s %12s %14s\n", "layer", "op", "output", "activation", "parameters", "multiply-adds");
+        printf("%-12s %-18s %-20s %12s %12s %14s\n", "layer", "op", "output", "activation", "parameters",
+               "multiply-adds");
     }
     for (int i = 0; i < count; i++) {
         const plumb_summary_row *row = &rows[i];
@@ -38,8 +39,9 @@ static void print_rows(const plumb_summary_row *rows, int count, bool json, stru
             json_text(stdout, row->name);
             printf(",\"op\":");
             json_text(stdout, row->op);
-            printf(",\"output\":\"%s\",\"activation\":%lld,\"parameters\":%lld,\"frozen\":%lld,\"multiply_adds\":%lld}\n", shape,
-                   (long long)row->activation, (long long)row->parameters, (long long)row->frozen,
+            printf(",\"output\":\"%s\",\"activation\":%lld,\"parameters\":%lld,\"frozen\":%lld,\"multiply_"
+                   "adds\":%lld}\n",
+                   shape, (long long)row->activation, (long long)row->parameters, (long long)row->frozen,
                    (long long)row->multiply_adds);
             continue;
         }
@@ -56,14 +58,17 @@ static void print_memory(const struct summary_options *o, const char *what, cons
     const struct {
         const char *name;
         int64_t bytes;
-    } parts[] = {{"weights", m->weights},         {"gradients", m->gradients}, {"moments", m->moments},
-                 {"activations", m->activations}, {"workspace", m->workspace}, {"inputs and outputs", m->inputs_outputs},
+    } parts[] = {{"weights", m->weights},     {"gradients", m->gradients},
+                 {"moments", m->moments},     {"activations", m->activations},
+                 {"workspace", m->workspace}, {"inputs and outputs", m->inputs_outputs},
                  {"total", m->total}};
     if (o->common.json) {
-        printf("{\"memory\":\"%s\",\"batch\":%lld,\"weights\":%lld,\"gradients\":%lld,\"moments\":%lld,\"activations\":%lld,"
+        printf("{\"memory\":\"%s\",\"batch\":%lld,\"weights\":%lld,\"gradients\":%lld,\"moments\":%lld,"
+               "\"activations\":%lld,"
                "\"workspace\":%lld,\"inputs_outputs\":%lld,\"total\":%lld}\n",
-               what, (long long)o->batch, (long long)m->weights, (long long)m->gradients, (long long)m->moments,
-               (long long)m->activations, (long long)m->workspace, (long long)m->inputs_outputs, (long long)m->total);
+               what, (long long)o->batch, (long long)m->weights, (long long)m->gradients,
+               (long long)m->moments, (long long)m->activations, (long long)m->workspace,
+               (long long)m->inputs_outputs, (long long)m->total);
         return;
     }
     printf("\nmemory of a %s step, batch %lld, nothing allocated yet\n", what, (long long)o->batch);
@@ -81,10 +86,11 @@ static plumb_status plan(const struct summary_options *o, plumb_context *context
     const plumb_t outputs[2] = {model->loss, model->logits};
     const plumb_optimizer optimizer = {.size = sizeof(optimizer), .rule = o->optimizer};
     plumb_program *program =
-        training ? plumb_compile_training(model->graph, state, model->loss, &optimizer, &model->logits, 1)
-                 : plumb_compile(model->graph, state,
-                                 &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = outputs,
-                                                          .n_outputs = 2});
+        training
+            ? plumb_compile_training(model->graph, state, model->loss, &optimizer, &model->logits, 1)
+            : plumb_compile(model->graph, state,
+                            &(plumb_compile_options){
+                                .size = sizeof(plumb_compile_options), .outputs = outputs, .n_outputs = 2});
     plumb_memory_plan memory;
     plumb_status status = program ? plumb_bind(program, PLUMB_BATCH, o->batch) : plumb_last_status(context);
     if (!status) {
@@ -116,14 +122,16 @@ static plumb_status summarise(const struct summary_options *o, plumb_context *co
     char number[3][32];
     print_rows(rows, count < ROWS_MAX ? count : ROWS_MAX, o->common.json, &t);
     if (o->common.json) {
-        printf("{\"model\":\"%s\",\"parameters\":%lld,\"frozen\":%lld,\"activation\":%lld,\"multiply_adds\":%lld}\n", o->model,
-               (long long)t.parameters, (long long)t.frozen, (long long)t.activation, (long long)t.multiply_adds);
+        printf("{\"model\":\"%s\",\"parameters\":%lld,\"frozen\":%lld,\"activation\":%lld,\"multiply_adds\":%"
+               "lld}\n",
+               o->model, (long long)t.parameters, (long long)t.frozen, (long long)t.activation,
+               (long long)t.multiply_adds);
     } else {
         print_count(number[0], t.parameters);
         print_count(number[1], t.multiply_adds);
         print_count(number[2], t.frozen);
-        printf("\n%s: %s parameters (and %s that training leaves alone), %s multiply-adds for one example\n", o->model,
-               number[0], number[2], number[1]);
+        printf("\n%s: %s parameters (and %s that training leaves alone), %s multiply-adds for one example\n",
+               o->model, number[0], number[2], number[1]);
     }
     plumb_state *state = plumb_state_new(model.graph);
     status = state ? plan(o, context, &model, state, false) : plumb_last_status(context);
@@ -136,14 +144,17 @@ int command_summary(int argc, char **argv)
     const char *word = NULL;
     const struct option_row rows[] = {
         {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &o.model, 0, 0, cli_model_name},
-        {"batch", "N", "examples in a step, for the memory (default 64)", OPTION_WHOLE, &o.batch, 1, 1048576, NULL},
+        {"batch", "N", "examples in a step, for the memory (default 64)", OPTION_WHOLE, &o.batch, 1, 1048576,
+         NULL},
         {"classes", "N", "of the model (default 10)", OPTION_WHOLE, &o.classes, 2, 100000, NULL},
-        {"optimizer", "RULE", "whose moments take memory, default adam", OPTION_NAME, &o.optimizer, 0, 0, optimizer_name},
+        {"optimizer", "RULE", "whose moments take memory, default adam", OPTION_NAME, &o.optimizer, 0, 0,
+         optimizer_name},
         {"plan", NULL, "show every step of the training program too", OPTION_FLAG, &o.plan, 0, 0, NULL},
         COMMON_ROWS(o.common),
     };
     int code = 0;
-    if (cli_parse(&(struct option_set){cli_command("summary"), CLI_SOME(rows), &word, NULL}, argc, argv, &code) ||
+    if (cli_parse(&(struct option_set){cli_command("summary"), CLI_SOME(rows), &word, NULL}, argc, argv,
+                  &code) ||
         !cli_pick_model("summary", word, &o.model, &code)) {
         return code;
     }

@@ -44,18 +44,21 @@ static plumb_status check_pair(plumb_context *context, const char *images, const
 {
     int64_t count = x->shape.dim[0];
     if (count != y->shape.dim[0]) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: offset 4, dimension 0 (labels): is %lld, but %s has %lld pictures",
-                          labels, (long long)y->shape.dim[0], images, (long long)count);
+        return plumb_fail(context, PLUMB_BAD_INPUT,
+                          "%s: offset 4, dimension 0 (labels): is %lld, but %s has %lld pictures", labels,
+                          (long long)y->shape.dim[0], images, (long long)count);
     }
     if (options && options->expect > 0 && count != options->expect) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: offset 4, dimension 0 (pictures): is %lld, expected %lld", images,
+        return plumb_fail(context, PLUMB_BAD_INPUT,
+                          "%s: offset 4, dimension 0 (pictures): is %lld, expected %lld", images,
                           (long long)count, (long long)options->expect);
     }
     const uint8_t *label = y->data;
     for (int64_t i = 0; i < count; i++) {
         if (label[i] >= classes) {
-            return plumb_fail(context, PLUMB_BAD_INPUT, "%s: offset %lld, label of picture %lld: %d is outside 0 to %d",
-                              labels, (long long)(8 + i), (long long)i, label[i], classes - 1);
+            return plumb_fail(context, PLUMB_BAD_INPUT,
+                              "%s: offset %lld, label of picture %lld: %d is outside 0 to %d", labels,
+                              (long long)(8 + i), (long long)i, label[i], classes - 1);
         }
     }
     return PLUMB_OK;
@@ -70,7 +73,8 @@ plumb_dataset *plumb_dataset_idx(plumb_context *context, const char *images, con
     int classes = options && options->classes ? options->classes : 10;
     int64_t max_bytes = options && options->max_bytes > 0 ? options->max_bytes : (int64_t)1 << 32;
     if (!images || !labels || classes < 1 || classes > 256) {
-        plumb_fail(context, PLUMB_BAD_INPUT, "data set: needs two file names and 1 to 256 classes, got %d", classes);
+        plumb_fail(context, PLUMB_BAD_INPUT, "data set: needs two file names and 1 to 256 classes, got %d",
+                   classes);
         return NULL;
     }
     struct plumb_idx x = {0}, y = {0};
@@ -87,18 +91,25 @@ plumb_dataset *plumb_dataset_idx(plumb_context *context, const char *images, con
         plumb_free(context, y.data);
         return NULL;
     }
-    *d = (struct dataset){.context = context, .dtype = x.dtype, .count = x.shape.dim[0], .classes = classes,
-                          .shape = PLUMB_SHAPE(1, x.shape.dim[1], x.shape.dim[2]), .data = x.data, .label8 = y.data};
+    *d = (struct dataset){.context = context,
+                          .dtype = x.dtype,
+                          .count = x.shape.dim[0],
+                          .classes = classes,
+                          .shape = PLUMB_SHAPE(1, x.shape.dim[1], x.shape.dim[2]),
+                          .data = x.data,
+                          .label8 = y.data};
     return plumb_dataset_publish(d);
 }
 
-static plumb_status check_arrays(plumb_context *context, plumb_dtype dtype, const plumb_shape *shape, int64_t count,
-                                 const void *data, const int32_t *labels, int classes, int64_t *bytes)
+static plumb_status check_arrays(plumb_context *context, plumb_dtype dtype, const plumb_shape *shape,
+                                 int64_t count, const void *data, const int32_t *labels, int classes,
+                                 int64_t *bytes)
 {
     char text[128];
     int64_t item = shape->rank >= 0 && shape->rank < PLUMB_MAX_RANK ? plumb_shape_count(shape) : -1;
     if (!data || !labels || count < 1 || classes < 1) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "data set: needs data, labels, at least one example and one class");
+        return plumb_fail(context, PLUMB_BAD_INPUT,
+                          "data set: needs data, labels, at least one example and one class");
     }
     if (dtype != PLUMB_U8 && dtype != PLUMB_F32 && dtype != PLUMB_F64) {
         return plumb_fail(context, PLUMB_BAD_INPUT, "data set: dtype is %s, expected u8, f32 or f64",
@@ -106,22 +117,23 @@ static plumb_status check_arrays(plumb_context *context, plumb_dtype dtype, cons
     }
     if (item < 1 || !plumb_mul_size(item, count, bytes) ||
         !plumb_mul_size(*bytes, (int64_t)plumb_dtype_size(dtype), bytes)) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "data set: %lld examples of shape %s cannot be", (long long)count,
-                          shape->rank < 0 || shape->rank > PLUMB_MAX_RANK
-                              ? "?"
-                              : plumb_shape_text(shape, text, sizeof(text)));
+        return plumb_fail(
+            context, PLUMB_BAD_INPUT, "data set: %lld examples of shape %s cannot be", (long long)count,
+            shape->rank < 0 || shape->rank > PLUMB_MAX_RANK ? "?"
+                                                            : plumb_shape_text(shape, text, sizeof(text)));
     }
     for (int64_t i = 0; i < count; i++) {
         if (labels[i] < 0 || labels[i] >= classes) {
-            return plumb_fail(context, PLUMB_BAD_INPUT, "data set: label %d of example %lld is outside 0 to %d", labels[i],
+            return plumb_fail(context, PLUMB_BAD_INPUT,
+                              "data set: label %d of example %lld is outside 0 to %d", labels[i],
                               (long long)i, classes - 1);
         }
     }
     return PLUMB_OK;
 }
 
-plumb_dataset *plumb_dataset_arrays(plumb_context *context, plumb_dtype dtype, plumb_shape shape, int64_t count,
-                                    const void *data, const int32_t *labels, int classes)
+plumb_dataset *plumb_dataset_arrays(plumb_context *context, plumb_dtype dtype, plumb_shape shape,
+                                    int64_t count, const void *data, const int32_t *labels, int classes)
 {
     int64_t bytes = 0;
     if (!context || check_arrays(context, dtype, &shape, count, data, labels, classes, &bytes)) {
@@ -131,7 +143,8 @@ plumb_dataset *plumb_dataset_arrays(plumb_context *context, plumb_dtype dtype, p
     if (!d) {
         return NULL;
     }
-    *d = (struct dataset){.context = context, .dtype = dtype, .shape = shape, .count = count, .classes = classes};
+    *d = (struct dataset){
+        .context = context, .dtype = dtype, .shape = shape, .count = count, .classes = classes};
     d->data = plumb_alloc(context, (size_t)bytes);
     d->label32 = plumb_alloc(context, (size_t)count * sizeof(int32_t));
     if (!d->data || !d->label32) {
@@ -143,10 +156,7 @@ plumb_dataset *plumb_dataset_arrays(plumb_context *context, plumb_dtype dtype, p
     return plumb_dataset_publish(d);
 }
 
-void plumb_dataset_free(plumb_dataset *dataset)
-{
-    plumb_handle_free(dataset, PLUMB_KIND_DATASET);
-}
+void plumb_dataset_free(plumb_dataset *dataset) { plumb_handle_free(dataset, PLUMB_KIND_DATASET); }
 
 int64_t plumb_dataset_count(const plumb_dataset *dataset)
 {
@@ -195,8 +205,8 @@ plumb_status plumb_dataset_picture(const plumb_dataset *dataset, int64_t index, 
     }
     if (index < 0 || index >= d->count || !to || bytes != (size_t)d->item * sizeof(float)) {
         return plumb_fail(d->context, PLUMB_BAD_INPUT,
-                          "data set: picture %lld of %lld into %zu bytes, one has %lld floats", (long long)index,
-                          (long long)d->count, bytes, (long long)d->item);
+                          "data set: picture %lld of %lld into %zu bytes, one has %lld floats",
+                          (long long)index, (long long)d->count, bytes, (long long)d->item);
     }
     for (int64_t i = 0; i < d->item; i++) {
         to[i] = (float)plumb_get(d->data, d->dtype, index * d->item + i);
@@ -255,8 +265,8 @@ static void spread_of_floats(const struct dataset *d, int64_t first, int64_t len
     out->deviation = sqrt(squares / out->count);
 }
 
-plumb_status plumb_dataset_scaling(const plumb_dataset *dataset, plumb_scaling rule, int channels, double *shift,
-                                   double *scale)
+plumb_status plumb_dataset_scaling(const plumb_dataset *dataset, plumb_scaling rule, int channels,
+                                   double *shift, double *scale)
 {
     const struct dataset *d = plumb_dataset_get(dataset);
     if (!d) {
@@ -264,8 +274,9 @@ plumb_status plumb_dataset_scaling(const plumb_dataset *dataset, plumb_scaling r
     }
     int64_t all = d->shape.rank > 0 ? d->shape.dim[0] : 1;
     if (!shift || !scale || channels < 1 || (channels != 1 && channels != all)) {
-        return plumb_fail(d->context, PLUMB_BAD_INPUT, "data set: scaling of %d channels, the pictures have %lld",
-                          channels, (long long)all);
+        return plumb_fail(d->context, PLUMB_BAD_INPUT,
+                          "data set: scaling of %d channels, the pictures have %lld", channels,
+                          (long long)all);
     }
     int64_t length = d->item / channels;
     for (int c = 0; c < channels; c++) {

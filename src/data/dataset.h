@@ -7,15 +7,15 @@
 
 struct dataset {
     plumb_context *context;
-    plumb_dtype dtype;  /* u8, f32 or f64, as stored */
-    plumb_shape shape;  /* of one example */
-    int64_t count, item;/* examples; elements of one example */
+    plumb_dtype dtype;   /* u8, f32 or f64, as stored */
+    plumb_shape shape;   /* of one example */
+    int64_t count, item; /* examples; elements of one example */
     int classes;
-    void *data;         /* (count, shape...) */
-    uint8_t *label8;    /* (count): one of the two */
+    void *data;      /* (count, shape...) */
+    uint8_t *label8; /* (count): one of the two */
     int32_t *label32;
     const char *const *class_names; /* [classes], or NULL: numbers */
-    char *numbers;      /* "0\0001\000...": texts of numbers where class_names is NULL, 12 bytes each */
+    char *numbers; /* "0\0001\000...": texts of numbers where class_names is NULL, 12 bytes each */
 };
 
 /* An array out of one IDX file. `shape` has the first dimension (how many) too. */
@@ -25,8 +25,8 @@ struct plumb_idx {
     void *data; /* plumb_alloc'ed */
 };
 enum plumb_idx_role { PLUMB_IDX_PICTURES, PLUMB_IDX_LABELS };
-plumb_status plumb_idx_read(plumb_context *context, const char *path, enum plumb_idx_role role, int64_t max_bytes,
-                            struct plumb_idx *idx);
+plumb_status plumb_idx_read(plumb_context *context, const char *path, enum plumb_idx_role role,
+                            int64_t max_bytes, struct plumb_idx *idx);
 
 struct dataset *plumb_dataset_get(const plumb_dataset *handle);
 /* Takes over `d` (freed on failure too) after filling in what follows from its fields. */

@@ -7,7 +7,8 @@
 #include "data/dataset.h"
 #include "data/source.h"
 
-static const char *const picture_field[3] = {"dimension 0 (pictures)", "dimension 1 (rows)", "dimension 2 (columns)"};
+static const char *const picture_field[3] = {"dimension 0 (pictures)", "dimension 1 (rows)",
+                                             "dimension 2 (columns)"};
 static const char *const label_field[1] = {"dimension 0 (labels)"};
 
 static plumb_status refuse(struct plumb_source *s, int64_t offset, const char *field, const char *format, ...)
@@ -19,7 +20,8 @@ static plumb_status refuse(struct plumb_source *s, int64_t offset, const char *f
     va_start(args, format);
     vsnprintf(why, sizeof(why), format, args);
     va_end(args);
-    return plumb_fail(s->context, PLUMB_BAD_INPUT, "%s: offset %lld, %s: %s", s->path, (long long)offset, field, why);
+    return plumb_fail(s->context, PLUMB_BAD_INPUT, "%s: offset %lld, %s: %s", s->path, (long long)offset,
+                      field, why);
 }
 
 static uint32_t big_endian(const unsigned char *p)
@@ -40,19 +42,20 @@ static plumb_status read_magic(struct plumb_source *s, enum plumb_idx_role role,
     }
     if (m[0] != 0 || m[1] != 0) {
         bool reversed = m[3] == 0 && m[2] == 0;
-        return refuse(s, m[0] ? 0 : 1, "magic", "is %02x %02x %02x %02x, not 00 00 type dimensions%s", m[0], m[1], m[2],
-                      m[3], reversed ? " (written little-endian?)" : "");
+        return refuse(s, m[0] ? 0 : 1, "magic", "is %02x %02x %02x %02x, not 00 00 type dimensions%s", m[0],
+                      m[1], m[2], m[3], reversed ? " (written little-endian?)" : "");
     }
     *dtype = m[2] == 0x08 ? PLUMB_U8 : m[2] == 0x0d ? PLUMB_F32 : m[2] == 0x0e ? PLUMB_F64 : PLUMB_NO_DTYPE;
     if (!*dtype || (role == PLUMB_IDX_LABELS && *dtype != PLUMB_U8)) {
         return refuse(s, 2, "type", "is 0x%02x, expected %s", m[2],
-                      role == PLUMB_IDX_LABELS ? "0x08 (bytes)" : "0x08 (bytes), 0x0d (floats) or 0x0e (doubles)");
+                      role == PLUMB_IDX_LABELS ? "0x08 (bytes)"
+                                               : "0x08 (bytes), 0x0d (floats) or 0x0e (doubles)");
     }
     int expected = role == PLUMB_IDX_LABELS ? 1 : 3;
     if (m[3] != expected) {
-        const char *swapped = role == PLUMB_IDX_LABELS && m[3] == 3   ? " (a file of pictures?)"
+        const char *swapped = role == PLUMB_IDX_LABELS && m[3] == 3     ? " (a file of pictures?)"
                               : role == PLUMB_IDX_PICTURES && m[3] == 1 ? " (a file of labels?)"
-                                                                      : "";
+                                                                        : "";
         return refuse(s, 3, "number of dimensions", "is %d, expected %d%s", m[3], expected, swapped);
     }
     return PLUMB_OK;
@@ -97,28 +100,37 @@ static plumb_status check_size(struct plumb_source *s, int64_t header, int64_t b
         return PLUMB_OK;
     }
     if (s->gzip) {
-        return refuse(s, header, "data", "the header announces %lld bytes, more than a gzip file of %lld can hold",
+        return refuse(s, header, "data",
+                      "the header announces %lld bytes, more than a gzip file of %lld can hold",
                       (long long)bytes, (long long)s->file_bytes);
     }
     return refuse(s, all < s->file_bytes ? all : s->file_bytes, "data",
                   "the header announces %lld bytes in all, the file has %lld (%lld too %s)", (long long)all,
-                  (long long)s->file_bytes, (long long)(all < s->file_bytes ? s->file_bytes - all : all - s->file_bytes),
+                  (long long)s->file_bytes,
+                  (long long)(all < s->file_bytes ? s->file_bytes - all : all - s->file_bytes),
                   all < s->file_bytes ? "many" : "few");
 }
 
 /* Big-endian floats to the machine's, refusing what is not finite. */
-static plumb_status convert_floats(struct plumb_source *s, struct plumb_idx *idx, int64_t bytes, int64_t header)
+static plumb_status convert_floats(struct plumb_source *s, struct plumb_idx *idx, int64_t bytes,
+                                   int64_t header)
 {
     unsigned char *p = idx->data;
     int64_t size = (int64_t)plumb_dtype_size(idx->dtype);
     for (int64_t i = 0; i < bytes / size; i++, p += size) {
         double value;
         if (size == 4) {
-            union { uint32_t u; float f; } x = {.u = big_endian(p)};
+            union {
+                uint32_t u;
+                float f;
+            } x = {.u = big_endian(p)};
             memcpy(p, &x.f, 4);
             value = (double)x.f;
         } else {
-            union { uint64_t u; double f; } x = {.u = (uint64_t)big_endian(p) << 32 | big_endian(p + 4)};
+            union {
+                uint64_t u;
+                double f;
+            } x = {.u = (uint64_t)big_endian(p) << 32 | big_endian(p + 4)};
             memcpy(p, &x.f, 8);
             value = x.f;
         }
@@ -131,7 +143,8 @@ static plumb_status convert_floats(struct plumb_source *s, struct plumb_idx *idx
     return PLUMB_OK;
 }
 
-static plumb_status read_all(struct plumb_source *s, enum plumb_idx_role role, int64_t max_bytes, struct plumb_idx *idx)
+static plumb_status read_all(struct plumb_source *s, enum plumb_idx_role role, int64_t max_bytes,
+                             struct plumb_idx *idx)
 {
     int64_t bytes = 0;
     size_t got;
@@ -164,8 +177,8 @@ static plumb_status read_all(struct plumb_source *s, enum plumb_idx_role role, i
     return status;
 }
 
-plumb_status plumb_idx_read(plumb_context *context, const char *path, enum plumb_idx_role role, int64_t max_bytes,
-                            struct plumb_idx *idx)
+plumb_status plumb_idx_read(plumb_context *context, const char *path, enum plumb_idx_role role,
+                            int64_t max_bytes, struct plumb_idx *idx)
 {
     memset(idx, 0, sizeof(*idx));
     struct plumb_source *source;

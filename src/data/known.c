@@ -11,8 +11,11 @@ struct known {
 };
 
 static const struct known known_sets[] = {
-    {"fashion-mnist", "/usr/share/datasets/fashion-mnist", "dataset-fashion-mnist",
-     {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"}},
+    {"fashion-mnist",
+     "/usr/share/datasets/fashion-mnist",
+     "dataset-fashion-mnist",
+     {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+      "Ankle boot"}},
 };
 #define KNOWN_COUNT (sizeof(known_sets) / sizeof(known_sets[0]))
 
@@ -61,12 +64,14 @@ bool plumb_dataset_where(const char *name, char *to, size_t room)
 }
 
 /* The first of the usual spellings that is there. */
-static bool find_file(const char *folder, const char *part, const char *what, const char *rank, char *path, size_t room)
+static bool find_file(const char *folder, const char *part, const char *what, const char *rank, char *path,
+                      size_t room)
 {
     static const char separators[2] = {'-', '.'};
     char name[96];
     for (int i = 0; i < 4; i++) {
-        snprintf(name, sizeof(name), "%s-%s%c%s-ubyte%s", part, what, separators[i / 2], rank, i % 2 ? "" : ".gz");
+        snprintf(name, sizeof(name), "%s-%s%c%s-ubyte%s", part, what, separators[i / 2], rank,
+                 i % 2 ? "" : ".gz");
         if (file_is_there(folder, name, path, room)) {
             return true;
         }
@@ -81,13 +86,14 @@ static plumb_status find_folder(plumb_context *context, const char *name, char *
         if (plumb_dataset_where(name, folder, room)) {
             return PLUMB_OK;
         }
-        return plumb_fail(context, PLUMB_IO_ERROR,
-                          "data set %s: not found in %s nor under $PLUMB_DATA (install the package %s, or give a folder)",
-                          name, set->folder, set->package);
+        return plumb_fail(
+            context, PLUMB_IO_ERROR,
+            "data set %s: not found in %s nor under $PLUMB_DATA (install the package %s, or give a folder)",
+            name, set->folder, set->package);
     }
     if (access(name, F_OK) != 0) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "data set '%s': neither a known name (%s) nor a folder", name,
-                          known_sets[0].name);
+        return plumb_fail(context, PLUMB_BAD_INPUT, "data set '%s': neither a known name (%s) nor a folder",
+                          name, known_sets[0].name);
     }
     int n = snprintf(folder, room, "%s", name);
     if (n < 0 || (size_t)n >= room) {
@@ -103,8 +109,10 @@ plumb_dataset *plumb_dataset_find(plumb_context *context, const char *name_or_fo
     if (!context) {
         return NULL;
     }
-    if (!name_or_folder || !*name_or_folder || !part || (strcmp(part, "train") != 0 && strcmp(part, "test") != 0)) {
-        plumb_fail(context, PLUMB_BAD_INPUT, "data set: needs a name and a part, which is \"train\" or \"test\"");
+    if (!name_or_folder || !*name_or_folder || !part ||
+        (strcmp(part, "train") != 0 && strcmp(part, "test") != 0)) {
+        plumb_fail(context, PLUMB_BAD_INPUT,
+                   "data set: needs a name and a part, which is \"train\" or \"test\"");
         return NULL;
     }
     if (find_folder(context, name_or_folder, folder, sizeof(folder))) {
@@ -124,7 +132,8 @@ plumb_dataset *plumb_dataset_find(plumb_context *context, const char *name_or_fo
             return handle;
         }
     }
-    plumb_fail(context, PLUMB_IO_ERROR, "%s: lacks %s-images-idx3-ubyte or %s-labels-idx1-ubyte (plain or .gz)", folder,
-               prefix[0], prefix[0]);
+    plumb_fail(context, PLUMB_IO_ERROR,
+               "%s: lacks %s-images-idx3-ubyte or %s-labels-idx1-ubyte (plain or .gz)", folder, prefix[0],
+               prefix[0]);
     return NULL;
 }

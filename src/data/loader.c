@@ -6,19 +6,19 @@
 #include "data/dataset.h"
 
 #define SHUFFLE_STREAM 0x5348u /* apart from the streams of random ops, which count up from 0 */
-#define GATHER_CHUNK 65536     /* elements that one chunk gathers at least: below, waking a thread costs more */
+#define GATHER_CHUNK 65536 /* elements that one chunk gathers at least: below, waking a thread costs more */
 
 struct loader {
     plumb_context *context;
     plumb_dataset *dataset;
     plumb_loader_options options;
     int64_t count, item, batches;
-    int64_t epoch, batch;   /* of the next call */
-    int64_t ordered_epoch;  /* the epoch that `order` is of; -1: none */
-    int64_t *order;         /* [count] */
-    int64_t *indices;       /* [options.batch] of the last batch */
-    float *pictures;        /* (batch, item): staging */
-    int32_t *labels;        /* (batch) */
+    int64_t epoch, batch;  /* of the next call */
+    int64_t ordered_epoch; /* the epoch that `order` is of; -1: none */
+    int64_t *order;        /* [count] */
+    int64_t *indices;      /* [options.batch] of the last batch */
+    float *pictures;       /* (batch, item): staging */
+    int32_t *labels;       /* (batch) */
 };
 
 static void loader_destroy(void *object)
@@ -46,8 +46,9 @@ plumb_loader *plumb_loader_new(plumb_dataset *dataset, const plumb_loader_option
     o.batch = o.batch ? o.batch : 64;
     o.seed = o.seed ? o.seed : plumb_seed(d->context);
     if (o.batch < 1 || (o.drop_last && o.batch > d->count)) {
-        plumb_fail(d->context, PLUMB_BAD_INPUT, "loader: batch of %lld from %lld examples%s", (long long)o.batch,
-                   (long long)d->count, o.drop_last ? " without the incomplete last batch leaves nothing" : "");
+        plumb_fail(d->context, PLUMB_BAD_INPUT, "loader: batch of %lld from %lld examples%s",
+                   (long long)o.batch, (long long)d->count,
+                   o.drop_last ? " without the incomplete last batch leaves nothing" : "");
         return NULL;
     }
     o.batch = o.batch < d->count ? o.batch : d->count;
@@ -55,7 +56,11 @@ plumb_loader *plumb_loader_new(plumb_dataset *dataset, const plumb_loader_option
     if (!l) {
         return NULL;
     }
-    *l = (struct loader){.context = d->context, .dataset = dataset, .options = o, .count = d->count, .item = d->item,
+    *l = (struct loader){.context = d->context,
+                         .dataset = dataset,
+                         .options = o,
+                         .count = d->count,
+                         .item = d->item,
                          .ordered_epoch = -1};
     l->batches = d->count / o.batch + (!o.drop_last && d->count % o.batch != 0);
     int64_t floats = 0;
@@ -74,10 +79,7 @@ plumb_loader *plumb_loader_new(plumb_dataset *dataset, const plumb_loader_option
     return handle;
 }
 
-void plumb_loader_free(plumb_loader *loader)
-{
-    plumb_handle_free(loader, PLUMB_KIND_LOADER);
-}
+void plumb_loader_free(plumb_loader *loader) { plumb_handle_free(loader, PLUMB_KIND_LOADER); }
 
 int64_t plumb_loader_batches(const plumb_loader *loader)
 {
@@ -92,8 +94,9 @@ plumb_status plumb_loader_seek(plumb_loader *loader, int64_t epoch, int64_t batc
         return PLUMB_BAD_INPUT;
     }
     if (epoch < 0 || batch < 0 || batch > l->batches) {
-        return plumb_fail(l->context, PLUMB_BAD_INPUT, "loader: no batch %lld of epoch %lld, an epoch has %lld",
-                          (long long)batch, (long long)epoch, (long long)l->batches);
+        return plumb_fail(l->context, PLUMB_BAD_INPUT,
+                          "loader: no batch %lld of epoch %lld, an epoch has %lld", (long long)batch,
+                          (long long)epoch, (long long)l->batches);
     }
     l->epoch = epoch;
     l->batch = batch;
@@ -113,7 +116,8 @@ static void make_order(struct loader *l)
     }
     for (int64_t i = l->count - 1; l->options.shuffle && i > 0; i--) {
         uint32_t word[4];
-        plumb_philox(l->options.seed, SHUFFLE_STREAM + (uint32_t)(i >> 32), (uint64_t)l->epoch, (uint32_t)i, word);
+        plumb_philox(l->options.seed, SHUFFLE_STREAM + (uint32_t)(i >> 32), (uint64_t)l->epoch, (uint32_t)i,
+                     word);
         uint64_t draw = (uint64_t)word[0] << 32 | word[1];
         /* The high half of draw * (i + 1) is uniform in [0, i] but for 2^-64 * i. */
         int64_t j = (int64_t)(((unsigned __int128)draw * (uint64_t)(i + 1)) >> 64);
@@ -131,6 +135,20 @@ struct gather {
     float *to;
 };
 
+/* In blocks of a fixed length, which the compiler turns into vectors; this is most of what a batch costs. */
+static void widen(float *restrict to, const uint8_t *restrict from, int64_t count)
+{
+    int64_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        for (int k = 0; k < 16; k++) {
+            to[i + k] = (float)from[i + k];
+        }
+    }
+    for (; i < count; i++) {
+        to[i] = (float)from[i];
+    }
+}
+
 static void gather_chunk(void *user, int64_t chunk, int worker)
 {
     const struct gather *q = user;
@@ -142,16 +160,8 @@ static void gather_chunk(void *user, int64_t chunk, int worker)
         float *to = q->to + n * item;
         int64_t first = q->indices[n] * item;
         switch (q->d->dtype) {
-        case PLUMB_U8: {
-            const uint8_t *from = (const uint8_t *)q->d->data + first;
-            for (int64_t i = 0; i < item; i++) {
-                to[i] = (float)from[i];
-            }
-            break;
-        }
-        case PLUMB_F32:
-            memcpy(to, (const float *)q->d->data + first, (size_t)item * sizeof(float));
-            break;
+        case PLUMB_U8: widen(to, (const uint8_t *)q->d->data + first, item); break;
+        case PLUMB_F32: memcpy(to, (const float *)q->d->data + first, (size_t)item * sizeof(float)); break;
         default:
             for (int64_t i = 0; i < item; i++) {
                 to[i] = (float)((const double *)q->d->data)[first + i];
@@ -172,8 +182,8 @@ static void gather(struct loader *l, const struct dataset *d, int64_t count)
     }
 }
 
-static plumb_status feed_labels(struct loader *l, const struct dataset *d, plumb_program *program, plumb_t label,
-                                int64_t count)
+static plumb_status feed_labels(struct loader *l, const struct dataset *d, plumb_program *program,
+                                plumb_t label, int64_t count)
 {
     for (int64_t n = 0; n < count; n++) {
         l->labels[n] = plumb_dataset_label_at(d, l->indices[n]);

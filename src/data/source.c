@@ -29,10 +29,7 @@ static voidpf z_alloc(voidpf context, uInt items, uInt size)
     return plumb_alloc(context, (size_t)items * size);
 }
 
-static void z_free(voidpf context, voidpf memory)
-{
-    plumb_free(context, memory);
-}
+static void z_free(voidpf context, voidpf memory) { plumb_free(context, memory); }
 
 /* Moves what waits to the front and reads more behind it. */
 static plumb_status refill(struct plumb_source *s)
@@ -72,8 +69,8 @@ static plumb_status look_at_file(struct plumb_source *s)
         return plumb_fail(s->context, PLUMB_IO_ERROR, "%s: cannot inspect: %s", s->path, strerror(errno));
     }
     if (!S_ISREG(st.st_mode)) {
-        return plumb_fail(s->context, PLUMB_BAD_INPUT, "%s: offset 0, file: is %s, a regular file is needed", s->path,
-                          kind_of_file(st.st_mode));
+        return plumb_fail(s->context, PLUMB_BAD_INPUT, "%s: offset 0, file: is %s, a regular file is needed",
+                          s->path, kind_of_file(st.st_mode));
     }
     s->file_bytes = (int64_t)st.st_size;
     if (refill(s)) {
@@ -85,8 +82,9 @@ static plumb_status look_at_file(struct plumb_source *s)
     s->gzip = s->end >= 2 && s->buffer[0] == 0x1f && s->buffer[1] == 0x8b;
     if (s->gzip != ends_in_gz(s->path)) {
         return plumb_fail(s->context, PLUMB_BAD_INPUT, "%s: offset 0, file: %s", s->path,
-                          s->gzip ? "the content is gzip, but the name does not end in .gz (rename or unpack it)"
-                                  : "the name ends in .gz, but the content is not gzip (rename or pack it)");
+                          s->gzip
+                              ? "the content is gzip, but the name does not end in .gz (rename or unpack it)"
+                              : "the name ends in .gz, but the content is not gzip (rename or pack it)");
     }
     if (s->gzip) {
         s->z.zalloc = z_alloc;
@@ -112,7 +110,8 @@ plumb_status plumb_source_open(plumb_context *context, const char *path, struct 
     /* O_NONBLOCK: opening a FIFO nobody writes to must not wait for ever. */
     s->fd = context->io.open(context->io.user, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0);
     if (s->fd < 0) {
-        plumb_status status = plumb_fail(context, PLUMB_IO_ERROR, "%s: cannot open: %s", path, strerror(errno));
+        plumb_status status =
+            plumb_fail(context, PLUMB_IO_ERROR, "%s: cannot open: %s", path, strerror(errno));
         plumb_free(context, s);
         return status;
     }
@@ -158,8 +157,8 @@ static plumb_status read_plain(struct plumb_source *s, unsigned char *to, size_t
 
 static plumb_status gzip_refuse(struct plumb_source *s, int code)
 {
-    const char *why = code == Z_MEM_ERROR ? "out of memory"
-                      : s->z.msg          ? s->z.msg
+    const char *why = code == Z_MEM_ERROR   ? "out of memory"
+                      : s->z.msg            ? s->z.msg
                       : code == Z_NEED_DICT ? "a preset dictionary is needed"
                                             : "ends in the middle (truncated?)";
     return plumb_fail(s->context, code == Z_MEM_ERROR ? PLUMB_FAILED : PLUMB_BAD_INPUT,
@@ -206,19 +205,22 @@ plumb_status plumb_source_end(struct plumb_source *s, int64_t expected)
 {
     unsigned char extra;
     size_t got;
-    plumb_status status = plumb_source_read(s, &extra, 1, &got); /* for gzip this also checks length and checksum */
+    plumb_status status =
+        plumb_source_read(s, &extra, 1, &got); /* for gzip this also checks length and checksum */
     if (status) {
         return status;
     }
     if (got > 0) {
-        return plumb_fail(s->context, PLUMB_BAD_INPUT, "%s: offset %lld, data: more follows than the header announces",
-                          s->path, (long long)expected);
+        return plumb_fail(s->context, PLUMB_BAD_INPUT,
+                          "%s: offset %lld, data: more follows than the header announces", s->path,
+                          (long long)expected);
     }
     if (s->begin == s->end && refill(s)) {
         return PLUMB_IO_ERROR;
     }
     if (s->begin < s->end) {
-        bool member = s->end - s->begin >= 2 && s->buffer[s->begin] == 0x1f && s->buffer[s->begin + 1] == 0x8b;
+        bool member =
+            s->end - s->begin >= 2 && s->buffer[s->begin] == 0x1f && s->buffer[s->begin + 1] == 0x8b;
         return plumb_fail(s->context, PLUMB_BAD_INPUT, "%s: offset %lld packed, gzip: %s", s->path,
                           (long long)(s->taken - (int64_t)(s->end - s->begin)),
                           member ? "a second gzip member follows, one is expected (unpack and pack it again)"

@@ -13,13 +13,13 @@ struct plumb_source {
     const char *path;
     int fd;
     bool gzip;
-    bool unpacked_all;   /* gzip: the member's end was reached, its checksum held */
-    bool at_end;         /* the file itself gave no more bytes */
-    int64_t file_bytes;  /* as the file system says */
-    int64_t delivered;   /* unpacked bytes handed out so far: the offset that messages name */
-    int64_t taken;       /* bytes read from the file */
+    bool unpacked_all;  /* gzip: the member's end was reached, its checksum held */
+    bool at_end;        /* the file itself gave no more bytes */
+    int64_t file_bytes; /* as the file system says */
+    int64_t delivered;  /* unpacked bytes handed out so far: the offset that messages name */
+    int64_t taken;      /* bytes read from the file */
     z_stream z;
-    size_t begin, end;   /* bytes waiting in buffer */
+    size_t begin, end; /* bytes waiting in buffer */
     unsigned char buffer[PLUMB_SOURCE_BUFFER];
 };
 

@@ -91,6 +91,17 @@ static plumb_status note_inputs(struct program *p, const struct graph *g, const 
     return PLUMB_OK;
 }
 
+/* An output whose inference form is its own input (dropout) would be that variable or input itself, and show what was
+ * assigned or fed since: it becomes a copy. */
+static uint32_t own_value(const struct graph *g, uint32_t output, struct graph *to, uint32_t root)
+{
+    const plumb_op *op = to->node[to->tensor[root].node].op;
+    bool leaf = op == &plumb_op_variable || op == &plumb_op_input;
+    if (!leaf || g->node[g->tensor[output].node].op == op)
+        return root;
+    return plumb_index(to, plumb_stop_gradient(to->handle, plumb_id(to, root)));
+}
+
 static plumb_status make_source(struct program *p, const struct graph *g, const plumb_compile_options *o)
 {
     struct plumb_copy copy;
@@ -105,6 +116,10 @@ static plumb_status make_source(struct program *p, const struct graph *g, const 
         p->root[i] = copy.map[p->output_id[i]];
         if (p->root[i] == PLUMB_NO_TENSOR)
             status = plumb_fail(p->context, PLUMB_BAD_INPUT, "compile: output %d exists in training only", i);
+        else
+            p->root[i] = own_value(g, p->output_id[i], copy.to, p->root[i]);
+        if (status == PLUMB_OK && p->root[i] == PLUMB_NO_TENSOR)
+            status = PLUMB_FAILED;
     }
     if (status == PLUMB_OK)
         status = note_inputs(p, g, copy.map);

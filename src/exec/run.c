@@ -341,6 +341,8 @@ static struct plumb_plan *output_view(struct program *p, plumb_t output, plumb_v
         return NULL;
     }
     struct plumb_plan *plan = plumb_current_plan(p);
+    if (plan && p->state && !plumb_state_get_internal(p->state)) /* variables that are fetched lay in it */
+        return NULL;
     if (plan)
         *view = plumb_layout_view(&plan->layout, plan->roots[i], plan->memory[plan->layout.place[plan->roots[i]].buffer]);
     return plan;
@@ -393,6 +395,18 @@ plumb_status plumb_fetch_number(plumb_program *program, plumb_t output, double *
 
 /* ---- now, on the reference ---- */
 
+/* All symbols before the first feed, so that the order of the inputs does not matter. */
+static plumb_status bind_all(struct program *p, const plumb_binding *inputs, int n_inputs)
+{
+    plumb_status status = PLUMB_OK;
+    for (int k = 0; status == PLUMB_OK && k < n_inputs; k++) {
+        int i = find_id(p, p->input_id, p->n_inputs, inputs[k].input);
+        if (i >= 0)
+            status = bind_by_bytes(p, i, inputs[k].bytes);
+    }
+    return status;
+}
+
 plumb_status plumb_eval(plumb_graph *graph, plumb_state *state, const plumb_binding *inputs, int n_inputs, plumb_t tensor,
                         void *to, size_t bytes)
 {
@@ -401,7 +415,7 @@ plumb_status plumb_eval(plumb_graph *graph, plumb_state *state, const plumb_bind
     plumb_program *program = plumb_compile(graph, state, &options);
     if (!program)
         return graph && plumb_graph_context(graph) ? plumb_last_status(plumb_graph_context(graph)) : PLUMB_BAD_INPUT;
-    plumb_status status = PLUMB_OK;
+    plumb_status status = bind_all(plumb_program_get(program), inputs, n_inputs);
     for (int i = 0; status == PLUMB_OK && i < n_inputs; i++)
         status = plumb_feed(program, inputs[i].input, inputs[i].data, inputs[i].bytes);
     if (status == PLUMB_OK)

@@ -94,8 +94,8 @@ void plumb_canvas_picture(struct plumb_canvas *canvas, int left, int top, int sc
         for (int x = 0; x < width; x++) {
             uint32_t colour = 0;
             for (int c = 0; c < 3; c++) {
-                int plane = channels == 3 ? c : 0;
-                double v = ((double)picture[((size_t)plane * (size_t)height + (size_t)y) * (size_t)width + (size_t)x] - low) * factor;
+                int64_t plane = channels == 3 ? c : 0;
+                double v = ((double)picture[(plane * height + y) * width + x] - low) * factor;
                 uint32_t level = v > 0 ? v < 255 ? (uint32_t)lrint(v) : 255 : 0; /* NaN is black */
                 colour = colour << 8 | level;
             }

@@ -23,8 +23,8 @@ static uint8_t *put_chunk(uint8_t *at, const char *type, const uint8_t *data, ui
     return at + 12 + bytes;
 }
 
-static plumb_status pack(plumb_context *context, const char *path, uint32_t width, uint32_t height, int channels,
-                         const uint8_t *pixels)
+static plumb_status pack(plumb_context *context, const char *path, uint32_t width, uint32_t height,
+                         int channels, const uint8_t *pixels)
 {
     static const uint8_t signature[8] = {0x89, 'P', 'N', 'G', 0x0d, 0x0a, 0x1a, 0x0a};
     size_t row = (size_t)width * (size_t)channels, raw_bytes = (row + 1) * height;
@@ -62,8 +62,8 @@ plumb_status plumb_png_write(plumb_context *context, const char *path, int width
                              const uint8_t *pixels)
 {
     if (width < 1 || height < 1 || width > 32767 || height > 32767 || (channels != 1 && channels != 3)) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: a picture of %d x %d x %d cannot be written", path, width, height,
-                          channels);
+        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: a picture of %d x %d x %d cannot be written", path,
+                          width, height, channels);
     }
     return pack(context, path, (uint32_t)width, (uint32_t)height, channels, pixels);
 }

@@ -13,14 +13,17 @@ struct plumb_canvas {
     int width, height;
     uint8_t *pixels; /* (height, width, 3) */
 };
-plumb_status plumb_canvas_make(plumb_context *context, int width, int height, struct plumb_canvas *canvas); /* white */
+plumb_status plumb_canvas_make(plumb_context *context, int width, int height,
+                               struct plumb_canvas *canvas); /* white */
 void plumb_canvas_free(struct plumb_canvas *canvas);
 /* Colours are 0xRRGGBB. What lies outside the canvas is not drawn. */
-void plumb_canvas_fill(struct plumb_canvas *canvas, int left, int top, int width, int height, uint32_t colour);
+void plumb_canvas_fill(struct plumb_canvas *canvas, int left, int top, int width, int height,
+                       uint32_t colour);
 /* Letters of 5 x 7 dots on a grid of 6 x 9, each dot `scale` pixels wide; returns where the text ends. */
-int plumb_canvas_text(struct plumb_canvas *canvas, int left, int top, int scale, uint32_t colour, const char *text);
+int plumb_canvas_text(struct plumb_canvas *canvas, int left, int top, int scale, uint32_t colour,
+                      const char *text);
 /* A picture (channels, height, width) of floats, `low` black and `high` white, each pixel `scale` wide. 1 or 3 channels. */
-void plumb_canvas_picture(struct plumb_canvas *canvas, int left, int top, int scale, const float *picture, int channels,
-                          int height, int width, double low, double high);
+void plumb_canvas_picture(struct plumb_canvas *canvas, int left, int top, int scale, const float *picture,
+                          int channels, int height, int width, double low, double high);
 
 #endif

@@ -22,20 +22,11 @@ static void add_escaped(struct plumb_text *svg, const char *text)
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
         switch (c) {
-        case '<':
-            plumb_text_add(svg, "&lt;");
-            break;
-        case '>':
-            plumb_text_add(svg, "&gt;");
-            break;
-        case '&':
-            plumb_text_add(svg, "&amp;");
-            break;
-        case '"':
-            plumb_text_add(svg, "&quot;");
-            break;
-        default:
-            plumb_text_add(svg, "%c", c < 0x20 ? ' ' : (char)c);
+        case '<': plumb_text_add(svg, "&lt;"); break;
+        case '>': plumb_text_add(svg, "&gt;"); break;
+        case '&': plumb_text_add(svg, "&amp;"); break;
+        case '"': plumb_text_add(svg, "&quot;"); break;
+        default: plumb_text_add(svg, "%c", c < 0x20 ? ' ' : (char)c);
         }
     }
 }
@@ -43,32 +34,32 @@ static void add_escaped(struct plumb_text *svg, const char *text)
 void plumb_svg_begin(struct plumb_text *svg, double width, double height, const char *description)
 {
     plumb_text_add(svg, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    plumb_text_add(svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%s\" height=\"%s\" viewBox=\"0 0 %s %s\" "
-                        "font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\">\n",
-                   AT(width), AT(height), AT(width), AT(height));
+    plumb_text_add(
+        svg,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%s\" height=\"%s\" viewBox=\"0 0 %s %s\" "
+        "font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\">\n",
+        AT(width), AT(height), AT(width), AT(height));
     plumb_text_add(svg, "<title>");
     add_escaped(svg, description);
     plumb_text_add(svg, "</title>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
 }
 
-void plumb_svg_end(struct plumb_text *svg)
-{
-    plumb_text_add(svg, "</svg>\n");
-}
+void plumb_svg_end(struct plumb_text *svg) { plumb_text_add(svg, "</svg>\n"); }
 
-void plumb_svg_label(struct plumb_text *svg, double x, double y, const char *anchor, double size, const char *colour,
-                     const char *text)
+void plumb_svg_label(struct plumb_text *svg, double x, double y, const char *anchor, double size,
+                     const char *colour, const char *text)
 {
-    plumb_text_add(svg, "<text x=\"%s\" y=\"%s\" font-size=\"%s\" fill=\"%s\" text-anchor=\"%s\">", AT(x), AT(y),
-                   AT(size), colour, anchor);
+    plumb_text_add(svg, "<text x=\"%s\" y=\"%s\" font-size=\"%s\" fill=\"%s\" text-anchor=\"%s\">", AT(x),
+                   AT(y), AT(size), colour, anchor);
     add_escaped(svg, text);
     plumb_text_add(svg, "</text>\n");
 }
 
-static void line(struct plumb_text *svg, double x1, double y1, double x2, double y2, const char *colour, double width)
+static void line(struct plumb_text *svg, double x1, double y1, double x2, double y2, const char *colour,
+                 double width)
 {
-    plumb_text_add(svg, "<line x1=\"%s\" y1=\"%s\" x2=\"%s\" y2=\"%s\" stroke=\"%s\" stroke-width=\"%s\"/>\n", AT(x1),
-                   AT(y1), AT(x2), AT(y2), colour, AT(width));
+    plumb_text_add(svg, "<line x1=\"%s\" y1=\"%s\" x2=\"%s\" y2=\"%s\" stroke=\"%s\" stroke-width=\"%s\"/>\n",
+                   AT(x1), AT(y1), AT(x2), AT(y2), colour, AT(width));
 }
 
 /* An axis: values from low to high, ticks at multiples of step. */
@@ -117,7 +108,8 @@ static void limits(const struct plumb_chart *c, double *x_low, double *x_high, d
     }
 }
 
-static void draw_grid(struct plumb_text *svg, const struct plumb_chart *c, const struct axis *x, const struct axis *y)
+static void draw_grid(struct plumb_text *svg, const struct plumb_chart *c, const struct axis *x,
+                      const struct axis *y)
 {
     char number[PLUMB_NUMBER_ROOM], text[PLUMB_NUMBER_ROOM + 2];
     int decimals = c->percent ? (y->decimals > 2 ? y->decimals - 2 : 0) : y->decimals;
@@ -131,20 +123,24 @@ static void draw_grid(struct plumb_text *svg, const struct plumb_chart *c, const
     for (int i = 0; i <= (int)lrint((x->high - x->low) / x->step); i++) {
         double value = x->low + i * x->step;
         line(svg, place(x, value), y->from, place(x, value), y->from + 4, GREY, 1);
-        plumb_svg_label(svg, place(x, value), y->from + 18, "middle", 11, GREY, plumb_fixed(number, value, x->decimals));
+        plumb_svg_label(svg, place(x, value), y->from + 18, "middle", 11, GREY,
+                        plumb_fixed(number, value, x->decimals));
     }
     line(svg, x->from, y->from, x->to, y->from, GREY, 1);
     plumb_svg_label(svg, (x->from + x->to) / 2, y->from + 36, "middle", 12, INK, c->x_label);
     plumb_svg_label(svg, c->left + 8, c->top + 20, "start", 15, INK, c->title);
 }
 
-static void draw_series(struct plumb_text *svg, const struct plumb_series *s, const struct axis *x, const struct axis *y)
+static void draw_series(struct plumb_text *svg, const struct plumb_series *s, const struct axis *x,
+                        const struct axis *y)
 {
     bool drawing = false;
-    plumb_text_add(svg, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\" d=\"", s->colour);
+    plumb_text_add(svg, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\" d=\"",
+                   s->colour);
     for (int i = 0; i < s->count; i++) {
         if (isfinite(s->y[i]) && isfinite(s->x[i])) {
-            plumb_text_add(svg, "%s%s %s ", drawing ? "L" : "M", AT(place(x, s->x[i])), AT(place(y, s->y[i])));
+            plumb_text_add(svg, "%s%s %s ", drawing ? "L" : "M", AT(place(x, s->x[i])),
+                           AT(place(y, s->y[i])));
             drawing = true;
         } else {
             drawing = false;
@@ -198,7 +194,8 @@ struct matrix_place {
     double left, top, cell;
 };
 
-static void matrix_row(struct plumb_text *svg, const struct plumb_matrix *m, int row, const struct matrix_place *p)
+static void matrix_row(struct plumb_text *svg, const struct plumb_matrix *m, int row,
+                       const struct matrix_place *p)
 {
     char colour[8], number[PLUMB_NUMBER_ROOM], text[64];
     int64_t sum = 0;
@@ -211,8 +208,9 @@ static void matrix_row(struct plumb_text *svg, const struct plumb_matrix *m, int
         int64_t count = m->counts[(int64_t)row * m->classes + c];
         double fraction = sum > 0 ? (double)count / (double)sum : 0, x = p->left + c * p->cell;
         shade(fraction, colour);
-        plumb_text_add(svg, "<rect x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" fill=\"%s\" stroke=\"#ffffff\"/>\n", AT(x),
-                       AT(y), AT(p->cell), AT(p->cell), colour);
+        plumb_text_add(
+            svg, "<rect x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\" fill=\"%s\" stroke=\"#ffffff\"/>\n",
+            AT(x), AT(y), AT(p->cell), AT(p->cell), colour);
         if (p->cell >= 24 && count > 0) {
             snprintf(text, sizeof(text), "%lld", (long long)count);
             plumb_svg_label(svg, x + p->cell / 2, y + p->cell / 2 + 4, "middle", p->cell >= 40 ? 12 : 8,
@@ -239,7 +237,8 @@ void plumb_svg_matrix(struct plumb_text *svg, const struct plumb_matrix *m)
     double side = cell * m->classes;
     plumb_svg_begin(svg, p.left + side + 84, p.top + side + 24, m->title);
     plumb_svg_label(svg, 16, 26, "start", 15, INK, m->title);
-    plumb_svg_label(svg, 16, 46, "start", 12, GREY, "rows: true class; columns: predicted; right: share of the row that is right");
+    plumb_svg_label(svg, 16, 46, "start", 12, GREY,
+                    "rows: true class; columns: predicted; right: share of the row that is right");
     for (int c = 0; c < m->classes; c++) {
         double x = p.left + (c + 0.5) * cell + 4, y = p.top - 8;
         plumb_text_add(svg, "<g transform=\"rotate(-45 %s %s)\">\n", AT(x), AT(y));

@@ -28,8 +28,8 @@ struct plumb_matrix {
 void plumb_svg_begin(struct plumb_text *svg, double width, double height, const char *description);
 void plumb_svg_end(struct plumb_text *svg);
 /* Text escaped for XML; anchor is "start", "middle" or "end". */
-void plumb_svg_label(struct plumb_text *svg, double x, double y, const char *anchor, double size, const char *colour,
-                     const char *text);
+void plumb_svg_label(struct plumb_text *svg, double x, double y, const char *anchor, double size,
+                     const char *colour, const char *text);
 void plumb_svg_chart(struct plumb_text *svg, const struct plumb_chart *chart);
 /* The whole picture, page included. */
 void plumb_svg_matrix(struct plumb_text *svg, const struct plumb_matrix *matrix);

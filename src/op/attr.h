@@ -24,6 +24,7 @@ typedef struct plumb_attr_reduce { uint32_t axes; int32_t keep; int32_t axis; in
 
 typedef struct plumb_attr_shape { plumb_shape shape; } plumb_attr_shape; /* reshape, expand, sum_to (LIKE: min_in 1; rank -1 while a lender is there);
                                                                             reshape may hold one PLUMB_INFER */
+void plumb_print_shape(const void *attr_shape, struct plumb_text *text); /* plumb_op.print of all of these */
 typedef struct plumb_attr_transpose { int32_t order[PLUMB_MAX_RANK]; int32_t rank; int32_t reverse; } plumb_attr_transpose;
 typedef struct plumb_attr_axis { int32_t axis; } plumb_attr_axis; /* concat, softmax family (may be negative; the shape rule checks, users normalise) */
 typedef struct plumb_attr_slice { plumb_shape shape; /* slice_backward only (LIKE): the shape of x */

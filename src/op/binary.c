@@ -1,15 +1,16 @@
 /* Element-wise ops of two operands (and where, of three), broadcasting as NumPy does.
  *
- * Decided here: integers wrap, an integer divided by zero gives 0; comparisons with NaN are false; maximum and minimum
- * pass NaN on and give the gradient of a tie to `a`. A gradient is first formed at the result's shape, then summed over
- * what the operand was stretched along. */
+ * Decided here: integers wrap, an integer divided by zero gives 0; comparisons with NaN are false; maximum
+ * and minimum pass NaN on and give the gradient of a tie to `a`. A gradient is first formed at the result's
+ * shape, then summed over what the operand was stretched along. */
 #include "op/attr.h"
 
 static plumb_status need_dtype(const plumb_infer *q, int input, bool integers)
 {
     plumb_dtype dtype = q->in[input].dtype;
-    return integers && !plumb_dtype_is_float(dtype) && plumb_dtype_size(dtype) > 0 ? PLUMB_OK
-                                                                                    : plumb_need_float(q, input);
+    return integers && !plumb_dtype_is_float(dtype) && plumb_dtype_size(dtype) > 0
+               ? PLUMB_OK
+               : plumb_need_float(q, input);
 }
 
 static plumb_status infer_pair(plumb_infer *q, bool integers, plumb_dtype result)
@@ -21,20 +22,11 @@ static plumb_status infer_pair(plumb_infer *q, bool integers, plumb_dtype result
     return plumb_broadcast(q, &q->in[0].shape, &q->in[1].shape, &q->out[0].shape);
 }
 
-static plumb_status infer_numbers(plumb_infer *q)
-{
-    return infer_pair(q, true, PLUMB_NO_DTYPE);
-}
+static plumb_status infer_numbers(plumb_infer *q) { return infer_pair(q, true, PLUMB_NO_DTYPE); }
 
-static plumb_status infer_floats(plumb_infer *q)
-{
-    return infer_pair(q, false, PLUMB_NO_DTYPE);
-}
+static plumb_status infer_floats(plumb_infer *q) { return infer_pair(q, false, PLUMB_NO_DTYPE); }
 
-static plumb_status infer_comparison(plumb_infer *q)
-{
-    return infer_pair(q, true, PLUMB_U8);
-}
+static plumb_status infer_comparison(plumb_infer *q) { return infer_pair(q, true, PLUMB_U8); }
 
 static plumb_status infer_where(plumb_infer *q)
 {
@@ -52,10 +44,7 @@ static plumb_status infer_where(plumb_infer *q)
 /* ---- gradients ---- */
 
 /* d(out)/d(operand i), at the result's shape, becomes the operand's gradient. */
-static void give(plumb_grad *q, int i, plumb_t d)
-{
-    q->din[i] = plumb_sum_to_like(q->graph, d, q->in[i]);
-}
+static void give(plumb_grad *q, int i, plumb_t d) { q->din[i] = plumb_sum_to_like(q->graph, d, q->in[i]); }
 
 static plumb_t zero(const plumb_grad *q)
 {
@@ -196,19 +185,19 @@ static plumb_t the_result(plumb_graph *graph, const void *attr, const plumb_t *i
     return out[0];
 }
 
-#define PAIR(op_name, rule, more_flags, ...)                                                                          \
-    const plumb_op plumb_op_##op_name = {                                                                             \
-        .name = #op_name,                                                                                             \
-        .min_in = 2,                                                                                                  \
-        .max_in = 2,                                                                                                  \
-        .n_out = 1,                                                                                                   \
-        .flags = PLUMB_OP_ELEMENTWISE | (more_flags),                                                                 \
-        .infer = infer_##rule,                                                                                        \
-        __VA_ARGS__,                                                                                                  \
-    };                                                                                                                \
-    plumb_t plumb_##op_name(plumb_graph *g, plumb_t a, plumb_t b)                                                     \
-    {                                                                                                                 \
-        return plumb_emit(g, &plumb_op_##op_name, NULL, (const plumb_t[]){a, b}, 2);                                  \
+#define PAIR(op_name, rule, more_flags, ...)                                                                 \
+    const plumb_op plumb_op_##op_name = {                                                                    \
+        .name = #op_name,                                                                                    \
+        .min_in = 2,                                                                                         \
+        .max_in = 2,                                                                                         \
+        .n_out = 1,                                                                                          \
+        .flags = PLUMB_OP_ELEMENTWISE | (more_flags),                                                        \
+        .infer = infer_##rule,                                                                               \
+        __VA_ARGS__,                                                                                         \
+    };                                                                                                       \
+    plumb_t plumb_##op_name(plumb_graph *g, plumb_t a, plumb_t b)                                            \
+    {                                                                                                        \
+        return plumb_emit(g, &plumb_op_##op_name, NULL, (const plumb_t[]){a, b}, 2);                         \
     }
 
 PAIR(add, numbers, PLUMB_OP_COMMUTATIVE, .gradient = add_gradient, .in_place = over_first,
@@ -217,7 +206,8 @@ PAIR(sub, numbers, 0, .gradient = sub_gradient, .in_place = over_first, .toleran
 PAIR(mul, numbers, PLUMB_OP_COMMUTATIVE, .gradient = mul_gradient, .in_place = over_first,
      .tolerance = PLUMB_TOL_SCALAR)
 PAIR(div, numbers, 0, .gradient = div_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR)
-PAIR(pow, floats, 0, .gradient = pow_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR, .ulps = 3)
+PAIR(pow, floats, 0, .gradient = pow_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR,
+     .ulps = 3)
 PAIR(maximum, numbers, 0, .gradient = maximum_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_EXACT,
      .branch = which_is_less)
 PAIR(minimum, numbers, 0, .gradient = minimum_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_EXACT,
@@ -225,7 +215,8 @@ PAIR(minimum, numbers, 0, .gradient = minimum_gradient, .in_place = over_first, 
 PAIR(equal, comparison, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT,
      .branch = the_result)
 PAIR(less, comparison, 0, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT, .branch = the_result)
-PAIR(less_equal, comparison, 0, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT, .branch = the_result)
+PAIR(less_equal, comparison, 0, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT,
+     .branch = the_result)
 
 const plumb_op plumb_op_where = {
     .name = "where",

@@ -1,11 +1,13 @@
-/* Two-dimensional convolution and its two adjoints. Convolution is linear in x and in w, so each of the three ops has
- * the other two as its gradients, and differentiation never leaves the family.
+/* Two-dimensional convolution and its two adjoints. Convolution is linear in x and in w, so each of the three
+ * ops has the other two as its gradients, and differentiation never leaves the family.
  *
  * Decided here:
- * - Images (N, C, H, W), filters (O, C/groups, KH, KW); group g reads channels g C/groups.. and makes outputs g O/groups...
+ * - Images (N, C, H, W), filters (O, C/groups, KH, KW); group g reads channels g C/groups.. and makes outputs
+ *   g O/groups...
  * - The filter is slid without being turned (cross-correlation) unless `flip` is set.
- * - OH = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1. A filter that is larger than the padded picture
- *   is refused, as is an empty one; an empty batch or no channels at all are fine (the result is then empty, or the bias).
+ * - OH = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1. A filter that is larger than the
+ *   padded picture is refused, as is an empty one; an empty batch or no channels at all are fine (the result
+ *   is then empty, or the bias).
  * - Strides, dilations and paddings are limited to 2^31 - 1, so that positions cannot overflow anywhere. */
 #include "op/attr.h"
 
@@ -19,7 +21,8 @@ static plumb_status check_options(const plumb_infer *q, const plumb_attr_conv2d 
         if (attr->stride[i] < 1 || attr->stride[i] > INT32_MAX)
             return plumb_refuse(q, "stride %lld is outside 1 to %d", (long long)attr->stride[i], INT32_MAX);
         if (attr->dilation[i] < 1 || attr->dilation[i] > INT32_MAX)
-            return plumb_refuse(q, "dilation %lld is outside 1 to %d", (long long)attr->dilation[i], INT32_MAX);
+            return plumb_refuse(q, "dilation %lld is outside 1 to %d", (long long)attr->dilation[i],
+                                INT32_MAX);
     }
     for (int i = 0; i < 4; i++)
         if (attr->padding[i] < 0 || attr->padding[i] > INT32_MAX)
@@ -42,8 +45,8 @@ static plumb_status output_size(const plumb_infer *q, int axis, int64_t size, in
         return PLUMB_OK;
     if (__builtin_mul_overflow(attr->dilation[axis], kernel - 1, &reach) || reach > INT64_MAX - 1 ||
         __builtin_add_overflow(size, attr->padding[axis] + attr->padding[axis + 2], &padded))
-        return plumb_refuse(q, "a filter %lld %s over %lld with dilation %lld overflows", (long long)kernel, what,
-                            (long long)size, (long long)attr->dilation[axis]);
+        return plumb_refuse(q, "a filter %lld %s over %lld with dilation %lld overflows", (long long)kernel,
+                            what, (long long)size, (long long)attr->dilation[axis]);
     if (reach + 1 > padded)
         return plumb_refuse(q, "the filter reaches over %lld, but the padded input is only %lld %s",
                             (long long)reach + 1, (long long)padded, what);
@@ -52,7 +55,8 @@ static plumb_status output_size(const plumb_infer *q, int axis, int64_t size, in
 }
 
 /* The shape of conv2d's y from those of x and w. */
-static plumb_status output_shape(const plumb_infer *q, const plumb_shape *x, const plumb_shape *w, plumb_shape *y)
+static plumb_status output_shape(const plumb_infer *q, const plumb_shape *x, const plumb_shape *w,
+                                 plumb_shape *y)
 {
     const plumb_attr_conv2d *attr = q->attr;
     int64_t channels;
@@ -60,14 +64,16 @@ static plumb_status output_shape(const plumb_infer *q, const plumb_shape *x, con
         return PLUMB_BAD_INPUT;
     if (w->dim[1] >= 0) {
         if (__builtin_mul_overflow(w->dim[1], attr->groups, &channels))
-            return plumb_refuse(q, "%lld groups of %lld channels overflow", (long long)attr->groups, (long long)w->dim[1]);
+            return plumb_refuse(q, "%lld groups of %lld channels overflow", (long long)attr->groups,
+                                (long long)w->dim[1]);
         if (x->dim[1] >= 0 && x->dim[1] != channels)
             return attr->groups == 1
                        ? plumb_refuse(q, "input has %lld channels, weight expects %lld", (long long)x->dim[1],
                                       (long long)channels)
-                       : plumb_refuse(q, "input has %lld channels, weight expects %lld (%lld in each of %lld groups)",
-                                      (long long)x->dim[1], (long long)channels, (long long)w->dim[1],
-                                      (long long)attr->groups);
+                       : plumb_refuse(
+                             q, "input has %lld channels, weight expects %lld (%lld in each of %lld groups)",
+                             (long long)x->dim[1], (long long)channels, (long long)w->dim[1],
+                             (long long)attr->groups);
     }
     if (w->dim[0] >= 0 && w->dim[0] % attr->groups != 0)
         return plumb_refuse(q, "%lld filters do not divide into %lld groups", (long long)w->dim[0],
@@ -80,8 +86,9 @@ static plumb_status output_shape(const plumb_infer *q, const plumb_shape *x, con
     for (int i = 0; i < 4; i++)
         known = known && y->dim[i] >= 0;
     if (known && plumb_shape_count(y) < 0)
-        return plumb_refuse(q, "the output would be (%lld, %lld, %lld, %lld), which is too large", (long long)y->dim[0],
-                            (long long)y->dim[1], (long long)y->dim[2], (long long)y->dim[3]);
+        return plumb_refuse(q, "the output would be (%lld, %lld, %lld, %lld), which is too large",
+                            (long long)y->dim[0], (long long)y->dim[1], (long long)y->dim[2],
+                            (long long)y->dim[3]);
     return PLUMB_OK;
 }
 
@@ -117,12 +124,14 @@ static plumb_status lent_pictures(const plumb_infer *q, plumb_shape *shape)
     if (plumb_lent_shape(q, shape))
         return PLUMB_BAD_INPUT;
     if (shape->rank != 4)
-        return plumb_refuse(q, "the result's shape is %s, expected rank 4", plumb_shape_text(shape, text, sizeof text));
+        return plumb_refuse(q, "the result's shape is %s, expected rank 4",
+                            plumb_shape_text(shape, text, sizeof text));
     return PLUMB_OK;
 }
 
 /* Whether dy has the shape that conv2d makes from x and w. */
-static plumb_status check_dy(const plumb_infer *q, const plumb_shape *x, const plumb_shape *w, const plumb_shape *dy)
+static plumb_status check_dy(const plumb_infer *q, const plumb_shape *x, const plumb_shape *w,
+                             const plumb_shape *dy)
 {
     plumb_shape y;
     char text_dy[160], text_y[160];
@@ -131,7 +140,8 @@ static plumb_status check_dy(const plumb_infer *q, const plumb_shape *x, const p
     for (int i = 0; i < 4; i++)
         if (!plumb_dims_agree(dy->dim[i], y.dim[i]))
             return plumb_refuse(q, "the output's gradient has shape %s, the output %s",
-                                plumb_shape_text(dy, text_dy, sizeof text_dy), plumb_shape_text(&y, text_y, sizeof text_y));
+                                plumb_shape_text(dy, text_dy, sizeof text_dy),
+                                plumb_shape_text(&y, text_y, sizeof text_y));
     return PLUMB_OK;
 }
 
@@ -153,10 +163,10 @@ static plumb_status infer_backward_filter(plumb_infer *q)
     return PLUMB_OK;
 }
 
-/* ---- gradients: y, dx and dw all are sum over (y, x, w) of two of them, so each rule names the other two ops ---- */
+/* ---- gradients: each of y, dx and dw is a sum of products of the two others, so each rule names two ops ---- */
 
-static plumb_t emit_conv(plumb_graph *g, const plumb_op *op, const plumb_attr_conv2d *from, plumb_t a, plumb_t b,
-                         plumb_t third)
+static plumb_t emit_conv(plumb_graph *g, const plumb_op *op, const plumb_attr_conv2d *from, plumb_t a,
+                         plumb_t b, plumb_t third)
 {
     plumb_attr_conv2d attr = *from;
     memset(&attr.shape, 0, sizeof attr.shape);
@@ -234,8 +244,14 @@ static double multiply_adds(const plumb_view *y, const plumb_view *w)
 }
 
 static double flops_conv2d(const plumb_call *call) { return multiply_adds(&call->out[0], &call->in[1]); }
-static double flops_backward_data(const plumb_call *call) { return multiply_adds(&call->in[0], &call->in[1]); }
-static double flops_backward_filter(const plumb_call *call) { return multiply_adds(&call->in[1], &call->out[0]); }
+static double flops_backward_data(const plumb_call *call)
+{
+    return multiply_adds(&call->in[0], &call->in[1]);
+}
+static double flops_backward_filter(const plumb_call *call)
+{
+    return multiply_adds(&call->in[1], &call->out[0]);
+}
 
 static void print_conv2d(const void *opaque, struct plumb_text *text)
 {
@@ -243,8 +259,8 @@ static void print_conv2d(const void *opaque, struct plumb_text *text)
     const int64_t *p = a->padding;
     plumb_text_add(text, "stride=%lldx%lld", (long long)a->stride[0], (long long)a->stride[1]);
     if (p[0] || p[1] || p[2] || p[3])
-        plumb_text_add(text, " padding=%lld,%lld,%lld,%lld", (long long)p[0], (long long)p[1], (long long)p[2],
-                       (long long)p[3]);
+        plumb_text_add(text, " padding=%lld,%lld,%lld,%lld", (long long)p[0], (long long)p[1],
+                       (long long)p[2], (long long)p[3]);
     if (a->dilation[0] != 1 || a->dilation[1] != 1)
         plumb_text_add(text, " dilation=%lldx%lld", (long long)a->dilation[0], (long long)a->dilation[1]);
     if (a->groups != 1)
@@ -256,21 +272,47 @@ static void print_conv2d(const void *opaque, struct plumb_text *text)
 /* ---- rows ---- */
 
 const plumb_op plumb_op_conv2d = {
-    .name = "conv2d", .min_in = 2, .max_in = 3, .n_out = 1, .attr_size = sizeof(plumb_attr_conv2d),
-    .infer = infer_conv2d, .gradient = gradient_conv2d, .flops = flops_conv2d, .terms = terms_conv2d,
-    .tolerance = PLUMB_TOL_DOT, .print = print_conv2d,
+    .name = "conv2d",
+    .min_in = 2,
+    .max_in = 3,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_conv2d),
+    .infer = infer_conv2d,
+    .gradient = gradient_conv2d,
+    .flops = flops_conv2d,
+    .terms = terms_conv2d,
+    .tolerance = PLUMB_TOL_DOT,
+    .print = print_conv2d,
 };
 
 const plumb_op plumb_op_conv2d_backward_data = {
-    .name = "conv2d_backward_data", .min_in = 2, .max_in = 3, .n_out = 1, .attr_size = sizeof(plumb_attr_conv2d),
-    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD, .infer = infer_backward_data, .gradient = gradient_backward_data,
-    .flops = flops_backward_data, .terms = terms_backward_data, .tolerance = PLUMB_TOL_DOT, .print = print_conv2d,
+    .name = "conv2d_backward_data",
+    .min_in = 2,
+    .max_in = 3,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_conv2d),
+    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD,
+    .infer = infer_backward_data,
+    .gradient = gradient_backward_data,
+    .flops = flops_backward_data,
+    .terms = terms_backward_data,
+    .tolerance = PLUMB_TOL_DOT,
+    .print = print_conv2d,
 };
 
 const plumb_op plumb_op_conv2d_backward_filter = {
-    .name = "conv2d_backward_filter", .min_in = 2, .max_in = 3, .n_out = 1, .attr_size = sizeof(plumb_attr_conv2d),
-    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD, .infer = infer_backward_filter, .gradient = gradient_backward_filter,
-    .flops = flops_backward_filter, .terms = terms_backward_filter, .tolerance = PLUMB_TOL_DOT, .print = print_conv2d,
+    .name = "conv2d_backward_filter",
+    .min_in = 2,
+    .max_in = 3,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_conv2d),
+    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD,
+    .infer = infer_backward_filter,
+    .gradient = gradient_backward_filter,
+    .flops = flops_backward_filter,
+    .terms = terms_backward_filter,
+    .tolerance = PLUMB_TOL_DOT,
+    .print = print_conv2d,
 };
 
 /* ---- builders ---- */

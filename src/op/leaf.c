@@ -1,5 +1,6 @@
-/* Leafs: tensors that come from outside the graph (fed, kept in a state, given as bytes), tensors filled with one
- * number, and the effect that gives a variable its new value. Builders live with the graph, which owns names and bytes.
+/* Leafs: tensors that come from outside the graph (fed, kept in a state, given as bytes), tensors filled with
+ * one number, and the effect that gives a variable its new value. Builders live with the graph, which owns
+ * names and bytes.
  *
  * assign's output is the variable's value from then on; it may be computed over the old value. */
 #include "op/attr.h"
@@ -34,8 +35,8 @@ static plumb_status infer_assign(plumb_infer *q)
     }
     char a[160], b[160];
     if (!agree) {
-        return plumb_refuse(q, "the variable has shape %s, the value %s", plumb_shape_text(variable, a, sizeof a),
-                            plumb_shape_text(value, b, sizeof b));
+        return plumb_refuse(q, "the variable has shape %s, the value %s",
+                            plumb_shape_text(variable, a, sizeof a), plumb_shape_text(value, b, sizeof b));
     }
     if (q->n_in > 2 && (q->in[2].dtype != PLUMB_U8 || q->in[2].shape.rank != 0)) {
         return plumb_refuse(q, "the gate is %s %s, expected a u8 scalar", plumb_dtype_name(q->in[2].dtype),

@@ -2,9 +2,9 @@
  *
  * Decided here:
  * - A product with an empty inner dimension is zeros.
- * - The gradient of an operand that was broadcast is summed back to its shape. Where a plain matrix (K, N) multiplies a
- *   stack of matrices (a layer over a sequence), its gradient is computed as one product over the flattened stack
- *   instead, so that no stack of (K, N) gradients ever exists. */
+ * - The gradient of an operand that was broadcast is summed back to its shape. Where a plain matrix (K, N)
+ *   multiplies a stack of matrices (a layer over a sequence), its gradient is computed as one product over
+ *   the flattened stack instead, so that no stack of (K, N) gradients ever exists. */
 #include "op/attr.h"
 
 /* ---- shape rule ---- */
@@ -32,12 +32,15 @@ static plumb_status infer_matmul(plumb_infer *q)
     char text_a[160], text_b[160];
     if (plumb_need_float(q, 0) || plumb_need_same_dtype(q, 0, 1) || need_matrix(q, 0) || need_matrix(q, 1))
         return PLUMB_BAD_INPUT;
-    int64_t m = a->dim[a->rank - (attr->transpose_a ? 1 : 2)], k = a->dim[a->rank - (attr->transpose_a ? 2 : 1)];
-    int64_t n = b->dim[b->rank - (attr->transpose_b ? 2 : 1)], kb = b->dim[b->rank - (attr->transpose_b ? 1 : 2)];
+    int64_t m = a->dim[a->rank - (attr->transpose_a ? 1 : 2)],
+            k = a->dim[a->rank - (attr->transpose_a ? 2 : 1)];
+    int64_t n = b->dim[b->rank - (attr->transpose_b ? 2 : 1)],
+            kb = b->dim[b->rank - (attr->transpose_b ? 1 : 2)];
     if (!plumb_dims_agree(k, kb))
-        return plumb_refuse(q, "inner dimensions differ: %s%s times %s%s", plumb_shape_text(a, text_a, sizeof text_a),
-                            attr->transpose_a ? " transposed" : "", plumb_shape_text(b, text_b, sizeof text_b),
-                            attr->transpose_b ? " transposed" : "");
+        return plumb_refuse(
+            q, "inner dimensions differ: %s%s times %s%s", plumb_shape_text(a, text_a, sizeof text_a),
+            attr->transpose_a ? " transposed" : "", plumb_shape_text(b, text_b, sizeof text_b),
+            attr->transpose_b ? " transposed" : "");
     plumb_shape lead_a = leading(a), lead_b = leading(b), out;
     if (plumb_broadcast(q, &lead_a, &lead_b, &out))
         return PLUMB_BAD_INPUT;
@@ -49,8 +52,8 @@ static plumb_status infer_matmul(plumb_infer *q)
 
 /* ---- gradient ---- */
 
-/* The gradient `d` of an operand, summed over the dimensions in which the operand was stretched. While sizes are
- * symbols that cannot be told, and the sum may turn out to be over nothing. */
+/* The gradient `d` of an operand, summed over the dimensions in which the operand was stretched. While
+ * sizes are symbols that cannot be told, and the sum may turn out to be over nothing. */
 static plumb_t unstretched(plumb_graph *g, plumb_t d, plumb_t operand)
 {
     plumb_shape from = plumb_shape_of(g, d), to = plumb_shape_of(g, operand);
@@ -67,15 +70,16 @@ static plumb_t stacked(plumb_graph *g, plumb_t x)
     return plumb_reshape(g, x, PLUMB_SHAPE(PLUMB_INFER, shape.dim[shape.rank - 1]));
 }
 
-/* Whether b's gradient can be one product: a plain matrix, against a stack whose last dimension is known and not 0
- * (else the number of rows could not be inferred). */
+/* Whether b's gradient can be one product: a plain matrix, against a stack whose last dimension is known
+ * and not 0 (else the number of rows could not be inferred). */
 static bool flat(plumb_graph *g, plumb_t a, plumb_t b, plumb_t d)
 {
     plumb_shape sa = plumb_shape_of(g, a), sb = plumb_shape_of(g, b), sd = plumb_shape_of(g, d);
     return sb.rank == 2 && sa.rank > 2 && sa.dim[sa.rank - 1] > 0 && sd.dim[sd.rank - 1] > 0;
 }
 
-/* With D the gradient of C = A B: dA = D Bt, dB = At D, and for a transposed operand the transpose of that. */
+/* With D the gradient of C = A B: dA = D Bt, dB = At D, and for a transposed operand the transpose of
+ * that. */
 static plumb_status gradient_matmul(plumb_grad *q)
 {
     const plumb_attr_matmul *attr = q->attr;
@@ -119,9 +123,17 @@ static void print_matmul(const void *opaque, struct plumb_text *text)
 }
 
 const plumb_op plumb_op_matmul = {
-    .name = "matmul", .min_in = 2, .max_in = 2, .n_out = 1, .attr_size = sizeof(plumb_attr_matmul),
-    .infer = infer_matmul, .gradient = gradient_matmul, .flops = flops_matmul, .terms = terms_matmul,
-    .tolerance = PLUMB_TOL_DOT, .print = print_matmul,
+    .name = "matmul",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_matmul),
+    .infer = infer_matmul,
+    .gradient = gradient_matmul,
+    .flops = flops_matmul,
+    .terms = terms_matmul,
+    .tolerance = PLUMB_TOL_DOT,
+    .print = print_matmul,
 };
 
 /* ---- builder ---- */

@@ -1,21 +1,22 @@
 /* Batch normalisation: over every dimension but the channel, which is dimension 1 of x (N, C, ..).
  *
  * Decided here:
- * - The biased variance normalises. running := (1 - momentum) running + momentum batch, where the variance of the batch
- *   is the unbiased one (m/(m-1), as in PyTorch) unless `biased_running`.
- * - Training over a single value per channel (m = 1) is refused when sizes are bound: the normalised value would be the
- *   shift whatever x is. Over no values at all (an empty batch) mean is 0, invstd that of a zero variance, and the
- *   running statistics stay.
- * - Outside training the op becomes batch_norm_inference, which reads the running statistics; its other outputs are
- *   then these statistics, unchanged.
- * - y is differentiated by batch_norm_backward. The rarer gradients (of the statistics, of the backward form, of the
- *   inference form) are those of a composition of simple ops, so that they are exact at any order. */
+ * - The biased variance normalises. running := (1 - momentum) running + momentum batch, where the variance of
+ *   the batch is the unbiased one (m/(m-1), as in PyTorch) unless `biased_running`.
+ * - Training over a single value per channel (m = 1) is refused when sizes are bound: the normalised value
+ *   would be the shift whatever x is. Over no values at all (an empty batch) mean is 0, invstd that of a zero
+ *   variance, and the running statistics stay.
+ * - Outside training the op becomes batch_norm_inference, which reads the running statistics; its other
+ *   outputs are then these statistics, unchanged.
+ * - y is differentiated by batch_norm_backward. The rarer gradients (of the statistics, of the backward
+ *   form, of the inference form) are those of a composition of simple ops, so that they are exact at any
+ *   order. */
 #include "op/attr.h"
 
 #include <math.h>
 
-enum { X, SCALE, SHIFT, RUNNING_MEAN, RUNNING_VAR };          /* inputs of batch_norm and batch_norm_inference */
-enum { Y, MEAN, INVSTD, NEW_RUNNING_MEAN, NEW_RUNNING_VAR };  /* outputs of batch_norm */
+enum { X, SCALE, SHIFT, RUNNING_MEAN, RUNNING_VAR }; /* inputs of batch_norm and batch_norm_inference */
+enum { Y, MEAN, INVSTD, NEW_RUNNING_MEAN, NEW_RUNNING_VAR }; /* outputs of batch_norm */
 
 /* ---- shape rules ---- */
 
@@ -103,7 +104,8 @@ static plumb_status infer_backward(plumb_infer *q)
 
 /* ---- compositions, and gradients through them ---- */
 
-/* A tensor equal to x, at which the derivative can be taken without the paths on which x reaches the others. */
+/* A tensor equal to x, at which the derivative can be taken without the paths on which x reaches the
+ * others. */
 static plumb_t fresh(plumb_graph *g, plumb_t x)
 {
     plumb_attr_shape attr;
@@ -164,8 +166,8 @@ static plumb_t through_statistics(const plumb_grad *q)
     plumb_graph *g = q->graph;
     plumb_t y[4], dy[4], dx = PLUMB_NONE;
     int count = 0;
-    if (q->dout[MEAN] == PLUMB_NONE && q->dout[INVSTD] == PLUMB_NONE && q->dout[NEW_RUNNING_MEAN] == PLUMB_NONE &&
-        q->dout[NEW_RUNNING_VAR] == PLUMB_NONE)
+    if (q->dout[MEAN] == PLUMB_NONE && q->dout[INVSTD] == PLUMB_NONE &&
+        q->dout[NEW_RUNNING_MEAN] == PLUMB_NONE && q->dout[NEW_RUNNING_VAR] == PLUMB_NONE)
         return PLUMB_NONE;
     plumb_t x = fresh(g, q->in[X]), mean = mean_of(g, x);
     plumb_t variance = mean_of(g, plumb_square(g, plumb_sub(g, x, mean)));
@@ -210,7 +212,8 @@ static plumb_status gradient_batch_norm(plumb_grad *q)
     return PLUMB_OK;
 }
 
-/* Gradients of the composition's outputs y, of which those without a gradient are left out, to the fresh inputs. */
+/* Gradients of the composition's outputs y, of which those without a gradient are left out, to the fresh
+ * inputs. */
 static plumb_status through_composition(plumb_grad *q, const plumb_t *fresh_in, const plumb_t *y)
 {
     plumb_t from[3] = {0}, seed[3] = {0}, wrt[5] = {0}, d[5] = {0};
@@ -233,7 +236,8 @@ static plumb_status through_composition(plumb_grad *q, const plumb_t *fresh_in, 
     return status;
 }
 
-/* dx = scale invstd (dy - mean(dy) - z mean(dy z)), dscale = sum(dy z), dshift = sum(dy), z = (x - mean) invstd */
+/* dx = scale invstd (dy - mean(dy) - z mean(dy z)), dscale = sum(dy z), dshift = sum(dy), z = (x - mean)
+ * invstd */
 static plumb_status gradient_backward(plumb_grad *q)
 {
     plumb_graph *g = q->graph;
@@ -293,27 +297,53 @@ static double flops_backward(const plumb_call *call) { return 10 * (double)plumb
 static void print_batch_norm(const void *opaque, struct plumb_text *text)
 {
     const plumb_attr_batch_norm *a = opaque;
-    plumb_text_add(text, "epsilon=%g momentum=%g%s", a->epsilon, a->momentum, a->biased_running ? " biased_running" : "");
+    plumb_text_add(text, "epsilon=%g momentum=%g%s", a->epsilon, a->momentum,
+                   a->biased_running ? " biased_running" : "");
 }
 
 /* ---- rows ---- */
 
 const plumb_op plumb_op_batch_norm = {
-    .name = "batch_norm", .min_in = 5, .max_in = 5, .n_out = 5, .attr_size = sizeof(plumb_attr_batch_norm),
-    .infer = infer_batch_norm, .gradient = gradient_batch_norm, .inference = inference_form, .flops = flops_training,
-    .terms = terms_channel, .tolerance = PLUMB_TOL_NORM, .print = print_batch_norm,
+    .name = "batch_norm",
+    .min_in = 5,
+    .max_in = 5,
+    .n_out = 5,
+    .attr_size = sizeof(plumb_attr_batch_norm),
+    .infer = infer_batch_norm,
+    .gradient = gradient_batch_norm,
+    .inference = inference_form,
+    .flops = flops_training,
+    .terms = terms_channel,
+    .tolerance = PLUMB_TOL_NORM,
+    .print = print_batch_norm,
 };
 
 const plumb_op plumb_op_batch_norm_inference = {
-    .name = "batch_norm_inference", .min_in = 5, .max_in = 5, .n_out = 1, .attr_size = sizeof(plumb_attr_batch_norm),
-    .infer = infer_inference, .gradient = gradient_inference, .flops = flops_inference, .tolerance = PLUMB_TOL_NORM,
+    .name = "batch_norm_inference",
+    .min_in = 5,
+    .max_in = 5,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_batch_norm),
+    .infer = infer_inference,
+    .gradient = gradient_inference,
+    .flops = flops_inference,
+    .tolerance = PLUMB_TOL_NORM,
     .print = print_batch_norm,
 };
 
 const plumb_op plumb_op_batch_norm_backward = {
-    .name = "batch_norm_backward", .min_in = 5, .max_in = 5, .n_out = 3, .attr_size = sizeof(plumb_attr_batch_norm),
-    .flags = PLUMB_OP_BACKWARD, .infer = infer_backward, .gradient = gradient_backward, .flops = flops_backward,
-    .terms = terms_channel, .tolerance = PLUMB_TOL_NORM, .print = print_batch_norm,
+    .name = "batch_norm_backward",
+    .min_in = 5,
+    .max_in = 5,
+    .n_out = 3,
+    .attr_size = sizeof(plumb_attr_batch_norm),
+    .flags = PLUMB_OP_BACKWARD,
+    .infer = infer_backward,
+    .gradient = gradient_backward,
+    .flops = flops_backward,
+    .terms = terms_channel,
+    .tolerance = PLUMB_TOL_NORM,
+    .print = print_batch_norm,
 };
 
 /* ---- builder ---- */

@@ -1,6 +1,6 @@
-/* What shape rules and implementations of every family share: refusals that name the op, the common checks, NumPy
- * broadcasting, and small facts about views. */
-#include "op/op.h"
+/* What shape rules and implementations of every family share: refusals that name the op, the common checks,
+ * NumPy broadcasting, and small facts about views. */
+#include "op/attr.h"
 
 #include <stdio.h>
 
@@ -8,8 +8,8 @@
 #define SHAPE_ROOM 160
 
 /* "conv2d 'conv1': " + text, recorded in the context. */
-static plumb_status fail_named(plumb_context *context, plumb_status status, const plumb_op *op, const char *name,
-                               const char *format, va_list args)
+static plumb_status fail_named(plumb_context *context, plumb_status status, const plumb_op *op,
+                               const char *name, const char *format, va_list args)
 {
     char text[MESSAGE_ROOM];
     vsnprintf(text, sizeof text, format, args);
@@ -52,7 +52,8 @@ plumb_status plumb_need_float(const plumb_infer *q, int input)
     if (plumb_dtype_is_float(q->in[input].dtype)) {
         return PLUMB_OK;
     }
-    return plumb_refuse(q, "input %d is %s, expected a floating dtype", input, plumb_dtype_name(q->in[input].dtype));
+    return plumb_refuse(q, "input %d is %s, expected a floating dtype", input,
+                        plumb_dtype_name(q->in[input].dtype));
 }
 
 plumb_status plumb_need_rank(const plumb_infer *q, int input, int rank)
@@ -83,8 +84,9 @@ plumb_status plumb_need_index(const plumb_infer *q, int input)
     return plumb_refuse(q, "input %d is %s, expected i32 or i64", input, plumb_dtype_name(dtype));
 }
 
-/* One dimension of a broadcast result; false: the two cannot meet. A size that is not known yet may turn out to be 1,
- * so it meets every number (which is then the result) and every unknown size; two different symbols never meet. */
+/* One dimension of a broadcast result; false: the two cannot meet. A size that is not known yet may turn out
+ * to be 1, so it meets every number (which is then the result) and every unknown size; two different symbols
+ * never meet. */
 static bool broadcast_dim(int64_t a, int64_t b, int64_t *out)
 {
     if (a == b || b == 1) {
@@ -102,7 +104,8 @@ static bool broadcast_dim(int64_t a, int64_t b, int64_t *out)
     return true;
 }
 
-plumb_status plumb_broadcast(const plumb_infer *q, const plumb_shape *a, const plumb_shape *b, plumb_shape *out)
+plumb_status plumb_broadcast(const plumb_infer *q, const plumb_shape *a, const plumb_shape *b,
+                             plumb_shape *out)
 {
     plumb_shape result = {.rank = a->rank > b->rank ? a->rank : b->rank};
     char text_a[SHAPE_ROOM], text_b[SHAPE_ROOM];
@@ -110,7 +113,8 @@ plumb_status plumb_broadcast(const plumb_infer *q, const plumb_shape *a, const p
         int at_a = d - (result.rank - a->rank), at_b = d - (result.rank - b->rank);
         int64_t dim_a = at_a >= 0 ? a->dim[at_a] : 1, dim_b = at_b >= 0 ? b->dim[at_b] : 1;
         if (!broadcast_dim(dim_a, dim_b, &result.dim[d])) {
-            return plumb_refuse(q, "shapes %s and %s do not broadcast", plumb_shape_text(a, text_a, sizeof text_a),
+            return plumb_refuse(q, "shapes %s and %s do not broadcast",
+                                plumb_shape_text(a, text_a, sizeof text_a),
                                 plumb_shape_text(b, text_b, sizeof text_b));
         }
     }
@@ -183,4 +187,13 @@ plumb_dtype plumb_call_dtype(const plumb_call *call)
 {
     int typed = call->op->typed;
     return typed >= 0 && typed < call->n_in ? call->in[typed].dtype : call->out[0].dtype;
+}
+
+void plumb_print_shape(const void *attr, struct plumb_text *text)
+{
+    const plumb_attr_shape *a = attr;
+    char shape[160];
+    if (a->shape.rank >= 0) {
+        plumb_text_add(text, "to=%s", plumb_shape_text(&a->shape, shape, sizeof shape));
+    }
 }

@@ -1,14 +1,15 @@
 /* Pooling over windows of a picture: the maximum with where it lay, and the average; with their adjoints.
  *
  * Decided here:
- * - max_pool2d has two outputs, y and the index within H*W of x's plane of each maximum: the first one in row-major
- *   order of the window, a NaN counting as larger than everything. Padding never wins. Its gradient is routed by that
- *   index (max_pool2d_backward), whose gradient in turn gathers by it (max_pool2d_select); these two are each other's
- *   adjoint and need x no more.
- * - Sizes and divisors are PyTorch's: with ceil_mode the output size is rounded up and a window that would start in
- *   the right padding is dropped; an average divides by the part of the window inside the padded picture, or, with
- *   exclude_padding, by the part inside the picture.
- * - Padding must be smaller than the window, and every window must hold at least one element of the picture. */
+ * - max_pool2d has two outputs, y and the index within H*W of x's plane of each maximum: the first one in
+ *   row-major order of the window, a NaN counting as larger than everything. Padding never wins. Its gradient
+ *   is routed by that index (max_pool2d_backward), whose gradient in turn gathers by it (max_pool2d_select);
+ *   these two are each other's adjoint and need x no more.
+ * - Sizes and divisors are PyTorch's: with ceil_mode the output size is rounded up and a window that would
+ *   start in the right padding is dropped; an average divides by the part of the window inside the padded
+ *   picture, or, with exclude_padding, by the part inside the picture.
+ * - Padding must be smaller than the window, and every window must hold at least one element of the
+ *   picture. */
 #include "op/attr.h"
 
 /* ---- shape rules ---- */
@@ -26,12 +27,14 @@ static plumb_status check_axis(const plumb_infer *q, const plumb_attr_pool2d *at
         return plumb_refuse(q, "dilation %lld; only max pooling has one", (long long)dilation);
     for (int i = axis; i < 4; i += 2)
         if (attr->padding[i] < 0 || attr->padding[i] >= window)
-            return plumb_refuse(q, "padding %lld is outside 0 to %lld (a window of %lld must reach the picture)",
+            return plumb_refuse(q,
+                                "padding %lld is outside 0 to %lld (a window of %lld must reach the picture)",
                                 (long long)attr->padding[i], (long long)window - 1, (long long)window);
     return PLUMB_OK;
 }
 
-/* With dilation a window may step over the whole of a small picture. Only windows that start in the padding can. */
+/* With dilation a window may step over the whole of a small picture. Only windows that start in the
+ * padding can. */
 static bool window_misses(const plumb_attr_pool2d *attr, int axis, int64_t size, int64_t outputs)
 {
     int64_t dilation = attr->dilation[axis];
@@ -44,7 +47,8 @@ static bool window_misses(const plumb_attr_pool2d *attr, int axis, int64_t size,
     return false;
 }
 
-static plumb_status output_size(const plumb_infer *q, const plumb_attr_pool2d *attr, int axis, int64_t size, int64_t *out)
+static plumb_status output_size(const plumb_infer *q, const plumb_attr_pool2d *attr, int axis, int64_t size,
+                                int64_t *out)
 {
     int64_t stride = attr->stride[axis], reach = attr->dilation[axis] * (attr->window[axis] - 1) + 1;
     const char *what = axis == 0 ? "high" : "wide";
@@ -77,21 +81,22 @@ static plumb_status output_shape(const plumb_infer *q, const plumb_shape *x, plu
 static plumb_status infer_pool(plumb_infer *q)
 {
     q->out[0].dtype = q->in[0].dtype;
-    if (plumb_need_float(q, 0) || plumb_need_rank(q, 0, 4) || output_shape(q, &q->in[0].shape, &q->out[0].shape))
+    if (plumb_need_float(q, 0) || plumb_need_rank(q, 0, 4) ||
+        output_shape(q, &q->in[0].shape, &q->out[0].shape))
         return PLUMB_BAD_INPUT;
     if (q->n_out > 1)
         q->out[1] = (plumb_type){.dtype = PLUMB_I64, .shape = q->out[0].shape};
     return PLUMB_OK;
 }
 
-static plumb_status need_agreement(const plumb_infer *q, const char *what, const plumb_shape *a, const char *than,
-                                   const plumb_shape *b, int dims)
+static plumb_status need_agreement(const plumb_infer *q, const char *what, const plumb_shape *a,
+                                   const char *than, const plumb_shape *b, int dims)
 {
     char text_a[160], text_b[160];
     for (int i = 0; i < dims; i++)
         if (!plumb_dims_agree(a->dim[i], b->dim[i]))
-            return plumb_refuse(q, "%s has shape %s, %s %s", what, plumb_shape_text(a, text_a, sizeof text_a), than,
-                                plumb_shape_text(b, text_b, sizeof text_b));
+            return plumb_refuse(q, "%s has shape %s, %s %s", what, plumb_shape_text(a, text_a, sizeof text_a),
+                                than, plumb_shape_text(b, text_b, sizeof text_b));
     return PLUMB_OK;
 }
 
@@ -110,12 +115,14 @@ static plumb_status infer_backward(plumb_infer *q)
     if (plumb_need_float(q, 0) || plumb_need_rank(q, 0, 4) || plumb_lent_shape(q, &x))
         return PLUMB_BAD_INPUT;
     if (x.rank != 4)
-        return plumb_refuse(q, "the result's shape is %s, expected rank 4", plumb_shape_text(&x, text, sizeof text));
+        return plumb_refuse(q, "the result's shape is %s, expected rank 4",
+                            plumb_shape_text(&x, text, sizeof text));
     if (output_shape(q, &x, &y) ||
         need_agreement(q, "the output's gradient", &q->in[0].shape, "the output", &y, 4))
         return PLUMB_BAD_INPUT;
     if (q->op->min_in > 1 &&
-        (need_indices(q, 1) || need_agreement(q, "the index", &q->in[1].shape, "the output's gradient", &q->in[0].shape, 4)))
+        (need_indices(q, 1) ||
+         need_agreement(q, "the index", &q->in[1].shape, "the output's gradient", &q->in[0].shape, 4)))
         return PLUMB_BAD_INPUT;
     q->out[0] = (plumb_type){.dtype = q->in[0].dtype, .shape = x};
     return PLUMB_OK;
@@ -133,7 +140,8 @@ static plumb_status infer_select(plumb_infer *q)
 
 /* ---- gradients ---- */
 
-static plumb_t emit_pool(plumb_graph *g, const plumb_op *op, const plumb_attr_pool2d *from, const plumb_t *in, int n_in)
+static plumb_t emit_pool(plumb_graph *g, const plumb_op *op, const plumb_attr_pool2d *from, const plumb_t *in,
+                         int n_in)
 {
     plumb_attr_pool2d attr = *from;
     memset(&attr.shape, 0, sizeof attr.shape);
@@ -196,7 +204,10 @@ static double taps(const plumb_call *call)
     return (double)attr->window[0] * (double)attr->window[1];
 }
 
-static double flops_forward(const plumb_call *call) { return taps(call) * (double)plumb_view_count(&call->out[0]); }
+static double flops_forward(const plumb_call *call)
+{
+    return taps(call) * (double)plumb_view_count(&call->out[0]);
+}
 static double flops_max_backward(const plumb_call *call) { return (double)plumb_view_count(&call->in[0]); }
 static double flops_average_backward(const plumb_call *call) { return taps(call) * flops_max_backward(call); }
 
@@ -213,11 +224,11 @@ static void print_pool(const void *opaque, struct plumb_text *text)
 {
     const plumb_attr_pool2d *a = opaque;
     const int64_t *p = a->padding;
-    plumb_text_add(text, "window=%lldx%lld stride=%lldx%lld", (long long)a->window[0], (long long)a->window[1],
-                   (long long)a->stride[0], (long long)a->stride[1]);
+    plumb_text_add(text, "window=%lldx%lld stride=%lldx%lld", (long long)a->window[0],
+                   (long long)a->window[1], (long long)a->stride[0], (long long)a->stride[1]);
     if (p[0] || p[1] || p[2] || p[3])
-        plumb_text_add(text, " padding=%lld,%lld,%lld,%lld", (long long)p[0], (long long)p[1], (long long)p[2],
-                       (long long)p[3]);
+        plumb_text_add(text, " padding=%lld,%lld,%lld,%lld", (long long)p[0], (long long)p[1],
+                       (long long)p[2], (long long)p[3]);
     if (a->dilation[0] != 1 || a->dilation[1] != 1)
         plumb_text_add(text, " dilation=%lldx%lld", (long long)a->dilation[0], (long long)a->dilation[1]);
     if (a->ceil_mode)
@@ -229,33 +240,74 @@ static void print_pool(const void *opaque, struct plumb_text *text)
 /* ---- rows ---- */
 
 const plumb_op plumb_op_max_pool2d = {
-    .name = "max_pool2d", .min_in = 1, .max_in = 1, .n_out = 2, .attr_size = sizeof(plumb_attr_pool2d),
-    .infer = infer_pool, .gradient = gradient_max, .flops = flops_forward, .tolerance = PLUMB_TOL_EXACT,
-    .branch = branch_max, .print = print_pool,
+    .name = "max_pool2d",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 2,
+    .attr_size = sizeof(plumb_attr_pool2d),
+    .infer = infer_pool,
+    .gradient = gradient_max,
+    .flops = flops_forward,
+    .tolerance = PLUMB_TOL_EXACT,
+    .branch = branch_max,
+    .print = print_pool,
 };
 
 const plumb_op plumb_op_max_pool2d_backward = {
-    .name = "max_pool2d_backward", .min_in = 2, .max_in = 3, .n_out = 1, .attr_size = sizeof(plumb_attr_pool2d),
-    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD, .infer = infer_backward, .gradient = gradient_max_backward,
-    .flops = flops_max_backward, .terms = taps, .tolerance = PLUMB_TOL_DOT, .print = print_pool,
+    .name = "max_pool2d_backward",
+    .min_in = 2,
+    .max_in = 3,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_pool2d),
+    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD,
+    .infer = infer_backward,
+    .gradient = gradient_max_backward,
+    .flops = flops_max_backward,
+    .terms = taps,
+    .tolerance = PLUMB_TOL_DOT,
+    .print = print_pool,
 };
 
 const plumb_op plumb_op_max_pool2d_select = {
-    .name = "max_pool2d_select", .min_in = 2, .max_in = 2, .n_out = 1, .attr_size = sizeof(plumb_attr_pool2d),
-    .flags = PLUMB_OP_BACKWARD, .infer = infer_select, .gradient = gradient_select, .tolerance = PLUMB_TOL_EXACT,
+    .name = "max_pool2d_select",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_pool2d),
+    .flags = PLUMB_OP_BACKWARD,
+    .infer = infer_select,
+    .gradient = gradient_select,
+    .tolerance = PLUMB_TOL_EXACT,
     .print = print_pool,
 };
 
 const plumb_op plumb_op_average_pool2d = {
-    .name = "average_pool2d", .min_in = 1, .max_in = 1, .n_out = 1, .attr_size = sizeof(plumb_attr_pool2d),
-    .infer = infer_pool, .gradient = gradient_average, .flops = flops_forward, .terms = taps,
-    .tolerance = PLUMB_TOL_DOT, .print = print_pool,
+    .name = "average_pool2d",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_pool2d),
+    .infer = infer_pool,
+    .gradient = gradient_average,
+    .flops = flops_forward,
+    .terms = taps,
+    .tolerance = PLUMB_TOL_DOT,
+    .print = print_pool,
 };
 
 const plumb_op plumb_op_average_pool2d_backward = {
-    .name = "average_pool2d_backward", .min_in = 1, .max_in = 2, .n_out = 1, .attr_size = sizeof(plumb_attr_pool2d),
-    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD, .infer = infer_backward, .gradient = gradient_average_backward,
-    .flops = flops_average_backward, .terms = taps, .tolerance = PLUMB_TOL_DOT, .print = print_pool,
+    .name = "average_pool2d_backward",
+    .min_in = 1,
+    .max_in = 2,
+    .n_out = 1,
+    .attr_size = sizeof(plumb_attr_pool2d),
+    .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD,
+    .infer = infer_backward,
+    .gradient = gradient_average_backward,
+    .flops = flops_average_backward,
+    .terms = taps,
+    .tolerance = PLUMB_TOL_DOT,
+    .print = print_pool,
 };
 
 /* ---- builders ---- */

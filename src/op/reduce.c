@@ -1,9 +1,10 @@
-/* Ops that make fewer elements out of many: sums, means, extrema over axes, the adjoint of expand, and the two checks
- * over many tensors that training steps are gated by.
+/* Ops that make fewer elements out of many: sums, means, extrema over axes, the adjoint of expand, and the
+ * two checks over many tensors that training steps are gated by.
  *
- * Decided here: a sum over nothing is 0, a mean over nothing is not a number, a maximum over nothing is refused. Axes
- * are a bit mask once built. A gradient finds its way back by broadcasting: reduced dimensions are put back at size 1
- * where alignment at the right would not do, and the tensor that was reduced lends its shape, which may be symbolic. */
+ * Decided here: a sum over nothing is 0, a mean over nothing is not a number, a maximum over nothing is
+ * refused. Axes are a bit mask once built. A gradient finds its way back by broadcasting: reduced dimensions
+ * are put back at size 1 where alignment at the right would not do, and the tensor that was reduced lends its
+ * shape, which may be symbolic. */
 #include "op/attr.h"
 
 static uint32_t reduced_axes(const plumb_attr_reduce *attr, int rank)
@@ -116,8 +117,9 @@ static plumb_status infer_sum_squares(plumb_infer *q)
 
 /* ---- gradients ---- */
 
-/* `d`, of the result's shape, made to broadcast against the operand: reduced dimensions return at size 1. Where they
- * were kept, or all stood in front, `d` does so already. Otherwise a reduction that keeps them lends its shape. */
+/* `d`, of the result's shape, made to broadcast against the operand: reduced dimensions return at size 1.
+ * Where they were kept, or all stood in front, `d` does so already. Otherwise a reduction that keeps them
+ * lends its shape. */
 static plumb_t unreduced(const plumb_grad *q, plumb_t d)
 {
     plumb_attr_reduce attr = *(const plumb_attr_reduce *)q->attr;
@@ -135,8 +137,8 @@ static plumb_status sum_gradient(plumb_grad *q)
     return PLUMB_OK;
 }
 
-/* One over the number of elements averaged, while that number is still a symbol: ones are summed, in f32 at least
- * because f16 ends at 65504. */
+/* One over the number of elements averaged, while that number is still a symbol: ones are summed, in f32 at
+ * least because f16 ends at 65504. */
 static plumb_t one_over_count(const plumb_grad *q, plumb_dtype dtype)
 {
     plumb_graph *g = q->graph;
@@ -233,10 +235,7 @@ static double read_per_result(const plumb_call *call)
     return (double)plumb_view_count(&call->in[0]) / (double)(results > 0 ? results : 1);
 }
 
-static double square_and_add(const plumb_call *call)
-{
-    return 2 * read_elements(call);
-}
+static double square_and_add(const plumb_call *call) { return 2 * read_elements(call); }
 
 static plumb_t the_result(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
 {
@@ -279,33 +278,26 @@ static void print_argmax(const void *attr, struct plumb_text *text)
     plumb_text_add(text, "axis=%d%s", a->axis, a->keep ? " kept" : "");
 }
 
-static void print_shape(const void *attr, struct plumb_text *text)
-{
-    const plumb_attr_shape *a = attr;
-    char shape[160];
-    if (a->shape.rank >= 0) {
-        plumb_text_add(text, "to=%s", plumb_shape_text(&a->shape, shape, sizeof shape));
-    }
-}
-
-#define REDUCE(op_name, rule, rule_of_gradient, ...)                                                                  \
-    const plumb_op plumb_op_##op_name = {                                                                             \
-        .name = #op_name,                                                                                             \
-        .min_in = 1,                                                                                                  \
-        .max_in = 1,                                                                                                  \
-        .n_out = 1,                                                                                                   \
-        .attr_size = sizeof(plumb_attr_reduce),                                                                       \
-        .infer = infer_##rule,                                                                                        \
-        .gradient = rule_of_gradient,                                                                                 \
-        .flops = read_elements,                                                                                       \
-        .terms = read_per_result,                                                                                     \
-        __VA_ARGS__,                                                                                                  \
+#define REDUCE(op_name, rule, rule_of_gradient, ...)                                                         \
+    const plumb_op plumb_op_##op_name = {                                                                    \
+        .name = #op_name,                                                                                    \
+        .min_in = 1,                                                                                         \
+        .max_in = 1,                                                                                         \
+        .n_out = 1,                                                                                          \
+        .attr_size = sizeof(plumb_attr_reduce),                                                              \
+        .infer = infer_##rule,                                                                               \
+        .gradient = rule_of_gradient,                                                                        \
+        .flops = read_elements,                                                                              \
+        .terms = read_per_result,                                                                            \
+        __VA_ARGS__,                                                                                         \
     };
 
 REDUCE(sum, reduce, sum_gradient, .tolerance = PLUMB_TOL_DOT, .print = print_reduce)
 REDUCE(mean, mean, mean_gradient, .tolerance = PLUMB_TOL_DOT, .print = print_reduce)
-REDUCE(max, extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_reduce, .branch = chosen)
-REDUCE(min, extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_reduce, .branch = chosen)
+REDUCE(max, extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_reduce,
+       .branch = chosen)
+REDUCE(min, extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_reduce,
+       .branch = chosen)
 REDUCE(argmax, argmax, no_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_argmax, .branch = the_result)
 
 const plumb_op plumb_op_sum_to = {
@@ -321,7 +313,7 @@ const plumb_op plumb_op_sum_to = {
     .flops = read_elements,
     .terms = read_per_result,
     .tolerance = PLUMB_TOL_DOT,
-    .print = print_shape,
+    .print = plumb_print_shape,
 };
 
 const plumb_op plumb_op_all_finite = {

@@ -1,9 +1,10 @@
-/* Ops that move elements about without computing: reshape, transpose, expand and its kin, concat, slice. Most can be a
- * view of their operand: the view rules here say when no element needs to move.
+/* Ops that move elements about without computing: reshape, transpose, expand and its kin, concat, slice. Most
+ * can be a view of their operand: the view rules here say when no element needs to move.
  *
- * Decided here: slices follow NumPy, clipping included, so the shape rule never refuses a begin or end; reshape cancels
- * equal symbols on both sides, so that (N, 6, 14, 14) to (N, inferred) knows that it makes (N, 1176). The *_like
- * builders return their operand itself where it certainly has the shape already. sum_to's row is in reduce.c. */
+ * Decided here: slices follow NumPy, clipping included, so the shape rule never refuses a begin or end;
+ * reshape cancels equal symbols on both sides, so that (N, 6, 14, 14) to (N, inferred) knows that it makes
+ * (N, 1176). The *_like builders return their operand itself where it certainly has the shape already.
+ * sum_to's row is in reduce.c. */
 #include "op/attr.h"
 
 #include <stdio.h>
@@ -16,8 +17,8 @@ static void cannot(const plumb_shape *x, const plumb_shape *to, char *text, size
 
 /* ---- shape rules ---- */
 
-/* The product of a shape's numbers, after its symbols were cancelled against the other's. *open: something unknown is
- * left. false: overflow. */
+/* The product of a shape's numbers, after its symbols were cancelled against the other's. *open: something
+ * unknown is left. false: overflow. */
 static bool known_part(const plumb_shape *shape, const plumb_shape *other, int64_t *product, bool *open)
 {
     bool used[PLUMB_MAX_RANK] = {false};
@@ -183,7 +184,8 @@ plumb_range plumb_slice_range(const plumb_attr_slice *attr, int d, int64_t size)
     begin = clip(begin < 0 ? begin + size : begin, low, high);
     end = last ? (back ? -1 : size) : clip(end < 0 ? end + size : end, low, high);
     int64_t span = back ? begin - end : end - begin;
-    return (plumb_range){.start = begin, .step = step, .count = span > 0 ? (span - 1) / (back ? -step : step) + 1 : 0};
+    return (plumb_range){
+        .start = begin, .step = step, .count = span > 0 ? (span - 1) / (back ? -step : step) + 1 : 0};
 }
 
 /* The shape that a slice of a tensor of shape `x` has. */
@@ -268,8 +270,8 @@ static plumb_status expand_gradient(plumb_grad *q)
     return PLUMB_OK;
 }
 
-/* Input i's part of the gradient. Its place is counted from the front, or from the end where an input before it has an
- * unknown size. */
+/* Input i's part of the gradient. Its place is counted from the front, or from the end where an input before
+ * it has an unknown size. */
 static plumb_t concat_part(const plumb_grad *q, int axis, int i)
 {
     plumb_attr_slice attr;
@@ -292,8 +294,10 @@ static plumb_t concat_part(const plumb_grad *q, int axis, int i)
         attr.step[d] = 1;
     }
     if (!(front && (back || own >= 0)) && !(back && own >= 0)) {
-        return plumb_poison(q->graph, "concat '%s': more than one input has an unknown size along axis %d, so its "
-                            "gradient cannot be cut", q->name, axis);
+        return plumb_poison(q->graph,
+                            "concat '%s': more than one input has an unknown size along axis %d, so its "
+                            "gradient cannot be cut",
+                            q->name, axis);
     }
     attr.begin[axis] = front ? before : -(after + own);
     if (front && own >= 0) {
@@ -320,7 +324,8 @@ static plumb_status slice_gradient(plumb_grad *q)
 {
     plumb_attr_slice attr = *(const plumb_attr_slice *)q->attr;
     attr.shape.rank = -1;
-    q->din[0] = plumb_emit(q->graph, &plumb_op_slice_backward, &attr, (const plumb_t[]){q->dout[0], q->in[0]}, 2);
+    q->din[0] =
+        plumb_emit(q->graph, &plumb_op_slice_backward, &attr, (const plumb_t[]){q->dout[0], q->in[0]}, 2);
     return PLUMB_OK;
 }
 
@@ -335,8 +340,8 @@ static plumb_status slice_backward_gradient(plumb_grad *q)
 
 /* ---- views ---- */
 
-/* NumPy's rule: walk both shapes in groups of dimensions with equal products; a group can be re-divided if its input
- * dimensions lie as one run. */
+/* NumPy's rule: walk both shapes in groups of dimensions with equal products; a group can be re-divided if
+ * its input dimensions lie as one run. */
 static bool view_reshape(const void *attr, const plumb_view *in, plumb_view *out, int64_t *offset)
 {
     int64_t dim[PLUMB_MAX_RANK], stride[PLUMB_MAX_RANK];
@@ -420,15 +425,6 @@ static double no_flops(const plumb_call *call)
     return 0;
 }
 
-static void print_shape(const void *attr, struct plumb_text *text)
-{
-    const plumb_attr_shape *a = attr;
-    char shape[160];
-    if (a->shape.rank >= 0) {
-        plumb_text_add(text, "to=%s", plumb_shape_text(&a->shape, shape, sizeof shape));
-    }
-}
-
 static void print_transpose(const void *attr, struct plumb_text *text)
 {
     const plumb_attr_transpose *a = attr;
@@ -459,37 +455,42 @@ static void print_slice(const void *attr, struct plumb_text *text)
     plumb_text_add(text, "]");
 }
 
-#define SHAPE_ROW(op_name, most, attr_type, ...)                                                                      \
-    const plumb_op plumb_op_##op_name = {                                                                             \
-        .name = #op_name,                                                                                             \
-        .min_in = 1,                                                                                                  \
-        .max_in = (most),                                                                                             \
-        .n_out = 1,                                                                                                   \
-        .attr_size = sizeof(attr_type),                                                                               \
-        .infer = infer_##op_name,                                                                                     \
-        .gradient = op_name##_gradient,                                                                               \
-        .flops = no_flops,                                                                                            \
-        .tolerance = PLUMB_TOL_EXACT,                                                                                 \
-        __VA_ARGS__,                                                                                                  \
+#define SHAPE_ROW(op_name, most, attr_type, ...)                                                             \
+    const plumb_op plumb_op_##op_name = {                                                                    \
+        .name = #op_name,                                                                                    \
+        .min_in = 1,                                                                                         \
+        .max_in = (most),                                                                                    \
+        .n_out = 1,                                                                                          \
+        .attr_size = sizeof(attr_type),                                                                      \
+        .infer = infer_##op_name,                                                                            \
+        .gradient = op_name##_gradient,                                                                      \
+        .flops = no_flops,                                                                                   \
+        .tolerance = PLUMB_TOL_EXACT,                                                                        \
+        __VA_ARGS__,                                                                                         \
     };
 
-SHAPE_ROW(reshape, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_reshape, .print = print_shape)
+SHAPE_ROW(reshape, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_reshape,
+          .print = plumb_print_shape)
 SHAPE_ROW(transpose, 1, plumb_attr_transpose, .view = view_transpose, .print = print_transpose)
-SHAPE_ROW(expand, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_expand, .print = print_shape)
+SHAPE_ROW(expand, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_expand,
+          .print = plumb_print_shape)
 SHAPE_ROW(concat, -1, plumb_attr_axis, .print = print_axis)
 SHAPE_ROW(slice, 1, plumb_attr_slice, .view = view_slice, .print = print_slice)
-SHAPE_ROW(slice_backward, 2, plumb_attr_slice, .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD, .print = print_slice)
+SHAPE_ROW(slice_backward, 2, plumb_attr_slice, .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD,
+          .print = print_slice)
 
 /* ---- builders ---- */
 
 static plumb_t to_shape(plumb_graph *g, const plumb_op *op, plumb_t x, plumb_shape to)
 {
     plumb_attr_shape attr;
-    memset(&attr, 0, sizeof attr);
-    attr.shape.rank = to.rank < 0 ? PLUMB_MAX_RANK + 1 : to.rank; /* the shape rule refuses it */
-    for (int d = 0; d < to.rank && d < PLUMB_MAX_RANK; d++) {
-        attr.shape.dim[d] = to.dim[d];
+    if (to.rank < 0 || to.rank > PLUMB_MAX_RANK) {
+        return plumb_poison(g, "%s: a shape of rank %d was given, expected 0 to %d", op->name, to.rank,
+                            PLUMB_MAX_RANK);
     }
+    memset(&attr, 0, sizeof attr);
+    attr.shape.rank = to.rank;
+    memcpy(attr.shape.dim, to.dim, sizeof to.dim[0] * (size_t)to.rank);
     return plumb_emit(g, op, &attr, &x, 1);
 }
 
@@ -530,14 +531,15 @@ plumb_t plumb_flatten(plumb_graph *g, plumb_t x, int axis)
 {
     plumb_shape from = plumb_shape_of(g, x);
     int at = axis < 0 ? axis + from.rank : axis;
-    if (plumb_dtype_of(g, x) != PLUMB_NO_DTYPE && (at < 0 || at > from.rank)) {
+    if (plumb_dtype_of(g, x) == PLUMB_NO_DTYPE) { /* the emitter says what is wrong with x */
+        return plumb_reshape(g, x, PLUMB_SCALAR_SHAPE);
+    }
+    if (at < 0 || at > from.rank) {
         return plumb_poison(g, "flatten: axis %d is outside a shape of rank %d", axis, from.rank);
     }
     plumb_shape front = {.rank = at}, back = {.rank = from.rank - at};
     memcpy(front.dim, from.dim, sizeof front.dim);
-    for (int d = 0; d < back.rank; d++) {
-        back.dim[d] = from.dim[d + at];
-    }
+    memcpy(back.dim, from.dim + at, sizeof back.dim[0] * (size_t)back.rank);
     int64_t rows = at == 1 && plumb_is_symbol(from.dim[0]) ? from.dim[0] : plumb_shape_count(&front);
     int64_t columns = plumb_shape_count(&back);
     if (rows == -1 && columns == -1) {

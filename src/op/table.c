@@ -1,5 +1,5 @@
-/* The op table as an array, for those who look ops up by number or name (listings, tests, forced implementations).
- * Everyone else uses the plumb_op_<name> objects directly. */
+/* The op table as an array, for those who look ops up by number or name (listings, tests, forced
+ * implementations). Everyone else uses the plumb_op_<name> objects directly. */
 #include "op/op.h"
 
 #define PLUMB_OP(name) &plumb_op_##name,
@@ -10,10 +10,7 @@ static const plumb_op *const table[] = {
 
 #define TABLE_COUNT ((int)(sizeof table / sizeof *table))
 
-const plumb_op *plumb_op_at(int index)
-{
-    return index >= 0 && index < TABLE_COUNT ? table[index] : NULL;
-}
+const plumb_op *plumb_op_at(int index) { return index >= 0 && index < TABLE_COUNT ? table[index] : NULL; }
 
 const plumb_op *plumb_op_named(const char *name)
 {

@@ -1,8 +1,9 @@
 /* Element-wise ops of one operand, and the backward forms that the gradients of some of them are.
  *
- * Decided here: where the derivative follows from the result (sigmoid, tanh, relu ...) the gradient reads the result
- * and not the operand, so the op may run in place. At a kink the gradient is the one ops.h states. A backward form is
- * written f_backward(what the derivative is read from, dy) and is an ordinary op with a gradient of its own. */
+ * Decided here: where the derivative follows from the result (sigmoid, tanh, relu ...) the gradient reads the
+ * result and not the operand, so the op may run in place. At a kink the gradient is the one ops.h states. A
+ * backward form is written f_backward(what the derivative is read from, dy) and is an ordinary op with a
+ * gradient of its own. */
 #include "op/attr.h"
 
 #include <math.h>
@@ -40,10 +41,7 @@ static plumb_status need_range(const plumb_infer *q)
     return PLUMB_OK;
 }
 
-static plumb_status infer_clamp(plumb_infer *q)
-{
-    return need_range(q) ? PLUMB_BAD_INPUT : infer_float(q);
-}
+static plumb_status infer_clamp(plumb_infer *q) { return need_range(q) ? PLUMB_BAD_INPUT : infer_float(q); }
 
 static plumb_status infer_cast(plumb_infer *q)
 {
@@ -82,17 +80,18 @@ static plumb_status infer_clamp_backward(plumb_infer *q)
     return need_range(q) ? PLUMB_BAD_INPUT : infer_backward(q);
 }
 
-/* ---- gradients: g graph, x operand, y result, dy gradient of the result; an expression for the operand's ---- */
+/* ---- gradients ---- */
 
-#define GRADIENT(op_name, expression)                                                                                 \
-    static plumb_status op_name##_gradient(plumb_grad *q)                                                             \
-    {                                                                                                                 \
-        plumb_graph *g = q->graph;                                                                                    \
-        plumb_t x = q->in[0], y = q->out[0], dy = q->dout[0];                                                         \
-        const plumb_attr_numbers *attr = q->attr;                                                                     \
-        (void)g, (void)x, (void)y, (void)dy, (void)attr;                                                              \
-        q->din[0] = (expression);                                                                                     \
-        return PLUMB_OK;                                                                                              \
+/* g graph, x operand, y result, dy gradient of the result; an expression for the operand's gradient. */
+#define GRADIENT(op_name, expression)                                                                        \
+    static plumb_status op_name##_gradient(plumb_grad *q)                                                    \
+    {                                                                                                        \
+        plumb_graph *g = q->graph;                                                                           \
+        plumb_t x = q->in[0], y = q->out[0], dy = q->dout[0];                                                \
+        const plumb_attr_numbers *attr = q->attr;                                                            \
+        (void)g, (void)x, (void)y, (void)dy, (void)attr;                                                     \
+        q->din[0] = (expression);                                                                            \
+        return PLUMB_OK;                                                                                     \
     }
 
 static plumb_t backward_form(plumb_graph *g, const plumb_op *op, const void *attr, plumb_t from, plumb_t dy)
@@ -121,6 +120,7 @@ GRADIENT(neg, plumb_neg(g, dy))
 GRADIENT(abs, plumb_mul(g, dy, plumb_sign(g, x)))
 GRADIENT(sign, PLUMB_NO_GRADIENT)
 GRADIENT(exp, plumb_mul(g, dy, y))
+GRADIENT(expm1, plumb_mul(g, dy, plumb_exp(g, x))) /* y + 1 would lose the digits of a small slope */
 GRADIENT(log, plumb_div(g, dy, x))
 GRADIENT(log1p, plumb_div(g, dy, plumb_affine(g, x, 1, 1)))
 GRADIENT(sqrt, plumb_affine(g, plumb_div(g, dy, y), 0.5, 0))
@@ -129,7 +129,8 @@ GRADIENT(square, plumb_mul(g, dy, plumb_affine(g, x, 2, 0)))
 GRADIENT(reciprocal, plumb_neg(g, plumb_mul(g, dy, plumb_square(g, y))))
 GRADIENT(sin, plumb_mul(g, dy, plumb_cos(g, x)))
 GRADIENT(cos, plumb_neg(g, plumb_mul(g, dy, plumb_sin(g, x))))
-GRADIENT(erf, plumb_mul(g, dy, plumb_affine(g, plumb_exp(g, plumb_neg(g, plumb_square(g, x))), M_2_SQRTPI, 0)))
+GRADIENT(erf,
+         plumb_mul(g, dy, plumb_affine(g, plumb_exp(g, plumb_neg(g, plumb_square(g, x))), M_2_SQRTPI, 0)))
 GRADIENT(sigmoid, backward_form(g, &plumb_op_sigmoid_backward, NULL, y, dy))
 GRADIENT(tanh, backward_form(g, &plumb_op_tanh_backward, NULL, y, dy))
 GRADIENT(relu, backward_form(g, &plumb_op_relu_backward, NULL, y, dy)) /* y > 0 just where x > 0 */
@@ -145,22 +146,23 @@ GRADIENT(cast, plumb_dtype_is_float(plumb_dtype_of(g, x)) && plumb_dtype_is_floa
                    ? plumb_cast(g, dy, plumb_dtype_of(g, x))
                    : PLUMB_NO_GRADIENT)
 
-/* ---- gradients of the backward forms: `from` is the first operand, dy the second, d the result's gradient. All are
- *      linear in dy, so its gradient is the same form of d. ---- */
+/* ---- gradients of the backward forms ---- */
 
-#define BACKWARD_GRADIENT(op_name, of_from)                                                                           \
-    static plumb_status op_name##_backward_gradient(plumb_grad *q)                                                    \
-    {                                                                                                                 \
-        plumb_graph *g = q->graph;                                                                                    \
-        plumb_t from = q->in[0], dy = q->in[1], d = q->dout[0];                                                       \
-        (void)from, (void)dy;                                                                                         \
-        if (q->want[0]) {                                                                                             \
-            q->din[0] = (of_from);                                                                                    \
-        }                                                                                                             \
-        if (q->want[1]) {                                                                                             \
-            q->din[1] = backward_form(g, q->op, q->attr, q->in[0], d);                                                \
-        }                                                                                                             \
-        return PLUMB_OK;                                                                                              \
+/* `from` is the first operand, dy the second, d the result's gradient. All are linear in dy, so its gradient
+ * is the same form of d. */
+#define BACKWARD_GRADIENT(op_name, of_from)                                                                  \
+    static plumb_status op_name##_backward_gradient(plumb_grad *q)                                           \
+    {                                                                                                        \
+        plumb_graph *g = q->graph;                                                                           \
+        plumb_t from = q->in[0], dy = q->in[1], d = q->dout[0];                                              \
+        (void)from, (void)dy;                                                                                \
+        if (q->want[0]) {                                                                                    \
+            q->din[0] = (of_from);                                                                           \
+        }                                                                                                    \
+        if (q->want[1]) {                                                                                    \
+            q->din[1] = backward_form(g, q->op, q->attr, q->in[0], d);                                       \
+        }                                                                                                    \
+        return PLUMB_OK;                                                                                     \
     }
 
 /* alpha e^x dy (which is the result) where x <= 0, else 0; times d. */
@@ -258,37 +260,37 @@ static void print_cast(const void *attr, struct plumb_text *text)
 
 /* ---- rows ---- */
 
-#define ROW(op_name, rule, ...)                                                                                       \
-    const plumb_op plumb_op_##op_name = {                                                                             \
-        .name = #op_name,                                                                                             \
-        .min_in = 1,                                                                                                  \
-        .max_in = 1,                                                                                                  \
-        .n_out = 1,                                                                                                   \
-        .infer = infer_##rule,                                                                                        \
-        .gradient = op_name##_gradient,                                                                               \
-        __VA_ARGS__,                                                                                                  \
+#define ROW(op_name, rule, ...)                                                                              \
+    const plumb_op plumb_op_##op_name = {                                                                    \
+        .name = #op_name,                                                                                    \
+        .min_in = 1,                                                                                         \
+        .max_in = 1,                                                                                         \
+        .n_out = 1,                                                                                          \
+        .infer = infer_##rule,                                                                               \
+        .gradient = op_name##_gradient,                                                                      \
+        __VA_ARGS__,                                                                                         \
     };
-#define UNARY(op_name, ...)                                                                                           \
-    ROW(op_name, float, .flags = PLUMB_OP_ELEMENTWISE, .in_place = over_first, __VA_ARGS__)                           \
-    plumb_t plumb_##op_name(plumb_graph *g, plumb_t x)                                                                \
-    {                                                                                                                 \
-        return plumb_emit(g, &plumb_op_##op_name, NULL, &x, 1);                                                       \
+#define UNARY(op_name, ...)                                                                                  \
+    ROW(op_name, float, .flags = PLUMB_OP_ELEMENTWISE, .in_place = over_first, __VA_ARGS__)                  \
+    plumb_t plumb_##op_name(plumb_graph *g, plumb_t x)                                                       \
+    {                                                                                                        \
+        return plumb_emit(g, &plumb_op_##op_name, NULL, &x, 1);                                              \
     }
-#define WITH_NUMBERS(op_name, rule, ...)                                                                              \
-    ROW(op_name, rule, .attr_size = sizeof(plumb_attr_numbers), .flags = PLUMB_OP_ELEMENTWISE,                        \
+#define WITH_NUMBERS(op_name, rule, ...)                                                                     \
+    ROW(op_name, rule, .attr_size = sizeof(plumb_attr_numbers), .flags = PLUMB_OP_ELEMENTWISE,               \
         .in_place = over_first, __VA_ARGS__)
-#define BACKWARD(op_name, rule, size, ...)                                                                            \
-    const plumb_op plumb_op_##op_name##_backward = {                                                                  \
-        .name = #op_name "_backward",                                                                                 \
-        .min_in = 2,                                                                                                  \
-        .max_in = 2,                                                                                                  \
-        .n_out = 1,                                                                                                   \
-        .attr_size = (size),                                                                                          \
-        .flags = PLUMB_OP_ELEMENTWISE | PLUMB_OP_BACKWARD,                                                            \
-        .infer = infer_##rule,                                                                                        \
-        .gradient = op_name##_backward_gradient,                                                                      \
-        .in_place = over_second,                                                                                      \
-        __VA_ARGS__,                                                                                                  \
+#define BACKWARD(op_name, rule, size, ...)                                                                   \
+    const plumb_op plumb_op_##op_name##_backward = {                                                         \
+        .name = #op_name "_backward",                                                                        \
+        .min_in = 2,                                                                                         \
+        .max_in = 2,                                                                                         \
+        .n_out = 1,                                                                                          \
+        .attr_size = (size),                                                                                 \
+        .flags = PLUMB_OP_ELEMENTWISE | PLUMB_OP_BACKWARD,                                                   \
+        .infer = infer_##rule,                                                                               \
+        .gradient = op_name##_backward_gradient,                                                             \
+        .in_place = over_second,                                                                             \
+        __VA_ARGS__,                                                                                         \
     };
 #define EXACT .tolerance = PLUMB_TOL_EXACT
 #define ROUNDED .tolerance = PLUMB_TOL_SCALAR
@@ -298,6 +300,7 @@ UNARY(neg, EXACT)
 UNARY(abs, EXACT, .branch = sign_of_first)
 UNARY(sign, EXACT, .branch = sign_of_first)
 UNARY(exp, WITHIN(3))
+UNARY(expm1, WITHIN(3))
 UNARY(log, WITHIN(3))
 UNARY(log1p, WITHIN(3))
 UNARY(sqrt, ROUNDED)
@@ -324,9 +327,11 @@ ROW(stop_gradient, any, .flags = PLUMB_OP_ELEMENTWISE, .in_place = over_first, .
 BACKWARD(sigmoid, backward, 0, WITHIN(3))
 BACKWARD(tanh, backward, 0, WITHIN(3))
 BACKWARD(relu, backward, 0, EXACT, .branch = sign_of_first)
-BACKWARD(leaky_relu, backward, sizeof(plumb_attr_numbers), WITHIN(1), .branch = sign_of_first, .print = print_slope)
+BACKWARD(leaky_relu, backward, sizeof(plumb_attr_numbers), WITHIN(1), .branch = sign_of_first,
+         .print = print_slope)
 BACKWARD(elu, backward, sizeof(plumb_attr_numbers), WITHIN(3), .branch = sign_of_first, .print = print_alpha)
-BACKWARD(clamp, clamp_backward, sizeof(plumb_attr_numbers), EXACT, .branch = side_of_clamp, .print = print_clamp)
+BACKWARD(clamp, clamp_backward, sizeof(plumb_attr_numbers), EXACT, .branch = side_of_clamp,
+         .print = print_clamp)
 
 /* ---- builders of the ops that have attributes ---- */
 

@@ -90,20 +90,19 @@ static void find_lifetimes(struct builder *b)
 
 /* ---- views ---- */
 
-/* A view of a variable may be read after an effect changed the variable: what leaves the run, or feeds an effect, is
- * copied instead; so is what is fetched and not contiguous. */
+/* A view of a variable may be read after an effect changed the variable: what feeds an effect is copied instead. So is
+ * what is fetched, in programs without effects too (another one may change the variable before), and so that the next
+ * input may be fed before this one's outputs are fetched. */
 static bool view_allowed(const struct builder *b, const struct plumb_node *n)
 {
     const struct graph *g = b->g;
     uint32_t source = n->in[0];
     while (b->m->aliased[g->tensor[source].node])
         source = g->node[g->tensor[source].node].in[0];
-    bool of_variable = g->node[g->tensor[source].node].op == &plumb_op_variable;
-    if (!of_variable || !b->m->effects)
-        return true;
-    if (b->root[n->out])
+    const plumb_op *op = g->node[g->tensor[source].node].op;
+    if (b->root[n->out] && (op == &plumb_op_variable || op == &plumb_op_input))
         return false;
-    for (int e = 0; e < g->n_effects; e++)
+    for (int e = 0; op == &plumb_op_variable && b->m->effects && e < g->n_effects; e++)
         if (g->effect[e].value == n->out)
             return false;
     return true;
@@ -152,11 +151,16 @@ static int direct_effect(const struct builder *b, int step, uint32_t out, uint32
     if (!b->m->effects || b->off & PLUMB_PASS_IN_PLACE || g->node[g->tensor[in].node].op != &plumb_op_variable)
         return -1;
     int e = b->effect_of[in];
+    uint32_t gate = e < 0 ? PLUMB_NO_TENSOR : g->effect[e].gate;
+    if (gate != PLUMB_NO_TENSOR && gate != g->node[step].in[0]) /* a gate that is not the op's own `apply` */
+        return -1;
     if (e < 0 || g->effect[e].value != out || !(g->node[step].op->flags & PLUMB_OP_VARIADIC) || b->last[in] > step)
         return -1;
     return e;
 }
 
+/* What a run leaves behind, a view of it being enough, may not lie in the arena: other programs run there before it is
+ * fetched. */
 static bool may_overwrite(const struct builder *b, int step, uint32_t out, uint32_t in)
 {
     const struct plumb_node *n = &b->g->node[step];
@@ -164,7 +168,9 @@ static bool may_overwrite(const struct builder *b, int step, uint32_t out, uint3
     const struct plumb_buffer *buffer = &b->m->buffer[p->buffer];
     const plumb_type *a = &b->g->tensor[in].type, *c = &b->g->tensor[out].type;
     if (b->off & PLUMB_PASS_IN_PLACE || buffer->memory != PLUMB_MEMORY_ARENA || buffer->last > step ||
-        b->root[out] || a->dtype != c->dtype || !plumb_shape_equal(&a->shape, &c->shape) || !is_whole(b, in))
+        b->last[out] == INT32_MAX)
+        return false;
+    if (a->dtype != c->dtype || !plumb_shape_equal(&a->shape, &c->shape) || !is_whole(b, in))
         return false;
     for (int k = 0; k < n->n_in; k++) /* another operand in the same memory must be the same elements */
         if (b->m->place[n->in[k]].buffer == p->buffer &&

@@ -17,8 +17,8 @@ static int64_t first_bad(const void *data, plumb_dtype dtype, int64_t count)
     return -1;
 }
 
-static plumb_status feed(const plumb_model *model, const plumb_dataset *dataset, const int64_t *indices, int64_t count,
-                         plumb_program *program)
+static plumb_status feed(const plumb_model *model, const plumb_dataset *dataset, const int64_t *indices,
+                         int64_t count, plumb_program *program)
 {
     plumb_context *context = plumb_graph_context(model->graph);
     plumb_shape shape = plumb_dataset_shape(dataset);
@@ -42,8 +42,8 @@ static plumb_status feed(const plumb_model *model, const plumb_dataset *dataset,
 }
 
 /* Describes tensor `t` if it is not finite. */
-static bool look_at(const struct graph *g, plumb_program *program, uint32_t t, const int64_t *indices, int64_t count,
-                    char *what, size_t room)
+static bool look_at(const struct graph *g, plumb_program *program, uint32_t t, const int64_t *indices,
+                    int64_t count, char *what, size_t room)
 {
     plumb_t id = plumb_id(g, t);
     plumb_shape shape = plumb_output_shape(program, id);
@@ -61,7 +61,8 @@ static bool look_at(const struct graph *g, plumb_program *program, uint32_t t, c
         const struct plumb_node *node = &g->node[g->tensor[t].node];
         char text[128], example[64] = "";
         if (shape.rank > 0 && shape.dim[0] == count) {
-            snprintf(example, sizeof(example), ", example %lld of the data set", (long long)indices[bad / (elements / count)]);
+            snprintf(example, sizeof(example), ", example %lld of the data set",
+                     (long long)indices[bad / (elements / count)]);
         }
         snprintf(what, room, "first to be so: %s '%s' %s at element %lld%s", node->op->name, node->name,
                  plumb_shape_text(&shape, text, sizeof(text)), (long long)bad, example);
@@ -85,10 +86,12 @@ void plumb_find_not_finite(const plumb_model *model, plumb_state *state, const p
             ids[n++] = plumb_id(g, (uint32_t)t);
         }
     }
-    plumb_program *program = plumb_compile(model->graph, state,
-                                           &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = ids,
-                                                                    .n_outputs = n, .training = true});
-    if (program && feed(model, dataset, indices, count, program) == PLUMB_OK && plumb_run(program) == PLUMB_OK) {
+    plumb_program *program = plumb_compile(
+        model->graph, state,
+        &(plumb_compile_options){
+            .size = sizeof(plumb_compile_options), .outputs = ids, .n_outputs = n, .training = true});
+    if (program && feed(model, dataset, indices, count, program) == PLUMB_OK &&
+        plumb_run(program) == PLUMB_OK) {
         for (int i = 0; i < n; i++) {
             if (look_at(g, program, plumb_index(g, ids[i]), indices, count, what, room)) {
                 break;

@@ -4,8 +4,8 @@
 
 #include "train/train.h"
 
-plumb_status plumb_model_check(const plumb_model *model, const plumb_state *state, const plumb_dataset *dataset,
-                               const char *what)
+plumb_status plumb_model_check(const plumb_model *model, const plumb_state *state,
+                               const plumb_dataset *dataset, const char *what)
 {
     plumb_context *context = model ? plumb_graph_context(model->graph) : NULL;
     if (!context) {
@@ -17,11 +17,13 @@ plumb_status plumb_model_check(const plumb_model *model, const plumb_state *stat
     plumb_shape shape = plumb_dataset_shape(dataset);
     if (!plumb_shape_equal(&shape, &model->input_shape)) {
         char a[128], b[128];
-        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: the data set has pictures of %s, the model takes %s", what,
-                          plumb_shape_text(&shape, a, sizeof(a)), plumb_shape_text(&model->input_shape, b, sizeof(b)));
+        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: the data set has pictures of %s, the model takes %s",
+                          what, plumb_shape_text(&shape, a, sizeof(a)),
+                          plumb_shape_text(&model->input_shape, b, sizeof(b)));
     }
     if (plumb_dataset_classes(dataset) != model->classes) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: the data set has %d classes, the model tells %d apart", what,
+        return plumb_fail(context, PLUMB_BAD_INPUT,
+                          "%s: the data set has %d classes, the model tells %d apart", what,
                           plumb_dataset_classes(dataset), model->classes);
     }
     return PLUMB_OK;
@@ -36,8 +38,8 @@ int plumb_greatest(const float *row, int classes)
     return best;
 }
 
-int64_t plumb_count_right(const plumb_dataset *dataset, const int64_t *indices, const float *logits, int64_t count,
-                          int classes)
+int64_t plumb_count_right(const plumb_dataset *dataset, const int64_t *indices, const float *logits,
+                          int64_t count, int classes)
 {
     int64_t right = 0;
     for (int64_t n = 0; n < count; n++) {
@@ -46,8 +48,8 @@ int64_t plumb_count_right(const plumb_dataset *dataset, const int64_t *indices, 
     return right;
 }
 
-plumb_status plumb_evaluator_open(const plumb_model *model, plumb_state *state, plumb_dataset *dataset, int64_t batch,
-                                  struct plumb_evaluator *e)
+plumb_status plumb_evaluator_open(const plumb_model *model, plumb_state *state, plumb_dataset *dataset,
+                                  int64_t batch, struct plumb_evaluator *e)
 {
     *e = (struct plumb_evaluator){.model = model, .dataset = dataset, .batch = batch};
     plumb_status status = plumb_model_check(model, state, dataset, "evaluation");
@@ -56,10 +58,11 @@ plumb_status plumb_evaluator_open(const plumb_model *model, plumb_state *state, 
     }
     e->context = plumb_graph_context(model->graph);
     const plumb_t outputs[2] = {model->loss, model->logits};
-    e->program = plumb_compile(model->graph, state,
-                               &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = outputs,
-                                                        .n_outputs = 2});
-    e->loader = plumb_loader_new(dataset, &(plumb_loader_options){.size = sizeof(plumb_loader_options), .batch = batch});
+    e->program = plumb_compile(
+        model->graph, state,
+        &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = outputs, .n_outputs = 2});
+    e->loader = plumb_loader_new(
+        dataset, &(plumb_loader_options){.size = sizeof(plumb_loader_options), .batch = batch});
     e->logits = plumb_alloc(e->context, (size_t)(batch * model->classes) * sizeof(float));
     if (!e->program || !e->loader || !e->logits) {
         plumb_evaluator_close(e);
@@ -108,7 +111,8 @@ plumb_status plumb_evaluator_run(struct plumb_evaluator *e, plumb_evaluation *r)
     if (r->confusion) {
         memset(r->confusion, 0, (size_t)classes * (size_t)classes * sizeof(int64_t));
     }
-    while (!status && (count = plumb_loader_next(e->loader, e->program, e->model->input, e->model->label)) != 0) {
+    while (!status &&
+           (count = plumb_loader_next(e->loader, e->program, e->model->input, e->model->label)) != 0) {
         if (count < 0) {
             return plumb_last_status(e->context);
         }
@@ -117,7 +121,8 @@ plumb_status plumb_evaluator_run(struct plumb_evaluator *e, plumb_evaluation *r)
             status = plumb_fetch_number(e->program, e->model->loss, &loss);
         }
         if (!status) {
-            status = plumb_fetch(e->program, e->model->logits, e->logits, (size_t)(count * classes) * sizeof(float));
+            status = plumb_fetch(e->program, e->model->logits, e->logits,
+                                 (size_t)(count * classes) * sizeof(float));
         }
         if (status) {
             return status;
@@ -138,8 +143,8 @@ plumb_status plumb_evaluator_run(struct plumb_evaluator *e, plumb_evaluation *r)
     return status;
 }
 
-plumb_status plumb_evaluate(const plumb_model *model, plumb_state *state, plumb_dataset *dataset, int64_t batch,
-                            plumb_evaluation *evaluation)
+plumb_status plumb_evaluate(const plumb_model *model, plumb_state *state, plumb_dataset *dataset,
+                            int64_t batch, plumb_evaluation *evaluation)
 {
     struct plumb_evaluator e;
     int64_t count = plumb_dataset_count(dataset);

@@ -69,7 +69,8 @@ static plumb_status settle_rate(struct fit *f)
         status = plumb_state_get_number(f->state, entry, &f->schedule.lr);
     }
     if (!status && isnan(plumb_schedule_lr(&f->schedule, 0, 0))) {
-        return plumb_fail(f->context, PLUMB_BAD_INPUT, "training: the schedule '%s' is not known or gives no rate",
+        return plumb_fail(f->context, PLUMB_BAD_INPUT,
+                          "training: the schedule '%s' is not known or gives no rate",
                           f->schedule.rule ? f->schedule.rule : "constant");
     }
     return status;
@@ -81,9 +82,12 @@ static plumb_status prepare(struct fit *f)
     int64_t count = plumb_dataset_count(f->train);
     int64_t batch = o->batch ? o->batch : 64;
     batch = batch < count ? batch : count;
-    f->program = plumb_compile_training(f->model->graph, f->state, f->model->loss, &f->optimizer, &f->model->logits, 1);
-    f->loader = plumb_loader_new(f->train, &(plumb_loader_options){.size = sizeof(plumb_loader_options), .batch = batch,
-                                                                   .shuffle = true, .seed = o->seed});
+    f->program = plumb_compile_training(f->model->graph, f->state, f->model->loss, &f->optimizer,
+                                        &f->model->logits, 1);
+    f->loader = plumb_loader_new(f->train, &(plumb_loader_options){.size = sizeof(plumb_loader_options),
+                                                                   .batch = batch,
+                                                                   .shuffle = true,
+                                                                   .seed = o->seed});
     f->logits = plumb_alloc(f->context, (size_t)(batch * f->model->classes) * sizeof(float));
     if (!f->program || !f->loader || !f->logits) {
         return plumb_last_status(f->context);
@@ -107,12 +111,14 @@ static plumb_status prepare(struct fit *f)
 static plumb_status stop_not_finite(struct fit *f, int epoch, int64_t batch, int64_t count, double loss)
 {
     char what[256];
-    plumb_find_not_finite(f->model, f->state, f->train, plumb_loader_indices(f->loader), count, what, sizeof(what));
+    plumb_find_not_finite(f->model, f->state, f->train, plumb_loader_indices(f->loader), count, what,
+                          sizeof(what));
     return plumb_fail(f->context, PLUMB_NUMERIC,
                       "training: step %lld (epoch %d, batch %lld): %s; %s; the step was not applied",
                       (long long)(f->steps + 1), epoch, (long long)batch,
-                      isfinite(loss) ? "a gradient is not finite" : isnan(loss) ? "the loss is not a number"
-                                                                                : "the loss is infinite",
+                      isfinite(loss) ? "a gradient is not finite"
+                      : isnan(loss)  ? "the loss is not a number"
+                                     : "the loss is infinite",
                       what);
 }
 
@@ -161,7 +167,8 @@ static plumb_status run_epoch(struct fit *f, int epoch, plumb_epoch *row)
             return status;
         }
         loss_sum += loss * (double)count;
-        right += plumb_count_right(f->train, plumb_loader_indices(f->loader), f->logits, count, f->model->classes);
+        right +=
+            plumb_count_right(f->train, plumb_loader_indices(f->loader), f->logits, count, f->model->classes);
         p.step++;
         p.examples += count;
         p.seconds = plumb_seconds() - begin;
@@ -171,9 +178,16 @@ static plumb_status run_epoch(struct fit *f, int epoch, plumb_epoch *row)
         p.data_wait = p.seconds > 0 ? waited / p.seconds : 0;
         f->stop = f->options->on_step && !f->options->on_step(f->options->user, &p);
     }
-    *row = (plumb_epoch){.epoch = p.epoch, .steps = p.step, .lr = p.lr, .train_loss = p.loss,
-                         .train_accuracy = p.accuracy, .test_loss = NAN, .test_accuracy = NAN, .seconds = p.seconds,
-                         .images_per_s = p.images_per_s, .data_wait = p.data_wait};
+    *row = (plumb_epoch){.epoch = p.epoch,
+                         .steps = p.step,
+                         .lr = p.lr,
+                         .train_loss = p.loss,
+                         .train_accuracy = p.accuracy,
+                         .test_loss = NAN,
+                         .test_accuracy = NAN,
+                         .seconds = p.seconds,
+                         .images_per_s = p.images_per_s,
+                         .data_wait = p.data_wait};
     if (!status && f->has_test) {
         plumb_evaluation e = {0};
         double before = plumb_seconds();
@@ -213,8 +227,8 @@ plumb_status plumb_fit(const plumb_model *model, plumb_state *state, plumb_datas
     f.context = plumb_graph_context(model->graph);
     read_options(&f);
     if (f.options->epochs < 0 || f.options->batch < 0) {
-        return plumb_fail(f.context, PLUMB_BAD_INPUT, "training: %d epochs with batches of %lld", f.options->epochs,
-                          (long long)f.options->batch);
+        return plumb_fail(f.context, PLUMB_BAD_INPUT, "training: %d epochs with batches of %lld",
+                          f.options->epochs, (long long)f.options->batch);
     }
     status = prepare(&f);
     for (int epoch = 0; !status && !f.stop && epoch < f.epochs; epoch++) {

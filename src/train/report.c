@@ -22,13 +22,17 @@ static plumb_status write_text(plumb_context *context, const char *path, struct 
     return status;
 }
 
-plumb_status plumb_write_history_csv(plumb_context *context, const char *path, const plumb_epoch *history, int count)
+plumb_status plumb_write_history_csv(plumb_context *context, const char *path, const plumb_epoch *history,
+                                     int count)
 {
     struct plumb_text text = {.context = context};
-    plumb_text_add(&text, "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,data_wait\n");
+    plumb_text_add(
+        &text,
+        "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,data_wait\n");
     for (int i = 0; i < count; i++) {
         const plumb_epoch *e = &history[i];
-        const double value[8] = {e->lr, e->train_loss, e->train_accuracy, e->test_loss, e->test_accuracy, e->seconds,
+        const double value[8] = {e->lr,           e->train_loss,    e->train_accuracy,
+                                 e->test_loss,    e->test_accuracy, e->seconds,
                                  e->images_per_s, e->data_wait};
         plumb_text_add(&text, "%d,%lld", e->epoch, (long long)e->steps);
         for (int k = 0; k < 8; k++) {
@@ -58,8 +62,10 @@ plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, co
         y[2][i] = history[i].train_accuracy;
         y[3][i] = history[i].test_accuracy;
     }
-    const struct plumb_series loss[2] = {{"train", TRAIN_COLOUR, x, y[0], count}, {"test", TEST_COLOUR, x, y[1], count}};
-    const struct plumb_series right[2] = {{"train", TRAIN_COLOUR, x, y[2], count}, {"test", TEST_COLOUR, x, y[3], count}};
+    const struct plumb_series loss[2] = {{"train", TRAIN_COLOUR, x, y[0], count},
+                                         {"test", TEST_COLOUR, x, y[1], count}};
+    const struct plumb_series right[2] = {{"train", TRAIN_COLOUR, x, y[2], count},
+                                          {"test", TEST_COLOUR, x, y[3], count}};
     int lines = count > 0 && !isnan(history[0].test_loss) ? 2 : 1;
     struct plumb_text svg = {.context = context};
     plumb_svg_begin(&svg, 960, 420, title);
@@ -76,7 +82,8 @@ plumb_status plumb_write_confusion_svg(plumb_context *context, const char *path,
 {
     int classes = plumb_dataset_classes(dataset);
     if (!evaluation || !evaluation->confusion || classes < 1) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: needs a data set and an evaluation with its confusion matrix", path);
+        return plumb_fail(context, PLUMB_BAD_INPUT,
+                          "%s: needs a data set and an evaluation with its confusion matrix", path);
     }
     const char **names = plumb_alloc(context, (size_t)classes * sizeof(*names));
     if (!names) {
@@ -158,7 +165,8 @@ static plumb_status draw_cell(struct sheet *s, int place, int64_t index, float *
             high = fmax(high, (double)picture[i]);
         }
     }
-    plumb_canvas_picture(&s->canvas, left, top, s->scale, picture, s->channels, s->height, s->width, low, high);
+    plumb_canvas_picture(&s->canvas, left, top, s->scale, picture, s->channels, s->height, s->width, low,
+                         high);
     const float *p = s->e->probabilities + index * s->classes;
     int label = plumb_dataset_label(s->dataset, index), said = s->e->predicted[index];
     const struct {
@@ -194,17 +202,26 @@ static plumb_status draw_sheet(struct sheet *s, const char *title, int64_t *wors
 }
 
 plumb_status plumb_write_mistakes_png(plumb_context *context, const char *path, const char *title,
-                                      const plumb_dataset *dataset, const plumb_evaluation *evaluation, int columns,
-                                      int rows)
+                                      const plumb_dataset *dataset, const plumb_evaluation *evaluation,
+                                      int columns, int rows)
 {
     plumb_shape shape = plumb_dataset_shape(dataset);
-    if (!evaluation || !evaluation->predicted || !evaluation->probabilities || evaluation->count > plumb_dataset_count(dataset) ||
-        columns < 1 || rows < 1 || columns > 100 || rows > 100 || shape.rank != 3 || shape.dim[1] > 512 || shape.dim[2] > 512) {
+    if (!evaluation || !evaluation->predicted || !evaluation->probabilities ||
+        evaluation->count > plumb_dataset_count(dataset) || columns < 1 || rows < 1 || columns > 100 ||
+        rows > 100 || shape.rank != 3 || shape.dim[1] > 512 || shape.dim[2] > 512) {
         return plumb_fail(context, PLUMB_BAD_INPUT,
-                          "%s: needs pictures (C, H, W) up to 512 wide and an evaluation with predictions and probabilities", path);
+                          "%s: needs pictures (C, H, W) up to 512 wide and an evaluation with predictions "
+                          "and probabilities",
+                          path);
     }
-    struct sheet s = {.dataset = dataset, .e = evaluation, .classes = plumb_dataset_classes(dataset), .columns = columns,
-                      .rows = rows, .channels = (int)shape.dim[0], .height = (int)shape.dim[1], .width = (int)shape.dim[2],
+    struct sheet s = {.dataset = dataset,
+                      .e = evaluation,
+                      .classes = plumb_dataset_classes(dataset),
+                      .columns = columns,
+                      .rows = rows,
+                      .channels = (int)shape.dim[0],
+                      .height = (int)shape.dim[1],
+                      .width = (int)shape.dim[2],
                       .top = 48};
     int side = s.height > s.width ? s.height : s.width;
     s.scale = side < 140 ? 140 / side : 1;
@@ -215,7 +232,8 @@ plumb_status plumb_write_mistakes_png(plumb_context *context, const char *path, 
     float *picture = plumb_alloc(context, (size_t)(s.channels * s.height * s.width) * sizeof(float));
     plumb_status status = worst && picture ? PLUMB_OK : PLUMB_FAILED;
     if (!status) {
-        status = plumb_canvas_make(context, 24 + columns * s.cell_width, s.top + rows * s.cell_height, &s.canvas);
+        status =
+            plumb_canvas_make(context, 24 + columns * s.cell_width, s.top + rows * s.cell_height, &s.canvas);
     }
     if (!status) {
         status = draw_sheet(&s, title, worst, picture);

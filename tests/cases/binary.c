@@ -1,8 +1,8 @@
 /* Cases of the element-wise ops of two operands, and of where. */
 #include "cases.h"
 
-/* Pairs of shapes: equal, broadcast in every way, empty, of all ranks; the last two are long enough for vectors with
- * remainders. */
+/* Pairs of shapes: equal, broadcast in every way, empty, of all ranks; the last two are long enough for
+ * vectors with remainders. */
 static const struct pair {
     plumb_shape a, b;
     const char *label;
@@ -27,17 +27,19 @@ static void add_pair(case_list *list, const plumb_op *op, const struct pair *pai
     bool single = plumb_shape_count(&pair->a) == 1 || plumb_shape_count(&pair->b) == 1;
     one.n_in = 2;
     one.zero_gradient = plumb_shape_count(&pair->a) == 0 ? 2 : 0; /* b is stretched over nothing */
-    one.no_gradient = chooses && single; /* a single element may never be chosen */
+    one.no_gradient = chooses && single;                          /* a single element may never be chosen */
     one.in[0] = a;
     one.in[1] = b;
     one.exact = op == &plumb_op_add || op == &plumb_op_sub || op == &plumb_op_mul;
     add_case(list, &one);
 }
 
-static void add_pairs(case_list *list, const plumb_op *op, double low_a, double high_a, double low_b, double high_b)
+static void add_pairs(case_list *list, const plumb_op *op, double low_a, double high_a, double low_b,
+                      double high_b)
 {
     for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
-        add_pair(list, op, &pairs[i], floats_in(pairs[i].a, low_a, high_a), floats_in(pairs[i].b, low_b, high_b));
+        add_pair(list, op, &pairs[i], floats_in(pairs[i].a, low_a, high_a),
+                 floats_in(pairs[i].b, low_b, high_b));
     }
 }
 
@@ -130,7 +132,8 @@ static void add_where(case_list *list)
     }
 }
 
-static void refuse(case_list *list, const plumb_op *op, const char *label, case_input a, case_input b, case_input c)
+static void refuse(case_list *list, const plumb_op *op, const char *label, case_input a, case_input b,
+                   case_input c)
 {
     op_case one = make_case(op, NULL, "%s", label);
     one.expect = PLUMB_BAD_INPUT;
@@ -146,18 +149,21 @@ static void add_refusals(case_list *list)
     const plumb_shape six = PLUMB_SHAPE(2, 3);
     const case_input x = floats(six), none = {.dtype = PLUMB_NO_DTYPE};
     refuse(list, &plumb_op_add, "refused: 2x3 and 2", x, floats(PLUMB_SHAPE(2)), none);
-    refuse(list, &plumb_op_add, "refused: an integer beside a float", x, integers(PLUMB_I32, six, 0, 1), none);
-    refuse(list, &plumb_op_pow, "refused: integers", integers(PLUMB_I32, six, 1, 3), integers(PLUMB_I32, six, 1, 3), none);
+    refuse(list, &plumb_op_add, "refused: an integer beside a float", x, integers(PLUMB_I32, six, 0, 1),
+           none);
+    refuse(list, &plumb_op_pow, "refused: integers", integers(PLUMB_I32, six, 1, 3),
+           integers(PLUMB_I32, six, 1, 3), none);
     refuse(list, &plumb_op_less, "refused: 2x3 and 3x2", x, floats(PLUMB_SHAPE(3, 2)), none);
     refuse(list, &plumb_op_where, "refused: a float condition", x, x, x);
     refuse(list, &plumb_op_where, "refused: a and b of two dtypes", integers(PLUMB_U8, six, 0, 1), x,
            integers(PLUMB_U8, six, 0, 1));
-    refuse(list, &plumb_op_where, "refused: a condition of another shape", integers(PLUMB_U8, PLUMB_SHAPE(4), 0, 1), x, x);
+    refuse(list, &plumb_op_where, "refused: a condition of another shape",
+           integers(PLUMB_U8, PLUMB_SHAPE(4), 0, 1), x, x);
 }
 
 void cases_binary(case_list *list)
 {
-    static const plumb_op *const arithmetic[] = {&plumb_op_add, &plumb_op_sub, &plumb_op_mul,
+    static const plumb_op *const arithmetic[] = {&plumb_op_add, &plumb_op_sub,     &plumb_op_mul,
                                                  &plumb_op_div, &plumb_op_maximum, &plumb_op_minimum};
     for (size_t i = 0; i < sizeof(arithmetic) / sizeof(*arithmetic); i++) {
         bool divides = arithmetic[i] == &plumb_op_div;

@@ -1,19 +1,20 @@
-/* Cases of conv2d and its two adjoints, from one table: every row is a convolution and gives a case of each of the
- * three ops, the forward one without and with bias, the backward ones with the result's shape in the attributes and
- * lent by a tensor. */
+/* Cases of conv2d and its two adjoints, from one table: every row is a convolution and gives a case of
+ * each of the three ops, the forward one without and with bias, the backward ones with the result's shape
+ * in the attributes and lent by a tensor. */
 #include "cases.h"
 
 #include <stdio.h>
 
 struct row {
     const char *label;
-    int64_t x[4], o, k[2]; /* x (N, C, H, W), o filters of k */
+    int64_t x[4], o, k[2];                        /* x (N, C, H, W), o filters of k */
     int64_t stride, padding[4], dilation, groups; /* 0: 1, 0, 1, 1 */
     int64_t stride_w, dilation_w;                 /* 0: as the other axis */
     bool flip, big;                               /* big: too large for difference quotients */
     bool sparse;                                  /* dx or y is mostly zeros */
 };
 
+/* clang-format off */
 static const struct row rows[] = {
     {.label = "3x3", .x = {2, 3, 5, 6}, .o = 4, .k = {3, 3}},
     {.label = "3x3 p1", .x = {2, 3, 5, 4}, .o = 4, .k = {3, 3}, .padding = {1, 1, 1, 1}},
@@ -60,6 +61,7 @@ static const struct row rows[] = {
     {.label = "small pictures, many filters", .x = {5, 8, 4, 4}, .o = 24, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     {.label = "odd widths", .x = {1, 5, 9, 23}, .o = 9, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
 };
+/* clang-format on */
 
 static plumb_attr_conv2d attr_of(const struct row *row)
 {
@@ -76,7 +78,8 @@ static plumb_attr_conv2d attr_of(const struct row *row)
 }
 
 /* Counted, not computed: how many positions of the filter fit. */
-static int64_t positions(int64_t size, int64_t before, int64_t after, int64_t kernel, int64_t stride, int64_t dilation)
+static int64_t positions(int64_t size, int64_t before, int64_t after, int64_t kernel, int64_t stride,
+                         int64_t dilation)
 {
     int64_t count = 0;
     for (int64_t at = -before; at + dilation * (kernel - 1) < size + after; at += stride) {
@@ -96,10 +99,7 @@ static void shapes_of(const struct row *row, plumb_shape *x, plumb_shape *w, plu
 }
 
 /* Nothing depends on the inputs of a result without elements. */
-static unsigned all_zero(const plumb_shape *result)
-{
-    return plumb_shape_count(result) == 0 ? 7 : 0;
-}
+static unsigned all_zero(const plumb_shape *result) { return plumb_shape_count(result) == 0 ? 7 : 0; }
 
 static void add_forward(case_list *list, const struct row *row, bool bias)
 {
@@ -178,8 +178,8 @@ static void refuse_attr(case_list *list, size_t field, int64_t value, const char
     }
 }
 
-static void refuse_shapes(case_list *list, const plumb_op *op, plumb_shape a, plumb_shape b, plumb_shape c, int n_in,
-                          const char *label)
+static void refuse_shapes(case_list *list, const plumb_op *op, plumb_shape a, plumb_shape b, plumb_shape c,
+                          int n_in, const char *label)
 {
     plumb_attr_conv2d attr = attr_of(&rows[0]);
     attr.shape.rank = op == &plumb_op_conv2d ? 0 : -1;
@@ -194,6 +194,7 @@ static void refuse_shapes(case_list *list, const plumb_op *op, plumb_shape a, pl
 
 static void add_refusals(case_list *list)
 {
+    /* clang-format off */
     static const struct row bad[] = {
         {.label = "filter higher than padded picture", .x = {1, 2, 3, 9}, .o = 2, .k = {6, 3}, .padding = {1, 1, 1, 1}},
         {.label = "filter wider than picture", .x = {1, 2, 9, 3}, .o = 2, .k = {3, 4}},
@@ -204,6 +205,7 @@ static void add_refusals(case_list *list)
         {.label = "groups do not divide channels", .x = {1, 5, 6, 6}, .o = 4, .k = {3, 3}, .groups = 2},
         {.label = "dilation overflows", .x = {1, 2, 6, 6}, .o = 2, .k = {3, 3}, .dilation = INT64_MAX / 2},
     };
+    /* clang-format on */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         refuse(list, &bad[i], bad[i].label);
     }

@@ -1,3 +1,4 @@
+/* The families of cases, one file each in tests/cases. Include with CASE_FAMILY(name) defined. */
 CASE_FAMILY(leaf)
 CASE_FAMILY(binary)
 CASE_FAMILY(unary)

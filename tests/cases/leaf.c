@@ -37,8 +37,8 @@ static void add_assign(case_list *list, plumb_shape shape, int gate, unsigned dt
     for (int i = 0; i < 2; i++) {
         one.in[i] = dtypes ? integers(PLUMB_NO_DTYPE, shape, 1 + 10 * i, 9 + 10 * i) : floats(shape);
     }
-    one.in[2] = (case_input){.shape = PLUMB_SCALAR_SHAPE, .fill = CASE_GIVEN, .given = gate ? &open : &shut,
-                             .dtype = PLUMB_U8};
+    one.in[2] = (case_input){
+        .shape = PLUMB_SCALAR_SHAPE, .fill = CASE_GIVEN, .given = gate ? &open : &shut, .dtype = PLUMB_U8};
     add_case(list, &one);
 }
 

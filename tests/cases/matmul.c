@@ -8,7 +8,8 @@ static op_case product(plumb_shape a, plumb_shape b, int transpose_a, int transp
     memset(&attr, 0, sizeof attr);
     attr.transpose_a = transpose_a;
     attr.transpose_b = transpose_b;
-    op_case one = make_case(&plumb_op_matmul, &attr, "%s%s%s", label, transpose_a ? " At" : "", transpose_b ? " Bt" : "");
+    op_case one = make_case(&plumb_op_matmul, &attr, "%s%s%s", label, transpose_a ? " At" : "",
+                            transpose_b ? " Bt" : "");
     one.n_in = 2;
     one.in[0] = floats(a);
     one.in[1] = floats(b);
@@ -37,7 +38,8 @@ static void all_ways(case_list *list, plumb_shape a, plumb_shape b, bool gradien
             one.zero_gradient = 1; /* no columns: nothing depends on a */
         }
         one.mostly_zero = a.dim[a.rank - 1] == 0; /* sums of nothing */
-        one.no_gradient = !gradient; /* too large for difference quotients; the same classes are there in small */
+        one.no_gradient =
+            !gradient; /* too large for difference quotients; the same classes are there in small */
         add_case(list, &one);
     }
 }

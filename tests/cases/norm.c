@@ -1,5 +1,5 @@
-/* Cases of batch normalisation: pictures, plain features and sequences; one channel and many; few values and many; the
- * options; and sums large against their spread, where a careless variance loses everything. */
+/* Cases of batch normalisation: pictures, plain features and sequences; one channel and many; few values
+ * and many; the options; and sums large against their spread, where a careless variance loses everything. */
 #include "cases.h"
 
 #include <math.h>
@@ -62,7 +62,8 @@ static op_case forward(const plumb_op *op, const struct row *row)
     one.in[2] = floats(channels);
     one.in[3] = floats(channels);
     one.in[4] = floats_in(channels, 0.5, 3);
-    one.no_gradient = row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
+    one.no_gradient =
+        row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
     one.mostly_zero = plumb_shape_count(&row->x) == 0;
     one.zero_gradient = one.mostly_zero ? 7 : 0;
     if (op == &plumb_op_batch_norm ? row->momentum == 1 : one.mostly_zero) {
@@ -83,7 +84,8 @@ static op_case backward(const struct row *row)
     one.in[2] = row->offset ? floats_in(channels, 99, 101) : floats_in(channels, -0.5, 0.5);
     one.in[3] = floats_in(channels, 0.5, 1.5);
     one.in[4] = floats(row->x);
-    one.no_gradient = row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
+    one.no_gradient =
+        row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
     one.mostly_zero = plumb_shape_count(&row->x) == 0;
     one.zero_gradient = one.mostly_zero ? 31 : 0;
     return one;
@@ -100,7 +102,8 @@ static void add_refusals(case_list *list)
 {
     static const plumb_op *const forms[] = {&plumb_op_batch_norm, &plumb_op_batch_norm_inference};
     struct row plain = {.label = "", .x = PLUMB_SHAPE(3, 4, 2, 5)};
-    struct row negative = {.label = "", .x = plain.x, .epsilon = -1e-5}, steep = {.label = "", .x = plain.x, .momentum = 1.5};
+    struct row negative = {.label = "", .x = plain.x, .epsilon = -1e-5},
+               steep = {.label = "", .x = plain.x, .momentum = 1.5};
     struct row no_number = {.label = "", .x = plain.x, .epsilon = (double)NAN};
     for (int i = 0; i < 2; i++) {
         op_case one = forward(forms[i], &plain);
@@ -120,7 +123,8 @@ static void add_refusals(case_list *list)
         refuse(list, forward(forms[i], &no_number), "epsilon NaN");
         refuse(list, forward(forms[i], &steep), "momentum over 1");
     }
-    struct row single = {.label = "", .x = PLUMB_SHAPE(1, 4, 1, 1)}, single_feature = {.label = "", .x = PLUMB_SHAPE(1, 4)};
+    struct row single = {.label = "", .x = PLUMB_SHAPE(1, 4, 1, 1)},
+               single_feature = {.label = "", .x = PLUMB_SHAPE(1, 4)};
     refuse(list, forward(&plumb_op_batch_norm, &single), "one value per channel");
     refuse(list, forward(&plumb_op_batch_norm, &single_feature), "one value per feature");
     op_case one = backward(&plain);

@@ -1,5 +1,5 @@
-/* Cases of pooling, from one table for max and average alike; each row also gives cases of the backward forms, and the
- * gather by index. */
+/* Cases of pooling, from one table for max and average alike; each row also gives cases of the backward
+ * forms, and the gather by index. */
 #include "cases.h"
 
 #include <math.h>
@@ -11,6 +11,7 @@ struct row {
     bool tenths; /* the average divides by something other than a power of 2: not exact */
 };
 
+/* clang-format off */
 static const struct row rows[] = {
     {.label = "2x2", .x = {2, 3, 4, 6}, .window = {2, 2}},
     {.label = "2x2, odd picture", .x = {2, 2, 5, 7}, .window = {2, 2}},
@@ -50,6 +51,7 @@ static const struct row rows[] = {
      .big = true, .tenths = true},
     {.label = "2x2, wide", .x = {1, 2, 6, 70}, .window = {2, 2}, .big = true},
 };
+/* clang-format on */
 
 static plumb_attr_pool2d attr_of(const struct row *row)
 {
@@ -71,12 +73,13 @@ static plumb_shape shape_of_x(const struct row *row)
     return PLUMB_SHAPE(row->x[0], row->x[1], row->x[2], row->x[3]);
 }
 
-/* Counted, not computed: windows fit as long as they end inside the padded picture, or, rounding up, as long as they
- * begin before its right padding and the one before did not reach the end. */
+/* Counted, not computed: windows fit as long as they end inside the padded picture, or, rounding up, as
+ * long as they begin before its right padding and the one before did not reach the end. */
 static int64_t positions(const struct row *row, int axis)
 {
     plumb_attr_pool2d a = attr_of(row);
-    int64_t size = row->x[axis + 2], edge = size + a.padding[axis + 2], reach = a.dilation[axis] * (a.window[axis] - 1);
+    int64_t size = row->x[axis + 2], edge = size + a.padding[axis + 2],
+            reach = a.dilation[axis] * (a.window[axis] - 1);
     int64_t count = 0, at = -a.padding[axis];
     for (; at + reach < edge; at += a.stride[axis]) {
         count++;
@@ -90,7 +93,8 @@ static plumb_shape shape_of_y(const struct row *row)
     return PLUMB_SHAPE(row->x[0], row->x[1], positions(row, 0), positions(row, 1));
 }
 
-static void add_forward(case_list *list, const plumb_op *op, const struct row *row, case_input x, const char *suffix)
+static void add_forward(case_list *list, const plumb_op *op, const struct row *row, case_input x,
+                        const char *suffix)
 {
     plumb_attr_pool2d attr = attr_of(row);
     attr.exclude_padding = op == &plumb_op_max_pool2d ? 0 : attr.exclude_padding;
@@ -118,7 +122,8 @@ static void add_backward(case_list *list, const plumb_op *op, const struct row *
     for (int d = 0; !lender && d < x.rank; d++) {
         attr.shape.dim[d] = x.dim[d];
     }
-    op_case one = make_case(op, &attr, "%s%s%s", row->label, row->exclude ? " e" : "", lender ? ", lent shape" : "");
+    op_case one =
+        make_case(op, &attr, "%s%s%s", row->label, row->exclude ? " e" : "", lender ? ", lent shape" : "");
     one.in[one.n_in++] = floats(shape_of_y(row));
     if (indexed) {
         one.in[one.n_in++] = indices(row);
@@ -148,13 +153,14 @@ static void add_select(case_list *list, const struct row *row)
 
 static void add_special(case_list *list)
 {
-    static const double nan_first[16] = {1, (double)NAN, 3, 2, 5, (double)NAN, 0, 1, -1, -2, -3, (double)NAN, 4, 4, 4, 4};
-    static const double infinite[16] = {-INFINITY, -INFINITY, INFINITY, 1,  -INFINITY, -INFINITY, 2, INFINITY,
+    static const double nan_first[16] = {1,  (double)NAN, 3,  2,           5, (double)NAN, 0, 1,
+                                         -1, -2,          -3, (double)NAN, 4, 4,           4, 4};
+    static const double infinite[16] = {-INFINITY, -INFINITY, INFINITY, 1, -INFINITY, -INFINITY, 2, INFINITY,
                                         0,         -0.0,      -0.0,     0, 1e30,      -INFINITY, 3, 3};
     static const double *const given[] = {nan_first, infinite};
     const struct row square = {.label = "2x2", .x = {1, 1, 4, 4}, .window = {2, 2}};
-    const struct row sliding = {.label = "3x3 s1 p1", .x = {1, 1, 4, 4}, .window = {3, 3}, .stride = {1, 1},
-                                .padding = {1, 1, 1, 1}};
+    const struct row sliding = {
+        .label = "3x3 s1 p1", .x = {1, 1, 4, 4}, .window = {3, 3}, .stride = {1, 1}, .padding = {1, 1, 1, 1}};
     for (int i = 0; i < 4; i++) {
         plumb_attr_pool2d attr = attr_of(i < 2 ? &square : &sliding);
         op_case one = make_case(&plumb_op_max_pool2d, &attr, "%s of %s", i < 2 ? "2x2" : "3x3",
@@ -178,8 +184,8 @@ static void add_special(case_list *list)
 
 /* ---- refusals ---- */
 
-static void refuse(case_list *list, const plumb_op *op, const plumb_attr_pool2d *attr, case_input a, case_input b,
-                   int n_in, const char *label)
+static void refuse(case_list *list, const plumb_op *op, const plumb_attr_pool2d *attr, case_input a,
+                   case_input b, int n_in, const char *label)
 {
     op_case one = make_case(op, attr, "%s", label);
     one.n_in = n_in;
@@ -199,6 +205,7 @@ static void refuse_row(case_list *list, const struct row *row)
 
 static void add_refusals(case_list *list)
 {
+    /* clang-format off */
     static const struct row bad[] = {
         {.label = "window 0", .x = {1, 2, 4, 4}, .window = {0, 2}, .stride = {1, 1}},
         {.label = "window -1", .x = {1, 2, 4, 4}, .window = {2, -1}, .stride = {1, 1}},
@@ -213,6 +220,7 @@ static void add_refusals(case_list *list)
         {.label = "dilated window misses the picture", .x = {1, 2, 1, 8}, .window = {2, 2}, .padding = {1, 0, 1, 0},
          .dilation = 2},
     };
+    /* clang-format on */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         refuse_row(list, &bad[i]);
     }
@@ -234,14 +242,19 @@ static void add_refusals(case_list *list)
     case_input dy = floats(y), other = floats(PLUMB_SHAPE(2, 3, 2, 2)), index = integers(PLUMB_I64, y, 0, 23);
     refuse(list, &plumb_op_average_pool2d_backward, &attr, other, dy, 1, "dy of another width");
     refuse(list, &plumb_op_max_pool2d_backward, &attr, other, index, 2, "dy of another width");
-    refuse(list, &plumb_op_max_pool2d_backward, &attr, dy, integers(PLUMB_I64, other.shape, 0, 3), 2, "index of another width");
+    refuse(list, &plumb_op_max_pool2d_backward, &attr, dy, integers(PLUMB_I64, other.shape, 0, 3), 2,
+           "index of another width");
     refuse(list, &plumb_op_max_pool2d_backward, &attr, dy, integers(PLUMB_I32, y, 0, 3), 2, "index of i32");
-    refuse(list, &plumb_op_max_pool2d_backward, &attr, dy, integers(PLUMB_I64, y, 24, 30), 2, "index past the plane");
-    refuse(list, &plumb_op_max_pool2d_backward, &attr, dy, integers(PLUMB_I64, y, -3, -1), 2, "negative index");
-    refuse(list, &plumb_op_max_pool2d_select, &attr, floats(x), integers(PLUMB_I64, y, 24, 30), 2, "index past the plane");
-    refuse(list, &plumb_op_max_pool2d_select, &attr, floats(x), integers(PLUMB_I64, y, -3, -1), 2, "negative index");
-    refuse(list, &plumb_op_max_pool2d_select, &attr, floats(x), integers(PLUMB_I64, PLUMB_SHAPE(2, 2, 2, 3), 0, 3), 2,
-           "index of other channels");
+    refuse(list, &plumb_op_max_pool2d_backward, &attr, dy, integers(PLUMB_I64, y, 24, 30), 2,
+           "index past the plane");
+    refuse(list, &plumb_op_max_pool2d_backward, &attr, dy, integers(PLUMB_I64, y, -3, -1), 2,
+           "negative index");
+    refuse(list, &plumb_op_max_pool2d_select, &attr, floats(x), integers(PLUMB_I64, y, 24, 30), 2,
+           "index past the plane");
+    refuse(list, &plumb_op_max_pool2d_select, &attr, floats(x), integers(PLUMB_I64, y, -3, -1), 2,
+           "negative index");
+    refuse(list, &plumb_op_max_pool2d_select, &attr, floats(x),
+           integers(PLUMB_I64, PLUMB_SHAPE(2, 2, 2, 3), 0, 3), 2, "index of other channels");
 }
 
 void cases_pool(case_list *list)

@@ -46,14 +46,16 @@ static void add_forms(case_list *list, const plumb_op *op, bool choice)
 {
     for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
         for (int keep = 0; keep < 2; keep++) {
-            add_form(list, op, &forms[i], keep, choice ? distinct(forms[i].shape) : floats(forms[i].shape), 0, "");
+            add_form(list, op, &forms[i], keep, choice ? distinct(forms[i].shape) : floats(forms[i].shape), 0,
+                     "");
         }
     }
     if (op != &plumb_op_mean) {
         const struct form *rows = &forms[8];
         add_form(list, op, rows, false, integers(PLUMB_NO_DTYPE, rows->shape, -40, 40),
                  PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64), ", integers");
-        add_form(list, op, rows, true, integers(PLUMB_NO_DTYPE, rows->shape, 1, 250), PLUMB_BIT(PLUMB_U8), ", integers");
+        add_form(list, op, rows, true, integers(PLUMB_NO_DTYPE, rows->shape, 1, 250), PLUMB_BIT(PLUMB_U8),
+                 ", integers");
     }
 }
 
@@ -106,9 +108,14 @@ static void add_argmax(case_list *list)
         int axis;
         const char *label;
     } rows[] = {
-        {{1, {7}}, 0, "7"},          {{1, {1}}, -1, "1"},           {{2, {6, 5}}, 0, "6x5, axis 0"},
-        {{2, {6, 5}}, 1, "6x5, axis 1"}, {{3, {2, 9, 3}}, -2, "2x9x3, axis -2"}, {{3, {0, 4, 2}}, 1, "0x4x2, axis 1"},
-        {{5, {2, 1, 3, 5, 2}}, 3, "rank 5, axis 3"}, {{2, {2, 130}}, 1, "2x130, axis 1"},
+        {{1, {7}}, 0, "7"},
+        {{1, {1}}, -1, "1"},
+        {{2, {6, 5}}, 0, "6x5, axis 0"},
+        {{2, {6, 5}}, 1, "6x5, axis 1"},
+        {{3, {2, 9, 3}}, -2, "2x9x3, axis -2"},
+        {{3, {0, 4, 2}}, 1, "0x4x2, axis 1"},
+        {{5, {2, 1, 3, 5, 2}}, 3, "rank 5, axis 3"},
+        {{2, {2, 130}}, 1, "2x130, axis 1"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         for (int keep = 0; keep < 2; keep++) {
@@ -184,7 +191,8 @@ static void add_many(case_list *list, int count, const double *first, const char
 static void add_checks(case_list *list)
 {
     static const double infinite[6] = {1, 2, INFINITY, 4, 5, 6}, minus[6] = {1, 2, 3, 4, 5, -INFINITY};
-    static const double large[6] = {3e38, 2e19, 65504, -65504, 1e-30, 0}; /* infinite in the narrower dtypes */
+    static const double large[6] = {3e38,   2e19,  65504,
+                                    -65504, 1e-30, 0}; /* infinite in the narrower dtypes */
     static const plumb_op *const ops[] = {&plumb_op_all_finite, &plumb_op_sum_squares};
     add_many(list, 1, NULL, "one tensor");
     add_many(list, 2, NULL, "two tensors");
@@ -214,7 +222,8 @@ static void add_checks(case_list *list)
     }
 }
 
-static void refuse(case_list *list, const plumb_op *op, uint32_t axes, int axis, case_input x, const char *label)
+static void refuse(case_list *list, const plumb_op *op, uint32_t axes, int axis, case_input x,
+                   const char *label)
 {
     plumb_attr_reduce attr;
     memset(&attr, 0, sizeof(attr));

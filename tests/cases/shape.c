@@ -1,8 +1,8 @@
 /* Cases of the ops that move elements about. */
 #include "cases.h"
 
-static void add_one(case_list *list, const plumb_op *op, const void *attr, plumb_shape x, const plumb_shape *lender,
-                    const char *label)
+static void add_one(case_list *list, const plumb_op *op, const void *attr, plumb_shape x,
+                    const plumb_shape *lender, const char *label)
 {
     op_case one = make_case(op, attr, "%s%s", label, lender ? ", lent" : "");
     one.n_in = lender ? 2 : 1;
@@ -31,10 +31,13 @@ static void refuse(case_list *list, const plumb_op *op, const void *attr, plumb_
 
 /* ---- to a shape ---- */
 
-static const struct change {
+/* clang-format off */
+struct change {
     plumb_shape from, to, shape_asked; /* the last: with PLUMB_INFER; rank -1: as `to` */
     const char *label;
-} reshapes[] = {
+};
+
+static const struct change reshapes[] = {
     {{2, {3, 4}}, {1, {12}}, {-1, {0}}, "3x4 to 12"},
     {{1, {12}}, {3, {2, 3, 2}}, {-1, {0}}, "12 to 2x3x2"},
     {{3, {2, 3, 4}}, {2, {6, 4}}, {2, {-1, 4}}, "2x3x4 to ?x4"},
@@ -45,7 +48,9 @@ static const struct change {
     {{5, {2, 1, 3, 1, 2}}, {4, {1, 2, 3, 2}}, {-1, {0}}, "2x1x3x1x2 to 1x2x3x2"},
     {{3, {4, 3, 2}}, {3, {3, 4, 2}}, {-1, {0}}, "4x3x2 to 3x4x2"},
     {{2, {150, 200}}, {3, {50, 3, 200}}, {-1, {0}}, "150x200 to 50x3x200"},
-}, expands[] = {
+};
+
+static const struct change expands[] = {
     {{1, {3}}, {2, {4, 3}}, {-1, {0}}, "3 to 4x3"},
     {{2, {4, 1}}, {2, {4, 3}}, {-1, {0}}, "4x1 to 4x3"},
     {{0, {0}}, {2, {2, 3}}, {-1, {0}}, "scalar to 2x3"},
@@ -56,6 +61,7 @@ static const struct change {
     {{3, {2, 1, 2}}, {5, {2, 1, 2, 3, 2}}, {-1, {0}}, "2x1x2 to rank 5"},
     {{2, {150, 1}}, {2, {150, 200}}, {-1, {0}}, "150x1 to 150x200"},
 };
+/* clang-format on */
 
 static void add_changes(case_list *list, const plumb_op *op, const struct change *rows, size_t count)
 {
@@ -76,7 +82,8 @@ static void add_changes(case_list *list, const plumb_op *op, const struct change
     }
 }
 
-static void refuse_shape(case_list *list, const plumb_op *op, plumb_shape from, plumb_shape to, const char *label)
+static void refuse_shape(case_list *list, const plumb_op *op, plumb_shape from, plumb_shape to,
+                         const char *label)
 {
     plumb_attr_shape attr;
     memset(&attr, 0, sizeof(attr));
@@ -91,7 +98,8 @@ static void add_shape_refusals(case_list *list)
     refuse_shape(list, &plumb_op_reshape, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(-1, -1), "3x4 to ?x?");
     refuse_shape(list, &plumb_op_reshape, PLUMB_SHAPE(0, 4), PLUMB_SHAPE(0, -1), "0x4 to 0x?");
     refuse_shape(list, &plumb_op_reshape, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(-3, -4), "negative sizes");
-    refuse_shape(list, &plumb_op_reshape, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(INT64_MAX, 4), "a size that overflows");
+    refuse_shape(list, &plumb_op_reshape, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(INT64_MAX, 4),
+                 "a size that overflows");
     refuse_shape(list, &plumb_op_reshape, PLUMB_SHAPE(3, 4), (plumb_shape){.rank = 9}, "rank 9");
     refuse_shape(list, &plumb_op_expand, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(3, 5), "3x4 to 3x5");
     refuse_shape(list, &plumb_op_expand, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(4), "3x4 to 4");
@@ -154,14 +162,18 @@ static void add_concat(case_list *list, int axis, int count, const plumb_shape *
         one.dtypes = whole ? PLUMB_INTS : 0;
         for (int i = 0; i < count; i++) {
             one.in[i] = whole ? integers(PLUMB_NO_DTYPE, parts[i], 1, 99) : floats(parts[i]);
-            one.no_gradient = one.no_gradient || plumb_shape_count(&parts[i]) > 1000; /* too many to do one by one */
+            one.no_gradient =
+                one.no_gradient || plumb_shape_count(&parts[i]) > 1000; /* too many to do one by one */
         }
         add_case(list, &one);
     }
 }
 
-#define PARTS(...) (int)(sizeof((const plumb_shape[]){__VA_ARGS__}) / sizeof(plumb_shape)), \
-    (const plumb_shape[]){__VA_ARGS__}
+#define PARTS(...)                                                                                           \
+    (int)(sizeof((const plumb_shape[]){__VA_ARGS__}) / sizeof(plumb_shape)), (const plumb_shape[])           \
+    {                                                                                                        \
+        __VA_ARGS__                                                                                          \
+    }
 
 static void add_concats(case_list *list)
 {
@@ -182,6 +194,7 @@ static void add_concats(case_list *list)
 
 /* ---- slices ---- */
 
+/* clang-format off */
 static const struct cut {
     plumb_shape x, y; /* y: what is cut out */
     int64_t begin[5], end[5], step[5];
@@ -199,10 +212,21 @@ static const struct cut {
     {{2, {4, 5}}, {2, {2, 3}}, {1, 2}, {3, 5}, {1, 1}, "1:3, 2:5 of 4x5"},
     {{2, {4, 5}}, {2, {4, 2}}, {-1, 0}, {PLUMB_END, 4}, {-1, 2}, "rows backwards, 0:4:2"},
     {{2, {0, 3}}, {2, {0, 2}}, {0, 1}, {PLUMB_END, 3}, {1, 1}, "of 0x3"},
-    {{4, {2, 3, 4, 4}}, {4, {2, 1, 2, 2}}, {0, 1, 1, 1}, {2, 2, 3, 3}, {1, 1, 1, 1}, "one channel, the middle"},
-    {{5, {2, 2, 1, 3, 2}}, {5, {1, 2, 1, 2, 2}}, {1, 0, 0, 2, 0}, {2, 2, 1, 0, 2}, {1, 1, 1, -1, 1}, "rank 5"},
+    {{4, {2, 3, 4, 4}},
+     {4, {2, 1, 2, 2}},
+     {0, 1, 1, 1},
+     {2, 2, 3, 3},
+     {1, 1, 1, 1},
+     "one channel, the middle"},
+    {{5, {2, 2, 1, 3, 2}},
+     {5, {1, 2, 1, 2, 2}},
+     {1, 0, 0, 2, 0},
+     {2, 2, 1, 0, 2},
+     {1, 1, 1, -1, 1},
+     "rank 5"},
     {{2, {150, 200}}, {2, {150, 60}}, {0, 30}, {150, 150}, {1, 2}, "150x200, some columns"},
 };
+/* clang-format on */
 
 static void add_cuts(case_list *list)
 {

@@ -3,11 +3,14 @@
 
 #include <math.h>
 
-/* The last is longer than a chunk of work: threads share it, and it is not differentiated element by element. */
-static const plumb_shape shapes[] = {{0, {0}},          {1, {7}},       {2, {1, 1}}, {2, {3, 0}}, {3, {2, 3, 4}},
-                                     {5, {2, 1, 3, 2, 1}}, {2, {3, 45}}, {1, {33001}}};
+/* The last is longer than a chunk of work: threads share it, and it is not differentiated element by
+ * element. */
+static const plumb_shape shapes[] = {{0, {0}},     {1, {7}},       {2, {1, 1}},
+                                     {2, {3, 0}},  {3, {2, 3, 4}}, {5, {2, 1, 3, 2, 1}},
+                                     {2, {3, 45}}, {1, {33001}}};
 enum { SHAPES = sizeof(shapes) / sizeof(*shapes) };
-static const char *const shape_label[SHAPES] = {"scalar", "7", "1x1", "3x0", "2x3x4", "2x1x3x2x1", "3x45", "33001"};
+static const char *const shape_label[SHAPES] = {"scalar", "7",         "1x1",  "3x0",
+                                                "2x3x4",  "2x1x3x2x1", "3x45", "33001"};
 
 static bool flat_somewhere(const plumb_op *op)
 {
@@ -16,8 +19,8 @@ static bool flat_somewhere(const plumb_op *op)
 }
 
 /* kink: the point to stay away from, NAN for none. */
-static void add_shapes(case_list *list, const plumb_op *op, const void *attr, double low, double high, double kink,
-                       const char *label)
+static void add_shapes(case_list *list, const plumb_op *op, const void *attr, double low, double high,
+                       double kink, const char *label)
 {
     for (int i = 0; i < SHAPES; i++) {
         op_case one = make_case(op, attr, "%s%s%s", shape_label[i], label[0] ? ", " : "", label);
@@ -29,15 +32,16 @@ static void add_shapes(case_list *list, const plumb_op *op, const void *attr, do
         }
         one.in[1] = floats(shapes[i]);
         one.exact = op == &plumb_op_neg || op == &plumb_op_abs;
-        one.mostly_zero = op == &plumb_op_relu || op == &plumb_op_relu_backward || op == &plumb_op_clamp_backward;
+        one.mostly_zero =
+            op == &plumb_op_relu || op == &plumb_op_relu_backward || op == &plumb_op_clamp_backward;
         /* too many elements to differentiate one by one; or one alone, which may lie where the op is flat */
         one.no_gradient = i == SHAPES - 1 || (flat_somewhere(op) && plumb_shape_count(&shapes[i]) == 1);
         add_case(list, &one);
     }
 }
 
-static void add_numbers(case_list *list, const plumb_op *op, double a, double b, double low, double high, double kink,
-                        const char *label)
+static void add_numbers(case_list *list, const plumb_op *op, double a, double b, double low, double high,
+                        double kink, const char *label)
 {
     plumb_attr_numbers attr;
     memset(&attr, 0, sizeof(attr));
@@ -63,12 +67,12 @@ static void add_smooth(case_list *list)
         const plumb_op *op;
         double low, high;
     } rows[] = {
-        {&plumb_op_neg, -2, 2},       {&plumb_op_exp, -3, 3},      {&plumb_op_log, 0.2, 5},
-        {&plumb_op_log1p, -0.7, 4},   {&plumb_op_sqrt, 0.2, 5},    {&plumb_op_rsqrt, 0.2, 5},
-        {&plumb_op_square, -3, 3},    {&plumb_op_reciprocal, 0.3, 3}, {&plumb_op_sin, -6, 6},
-        {&plumb_op_cos, -6, 6},       {&plumb_op_erf, -2, 2},      {&plumb_op_sigmoid, -6, 6},
-        {&plumb_op_tanh, -3, 3},      {&plumb_op_gelu, -4, 4},     {&plumb_op_silu, -5, 5},
-        {&plumb_op_softplus, -6, 6},
+        {&plumb_op_neg, -2, 2},      {&plumb_op_exp, -3, 3},         {&plumb_op_log, 0.2, 5},
+        {&plumb_op_log1p, -0.7, 4},  {&plumb_op_sqrt, 0.2, 5},       {&plumb_op_rsqrt, 0.2, 5},
+        {&plumb_op_square, -3, 3},   {&plumb_op_reciprocal, 0.3, 3}, {&plumb_op_sin, -6, 6},
+        {&plumb_op_cos, -6, 6},      {&plumb_op_erf, -2, 2},         {&plumb_op_sigmoid, -6, 6},
+        {&plumb_op_tanh, -3, 3},     {&plumb_op_gelu, -4, 4},        {&plumb_op_silu, -5, 5},
+        {&plumb_op_softplus, -6, 6}, {&plumb_op_expm1, -3, 3},
     };
     static const double wide[8] = {0, -0.0, 1e-6, -1e-6, 20, -20, 80, -80};
     static const double wider[8] = {300, -300, 60000, -60000, 9, -9, INFINITY, -INFINITY};
@@ -114,7 +118,8 @@ static void add_backward(case_list *list)
 
 static void add_casts(case_list *list)
 {
-    static const plumb_dtype to[] = {PLUMB_F32, PLUMB_F64, PLUMB_BF16, PLUMB_F16, PLUMB_I32, PLUMB_I64, PLUMB_U8};
+    static const plumb_dtype to[] = {PLUMB_F32, PLUMB_F64, PLUMB_BF16, PLUMB_F16,
+                                     PLUMB_I32, PLUMB_I64, PLUMB_U8};
     static const double odd[8] = {0.5, -0.5, 1.5, -1.5, 300, -300, 3e9, -3e9};
     for (size_t i = 0; i < sizeof(to) / sizeof(*to); i++) {
         plumb_attr_cast attr;
@@ -171,7 +176,8 @@ static void add_stop(case_list *list)
     add_case(list, &one);
 }
 
-static void refuse(case_list *list, const plumb_op *op, double a, double b, const char *label, case_input x, case_input dy)
+static void refuse(case_list *list, const plumb_op *op, double a, double b, const char *label, case_input x,
+                   case_input dy)
 {
     plumb_attr_numbers attr;
     memset(&attr, 0, sizeof(attr));

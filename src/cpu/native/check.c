@@ -1,5 +1,5 @@
-/* The two checks over many f32 tensors that training steps are gated by. Every tensor is cut into pieces of CHUNK
- * elements; each piece leaves one double in the workspace, and those are added in order. */
+/* The two checks over many f32 tensors that training steps are gated by. Every tensor is cut into pieces of
+ * CHUNK elements; each piece leaves one double in the workspace, and those are added in order. */
 #include "cpu/native/vector.h"
 #include "op/attr.h"
 
@@ -45,15 +45,9 @@ NATIVE_INLINE double all_finite_piece(const float *x, int64_t n)
 
 typedef double piece_kernel(const float *x, int64_t n);
 
-#define PIECES(isa, TARGET)                                                                                           \
-    TARGET static double sum_squares_##isa(const float *x, int64_t n)                                                 \
-    {                                                                                                                 \
-        return sum_squares_piece(x, n);                                                                               \
-    }                                                                                                                 \
-    TARGET static double all_finite_##isa(const float *x, int64_t n)                                                  \
-    {                                                                                                                 \
-        return all_finite_piece(x, n);                                                                                \
-    }
+#define PIECES(isa, TARGET)                                                                                  \
+    TARGET static double sum_squares_##isa(const float *x, int64_t n) { return sum_squares_piece(x, n); }    \
+    TARGET static double all_finite_##isa(const float *x, int64_t n) { return all_finite_piece(x, n); }
 NATIVE_EACH_ISA(PIECES)
 
 /* ---- work ---- */
@@ -64,10 +58,7 @@ struct work {
     double *partial;
 };
 
-static int64_t pieces_of(const plumb_view *x)
-{
-    return (plumb_view_count(x) + CHUNK - 1) / CHUNK;
-}
+static int64_t pieces_of(const plumb_view *x) { return (plumb_view_count(x) + CHUNK - 1) / CHUNK; }
 
 static int64_t pieces_of_all(const plumb_call *call)
 {
@@ -124,20 +115,17 @@ static bool supports(const plumb_call *call)
     return plain;
 }
 
-static size_t workspace(const plumb_call *call)
-{
-    return (size_t)pieces_of_all(call) * sizeof(double);
-}
+static size_t workspace(const plumb_call *call) { return (size_t)pieces_of_all(call) * sizeof(double); }
 
-#define ROW(op_name)                                                                                                  \
-    const plumb_impl plumb_impl_##op_name##_native = {                                                                \
-        .op = &plumb_op_##op_name,                                                                                    \
-        .name = "cpu.native",                                                                                         \
-        .dtypes = PLUMB_BIT(PLUMB_F32),                                                                               \
-        .flags = PLUMB_IMPL_EXACT,                                                                                    \
-        .supports = supports,                                                                                         \
-        .workspace = workspace,                                                                                       \
-        .run = run_##op_name,                                                                                         \
+#define ROW(op_name)                                                                                         \
+    const plumb_impl plumb_impl_##op_name##_native = {                                                       \
+        .op = &plumb_op_##op_name,                                                                           \
+        .name = "cpu.native",                                                                                \
+        .dtypes = PLUMB_BIT(PLUMB_F32),                                                                      \
+        .flags = PLUMB_IMPL_EXACT,                                                                           \
+        .supports = supports,                                                                                \
+        .workspace = workspace,                                                                              \
+        .run = run_##op_name,                                                                                \
     };
 
 ROW(sum_squares)

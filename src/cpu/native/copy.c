@@ -1,6 +1,6 @@
-/* Ops that only move elements, of any dtype: rows are copied whole where they lie side by side in both tensors, and
- * transposed in small blocks where each tensor has its own idea of which dimension is the innermost, so that either way
- * cache lines are used whole. */
+/* Ops that only move elements, of any dtype: rows are copied whole where they lie side by side in both
+ * tensors, and transposed in small blocks where each tensor has its own idea of which dimension is the
+ * innermost, so that either way cache lines are used whole. */
 #include "cpu/native/strided.h"
 #include "op/attr.h"
 
@@ -10,12 +10,13 @@ struct copy {
     char *to;
     const char *from;
     int64_t size;
-    int64_t block_dim, block_to, block_from; /* transposing: the operand's innermost dimension and its strides */
+    /* transposing: the operand's innermost dimension and its strides */
+    int64_t block_dim, block_to, block_from;
 };
 
-#define COPY_LOOP(type)                                                                                               \
-    for (int64_t i = 0; i < n; i++) {                                                                                 \
-        ((type *)to)[i * step_to] = ((const type *)from)[i * step_from];                                              \
+#define COPY_LOOP(type)                                                                                      \
+    for (int64_t i = 0; i < n; i++) {                                                                        \
+        ((type *)to)[i * step_to] = ((const type *)from)[i * step_from];                                     \
     }
 
 static void copy_run(char *to, const char *from, int64_t size, int64_t step_to, int64_t step_from, int64_t n)
@@ -37,10 +38,12 @@ static void copy_row(const void *user, const struct plumb_strided *s, const int6
 {
     const struct copy *c = user;
     int last = s->rank - 1;
-    copy_run(c->to + at[0] * c->size, c->from + at[1] * c->size, c->size, s->stride[0][last], s->stride[1][last], n);
+    copy_run(c->to + at[0] * c->size, c->from + at[1] * c->size, c->size, s->stride[0][last],
+             s->stride[1][last], n);
 }
 
-/* n elements along the result's innermost dimension, for every element along the operand's: block by block. */
+/* n elements along the result's innermost dimension, for every element along the operand's: block by
+ * block. */
 static void transpose_row(const void *user, const struct plumb_strided *s, const int64_t *at, int64_t n)
 {
     const struct copy *c = user;
@@ -51,8 +54,8 @@ static void transpose_row(const void *user, const struct plumb_strided *s, const
         const char *from = c->from + (at[1] + i * step_from) * c->size;
         char *to = c->to + (at[0] + i * step_to) * c->size;
         for (int64_t j = 0; j < c->block_dim; j++) {
-            copy_run(to + j * c->block_to * c->size, from + j * c->block_from * c->size, c->size, step_to, step_from,
-                     width);
+            copy_run(to + j * c->block_to * c->size, from + j * c->block_from * c->size, c->size, step_to,
+                     step_from, width);
         }
     }
 }
@@ -182,15 +185,13 @@ static plumb_status run_assign(const plumb_call *call)
     return PLUMB_OK;
 }
 
-#define ROW(op_name, function, ...)                                                                                   \
-    const plumb_impl plumb_impl_##op_name##_native = {                                                                \
-        .op = &plumb_op_##op_name,                                                                                    \
-        .name = "cpu.native",                                                                                         \
-        .dtypes = PLUMB_ALL_DTYPES,                                                                                   \
-        .flags = PLUMB_IMPL_EXACT,                                                                                    \
-        .run = function,                                                                                              \
-        __VA_ARGS__                                                                                                   \
-    };
+#define ROW(op_name, function, ...)                                                                          \
+    const plumb_impl plumb_impl_##op_name##_native = {.op = &plumb_op_##op_name,                             \
+                                                      .name = "cpu.native",                                  \
+                                                      .dtypes = PLUMB_ALL_DTYPES,                            \
+                                                      .flags = PLUMB_IMPL_EXACT,                             \
+                                                      .run = function,                                       \
+                                                      __VA_ARGS__};
 
 ROW(full, run_full)
 ROW(assign, run_assign)

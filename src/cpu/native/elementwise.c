@@ -1,170 +1,174 @@
-/* Element-wise ops on f32. Each scalar function is one line below; it is compiled for every instruction set in the
- * forms that matter (operands side by side, or one element for the whole row) and in a plain one for any strides. The
- * functions without a vector form go through the C library in double, on all threads. */
+/* Element-wise ops on f32. Each scalar function is one line below; it is compiled for every instruction set
+ * in the forms that matter (operands side by side, or one element for the whole row) and in a plain one for
+ * any strides. The functions without a vector form go through the C library in double, on all threads. */
 #include "cpu/native/functions.h"
 #include "cpu/native/strided.h"
 #include "op/attr.h"
 
-/* A row: y[i] = f(a[i], b[i], c[i]), elements stride[...] apart in the order y, a, b, c; `n` the op's numbers. */
+/* A row: y[i] = f(a[i], b[i], c[i]), elements stride[...] apart in the order y, a, b, c; `n` the op's
+ * numbers. */
 struct numbers {
     float a, b, low, high;
 };
-typedef void kernel(void *y, const void *a, const void *b, const void *c, const int64_t *stride, int64_t count,
-                    const struct numbers *n);
+typedef void kernel(void *y, const void *a, const void *b, const void *c, const int64_t *stride,
+                    int64_t count, const struct numbers *n);
 
-/* op, result type, expression of x */
-#define UNARY(X, isa, TARGET)                                                                                         \
-    X(isa, TARGET, affine, n->a * x + n->b)                                                                           \
-    X(isa, TARGET, neg, -x)                                                                                           \
-    X(isa, TARGET, abs, fabsf(x))                                                                                     \
-    X(isa, TARGET, sign, x > 0 ? 1.0f : x < 0 ? -1.0f : x)                                                            \
-    X(isa, TARGET, exp, native_exp_any(x))                                                                            \
-    X(isa, TARGET, log, native_log(x))                                                                                \
-    X(isa, TARGET, sqrt, sqrtf(x))                                                                                    \
-    X(isa, TARGET, rsqrt, 1.0f / sqrtf(x))                                                                            \
-    X(isa, TARGET, square, x * x)                                                                                     \
-    X(isa, TARGET, reciprocal, 1.0f / x)                                                                              \
-    X(isa, TARGET, sigmoid, native_sigmoid(x))                                                                        \
-    X(isa, TARGET, tanh, native_tanh(x))                                                                              \
-    X(isa, TARGET, relu, x <= 0 ? 0.0f : x)                                                                           \
-    X(isa, TARGET, leaky_relu, x > 0 ? x : n->a * x)                                                                  \
-    X(isa, TARGET, huber, fabsf(x) <= n->a ? 0.5f * x * x : n->a * (fabsf(x) - 0.5f * n->a))                          \
+/* clang-format off */
+/* op, expression of x */
+#define UNARY(X, isa, TARGET)                                                                                \
+    X(isa, TARGET, affine, n->a * x + n->b)                                                                  \
+    X(isa, TARGET, neg, -x)                                                                                  \
+    X(isa, TARGET, abs, fabsf(x))                                                                            \
+    X(isa, TARGET, sign, x > 0 ? 1.0f : x < 0 ? -1.0f : x)                                                   \
+    X(isa, TARGET, exp, native_exp_any(x))                                                                   \
+    X(isa, TARGET, log, native_log(x))                                                                       \
+    X(isa, TARGET, sqrt, sqrtf(x))                                                                           \
+    X(isa, TARGET, rsqrt, 1.0f / sqrtf(x))                                                                   \
+    X(isa, TARGET, square, x * x)                                                                            \
+    X(isa, TARGET, reciprocal, 1.0f / x)                                                                     \
+    X(isa, TARGET, sigmoid, native_sigmoid(x))                                                               \
+    X(isa, TARGET, tanh, native_tanh(x))                                                                     \
+    X(isa, TARGET, relu, x <= 0 ? 0.0f : x)                                                                  \
+    X(isa, TARGET, leaky_relu, x > 0 ? x : n->a * x)                                                         \
+    X(isa, TARGET, huber, fabsf(x) <= n->a ? 0.5f * x * x : n->a * (fabsf(x) - 0.5f * n->a))                 \
     X(isa, TARGET, clamp, x < n->low ? n->a : x > n->high ? n->b : x)
 
-#define LIBRARY(X)                                                                                                    \
-    X(log1p, log1p(x))                                                                                                \
-    X(sin, sin(x))                                                                                                    \
-    X(cos, cos(x))                                                                                                    \
-    X(erf, erf(x))                                                                                                    \
-    X(elu, x > 0 ? x : (double)n->a * expm1(x))                                                                       \
-    X(gelu, gated(x, 0.5 * erfc(-x * M_SQRT1_2)))                                                                     \
-    X(silu, gated(x, 1 / (1 + exp(-x))))                                                                              \
+#define LIBRARY(X)                                                                                           \
+    X(expm1, expm1(x))                                                                                       \
+    X(log1p, log1p(x))                                                                                       \
+    X(sin, sin(x))                                                                                           \
+    X(cos, cos(x))                                                                                           \
+    X(erf, erf(x))                                                                                           \
+    X(elu, x > 0 ? x : (double)n->a * expm1(x))                                                              \
+    X(gelu, gated(x, 0.5 * erfc(-x * M_SQRT1_2)))                                                            \
+    X(silu, gated(x, 1 / (1 + exp(-x))))                                                                     \
     X(softplus, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)))
 
 /* op, result type, expression of a and b */
-#define BINARY(X, isa, TARGET)                                                                                        \
-    X(isa, TARGET, add, float, a + b)                                                                                 \
-    X(isa, TARGET, sub, float, a - b)                                                                                 \
-    X(isa, TARGET, mul, float, a * b)                                                                                 \
-    X(isa, TARGET, div, float, a / b)                                                                                 \
-    X(isa, TARGET, maximum, float, a >= b || a != a ? a : b)                                                          \
-    X(isa, TARGET, minimum, float, a <= b || a != a ? a : b)                                                          \
-    X(isa, TARGET, equal, uint8_t, a == b)                                                                            \
-    X(isa, TARGET, less, uint8_t, a < b)                                                                              \
-    X(isa, TARGET, less_equal, uint8_t, a <= b)                                                                       \
-    X(isa, TARGET, sigmoid_backward, float, b * a * (1.0f - a))                                                       \
-    X(isa, TARGET, tanh_backward, float, b * ((1.0f - a) * (1.0f + a)))                                               \
-    X(isa, TARGET, relu_backward, float, a <= 0 ? 0.0f : b)                                                           \
-    X(isa, TARGET, leaky_relu_backward, float, a <= 0 ? n->a * b : b)                                                 \
-    X(isa, TARGET, elu_backward, float, a > 0 ? b : n->a * native_exp_any(a) * b)                                     \
+#define BINARY(X, isa, TARGET)                                                                               \
+    X(isa, TARGET, add, float, a + b)                                                                        \
+    X(isa, TARGET, sub, float, a - b)                                                                        \
+    X(isa, TARGET, mul, float, a * b)                                                                        \
+    X(isa, TARGET, div, float, a / b)                                                                        \
+    X(isa, TARGET, maximum, float, a >= b || a != a ? a : b)                                                 \
+    X(isa, TARGET, minimum, float, a <= b || a != a ? a : b)                                                 \
+    X(isa, TARGET, equal, uint8_t, a == b)                                                                   \
+    X(isa, TARGET, less, uint8_t, a < b)                                                                     \
+    X(isa, TARGET, less_equal, uint8_t, a <= b)                                                              \
+    X(isa, TARGET, sigmoid_backward, float, b * a * (1.0f - a))                                              \
+    X(isa, TARGET, tanh_backward, float, b * ((1.0f - a) * (1.0f + a)))                                      \
+    X(isa, TARGET, relu_backward, float, a <= 0 ? 0.0f : b)                                                  \
+    X(isa, TARGET, leaky_relu_backward, float, a <= 0 ? n->a * b : b)                                        \
+    X(isa, TARGET, elu_backward, float, a > 0 ? b : n->a * native_exp_any(a) * b)                            \
     X(isa, TARGET, clamp_backward, float, a < n->low || a > n->high ? 0.0f : b)
+
+/* clang-format on */
 
 /* ---- rows ---- */
 
-#define UNARY_ROW(isa, TARGET, name, expression)                                                                      \
-    TARGET static void name##_##isa(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,  \
-                                    int64_t count, const struct numbers *n_)                                          \
-    {                                                                                                                 \
-        const struct numbers copy = *n_, *n = &copy;                                                                  \
-        const float *in = a_;                                                                                         \
-        float *y = y_;                                                                                                \
-        (void)b_, (void)c_, (void)n;                                                                                  \
-        if (stride[0] == 1 && stride[1] == 1) {                                                                       \
-            NATIVE_LOOP                                                                                               \
-            for (int64_t i = 0; i < count; i++) {                                                                     \
-                float x = in[i];                                                                                      \
-                y[i] = expression;                                                                                    \
-            }                                                                                                         \
-            return;                                                                                                   \
-        }                                                                                                             \
-        for (int64_t i = 0; i < count; i++) {                                                                         \
-            float x = in[i * stride[1]];                                                                              \
-            y[i * stride[0]] = expression;                                                                            \
-        }                                                                                                             \
+#define UNARY_ROW(isa, TARGET, name, expression)                                                             \
+    TARGET static void name##_##isa(void *y_, const void *a_, const void *b_, const void *c_,                \
+                                    const int64_t *stride, int64_t count, const struct numbers *n_)          \
+    {                                                                                                        \
+        const struct numbers copy = *n_, *n = &copy;                                                         \
+        const float *in = a_;                                                                                \
+        float *y = y_;                                                                                       \
+        (void)b_, (void)c_, (void)n;                                                                         \
+        if (stride[0] == 1 && stride[1] == 1) {                                                              \
+            NATIVE_LOOP                                                                                      \
+            for (int64_t i = 0; i < count; i++) {                                                            \
+                float x = in[i];                                                                             \
+                y[i] = expression;                                                                           \
+            }                                                                                                \
+            return;                                                                                          \
+        }                                                                                                    \
+        for (int64_t i = 0; i < count; i++) {                                                                \
+            float x = in[i * stride[1]];                                                                     \
+            y[i * stride[0]] = expression;                                                                   \
+        }                                                                                                    \
     }
 #define UNARY_ROWS(isa, TARGET) UNARY(UNARY_ROW, isa, TARGET)
 NATIVE_EACH_ISA(UNARY_ROWS)
 
-#define BINARY_LOOP(result, of_a, of_b, of_y, expression)                                                             \
-    for (int64_t i = 0; i < count; i++) {                                                                             \
-        float a = p[of_a], b = q[of_b];                                                                               \
-        y[of_y] = (result)(expression);                                                                               \
+#define BINARY_LOOP(result, of_a, of_b, of_y, expression)                                                    \
+    for (int64_t i = 0; i < count; i++) {                                                                    \
+        float a = p[of_a], b = q[of_b];                                                                      \
+        y[of_y] = (result)(expression);                                                                      \
     }
-#define BINARY_ROW(isa, TARGET, name, result, expression)                                                             \
-    TARGET static void name##_##isa(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,  \
-                                    int64_t count, const struct numbers *n_)                                          \
-    {                                                                                                                 \
-        const struct numbers copy = *n_, *n = &copy;                                                                  \
-        const float *p = a_, *q = b_;                                                                                 \
-        result *y = y_;                                                                                               \
-        (void)c_, (void)n;                                                                                            \
-        if (stride[0] == 1 && stride[1] == 1 && stride[2] == 1) {                                                     \
-            NATIVE_LOOP BINARY_LOOP(result, i, i, i, expression)                                                      \
-        } else if (stride[0] == 1 && stride[1] == 1 && stride[2] == 0) {                                              \
-            const float one = q[0];                                                                                   \
-            q = &one;                                                                                                 \
-            NATIVE_LOOP BINARY_LOOP(result, i, 0, i, expression)                                                      \
-        } else if (stride[0] == 1 && stride[1] == 0 && stride[2] == 1) {                                              \
-            const float one = p[0];                                                                                   \
-            p = &one;                                                                                                 \
-            NATIVE_LOOP BINARY_LOOP(result, 0, i, i, expression)                                                      \
-        } else {                                                                                                      \
-            BINARY_LOOP(result, i *stride[1], i *stride[2], i *stride[0], expression)                                 \
-        }                                                                                                             \
+/* clang-format off */
+#define BINARY_ROW(isa, TARGET, name, result, expression)                                                    \
+    TARGET static void name##_##isa(void *y_, const void *a_, const void *b_, const void *c_,                \
+                                    const int64_t *stride, int64_t count, const struct numbers *n_)          \
+    {                                                                                                        \
+        const struct numbers copy = *n_, *n = &copy;                                                         \
+        const float *p = a_, *q = b_;                                                                        \
+        result *y = y_;                                                                                      \
+        (void)c_, (void)n;                                                                                   \
+        if (stride[0] == 1 && stride[1] == 1 && stride[2] == 1) {                                            \
+            NATIVE_LOOP BINARY_LOOP(result, i, i, i, expression)                                             \
+        } else if (stride[0] == 1 && stride[1] == 1 && stride[2] == 0) {                                     \
+            const float one = q[0];                                                                          \
+            q = &one;                                                                                        \
+            NATIVE_LOOP BINARY_LOOP(result, i, 0, i, expression)                                             \
+        } else if (stride[0] == 1 && stride[1] == 0 && stride[2] == 1) {                                     \
+            const float one = p[0];                                                                          \
+            p = &one;                                                                                        \
+            NATIVE_LOOP BINARY_LOOP(result, 0, i, i, expression)                                             \
+        } else {                                                                                             \
+            BINARY_LOOP(result, i * stride[1], i * stride[2], i * stride[0], expression)                     \
+        }                                                                                                    \
     }
+/* clang-format on */
 #define BINARY_ROWS(isa, TARGET) BINARY(BINARY_ROW, isa, TARGET)
 NATIVE_EACH_ISA(BINARY_ROWS)
 
-#define WHERE_LOOP(of_a, of_b)                                                                                        \
-    for (int64_t i = 0; i < count; i++) {                                                                             \
-        float first = a[of_a], second = b[of_b];                                                                      \
-        y[i] = condition[i] ? first : second;                                                                         \
+#define WHERE_LOOP(of_a, of_b)                                                                               \
+    for (int64_t i = 0; i < count; i++) {                                                                    \
+        float first = a[of_a], second = b[of_b];                                                             \
+        y[i] = condition[i] ? first : second;                                                                \
     }
-#define WHERE_ROW(isa, TARGET)                                                                                        \
-    TARGET static void where_##isa(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,   \
-                                   int64_t count, const struct numbers *n)                                            \
-    {                                                                                                                 \
-        const uint8_t *condition = a_;                                                                                \
-        const float *a = b_, *b = c_;                                                                                 \
-        float *y = y_;                                                                                                \
-        bool side_by_side = stride[0] == 1 && stride[1] == 1;                                                         \
-        (void)n;                                                                                                      \
-        if (side_by_side && stride[2] == 1 && stride[3] == 1) {                                                       \
-            NATIVE_LOOP WHERE_LOOP(i, i)                                                                              \
-        } else if (side_by_side && stride[2] == 1 && stride[3] == 0) {                                                \
-            NATIVE_LOOP WHERE_LOOP(i, 0)                                                                              \
-        } else if (side_by_side && stride[2] == 0 && stride[3] == 1) {                                                \
-            NATIVE_LOOP WHERE_LOOP(0, i)                                                                              \
-        } else {                                                                                                      \
-            for (int64_t i = 0; i < count; i++) {                                                                     \
-                y[i * stride[0]] = condition[i * stride[1]] ? a[i * stride[2]] : b[i * stride[3]];                    \
-            }                                                                                                         \
-        }                                                                                                             \
+#define WHERE_ROW(isa, TARGET)                                                                               \
+    TARGET static void where_##isa(void *y_, const void *a_, const void *b_, const void *c_,                 \
+                                   const int64_t *stride, int64_t count, const struct numbers *n)            \
+    {                                                                                                        \
+        const uint8_t *condition = a_;                                                                       \
+        const float *a = b_, *b = c_;                                                                        \
+        float *y = y_;                                                                                       \
+        bool side_by_side = stride[0] == 1 && stride[1] == 1;                                                \
+        (void)n;                                                                                             \
+        if (side_by_side && stride[2] == 1 && stride[3] == 1) {                                              \
+            NATIVE_LOOP WHERE_LOOP(i, i)                                                                     \
+        } else if (side_by_side && stride[2] == 1 && stride[3] == 0) {                                       \
+            NATIVE_LOOP WHERE_LOOP(i, 0)                                                                     \
+        } else if (side_by_side && stride[2] == 0 && stride[3] == 1) {                                       \
+            NATIVE_LOOP WHERE_LOOP(0, i)                                                                     \
+        } else {                                                                                             \
+            for (int64_t i = 0; i < count; i++) {                                                            \
+                y[i * stride[0]] = condition[i * stride[1]] ? a[i * stride[2]] : b[i * stride[3]];           \
+            }                                                                                                \
+        }                                                                                                    \
     }
 NATIVE_EACH_ISA(WHERE_ROW)
 
 /* A shut gate gives 0 even where x is infinite. */
-static double gated(double x, double gate)
-{
-    return gate == 0 ? copysign(0, x) : x * gate;
-}
+static double gated(double x, double gate) { return gate == 0 ? copysign(0, x) : x * gate; }
 
-#define LIBRARY_ROW(name, expression)                                                                                 \
-    static void name##_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,           \
-                           int64_t count, const struct numbers *n)                                                    \
-    {                                                                                                                 \
-        const float *in = a_;                                                                                         \
-        float *y = y_;                                                                                                \
-        (void)b_, (void)c_, (void)n;                                                                                  \
-        for (int64_t i = 0; i < count; i++) {                                                                         \
-            double x = in[i * stride[1]];                                                                             \
-            y[i * stride[0]] = (float)(expression);                                                                   \
-        }                                                                                                             \
+#define LIBRARY_ROW(name, expression)                                                                        \
+    static void name##_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,  \
+                           int64_t count, const struct numbers *n)                                           \
+    {                                                                                                        \
+        const float *in = a_;                                                                                \
+        float *y = y_;                                                                                       \
+        (void)b_, (void)c_, (void)n;                                                                         \
+        for (int64_t i = 0; i < count; i++) {                                                                \
+            double x = in[i * stride[1]];                                                                    \
+            y[i * stride[0]] = (float)(expression);                                                          \
+        }                                                                                                    \
     }
 LIBRARY(LIBRARY_ROW)
 
-static void pow_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride, int64_t count,
-                    const struct numbers *n)
+static void pow_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,
+                    int64_t count, const struct numbers *n)
 {
     const float *a = a_, *b = b_;
     float *y = y_;
@@ -175,8 +179,8 @@ static void pow_row(void *y_, const void *a_, const void *b_, const void *c_, co
 }
 
 /* Truth values and pictures. */
-static void cast_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride, int64_t count,
-                     const struct numbers *n)
+static void cast_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,
+                     int64_t count, const struct numbers *n)
 {
     const uint8_t *a = a_;
     float *y = y_;
@@ -238,32 +242,31 @@ static struct numbers numbers_of(const plumb_call *call)
     struct numbers n = {0};
     if (call->op->attr_size == sizeof(plumb_attr_numbers)) {
         const plumb_attr_numbers *attr = call->attr;
-        n = (struct numbers){.a = (float)attr->a, .b = (float)attr->b, .low = (float)attr->a, .high = (float)attr->b};
+        n = (struct numbers){
+            .a = (float)attr->a, .b = (float)attr->b, .low = (float)attr->a, .high = (float)attr->b};
         n.low = (double)n.low < attr->a ? nextafterf(n.low, INFINITY) : n.low;
         n.high = (double)n.high > attr->b ? nextafterf(n.high, -INFINITY) : n.high;
     }
     return n;
 }
 
-static bool supports_cast(const plumb_call *call)
-{
-    return call->out[0].dtype == PLUMB_F32;
-}
+static bool supports_cast(const plumb_call *call) { return call->out[0].dtype == PLUMB_F32; }
 
-#define IMPLEMENTATION(op_name, which_dtypes, which_flags, picked, ...)                                               \
-    static plumb_status run_##op_name(const plumb_call *call)                                                         \
-    {                                                                                                                 \
-        return run(call, picked, numbers_of(call));                                                                   \
-    }                                                                                                                 \
-    const plumb_impl plumb_impl_##op_name##_native = {                                                                \
-        .op = &plumb_op_##op_name,                                                                                    \
-        .name = "cpu.native",                                                                                         \
-        .dtypes = PLUMB_BIT(which_dtypes),                                                                            \
-        .flags = (which_flags),                                                                                       \
-        __VA_ARGS__.run = run_##op_name,                                                                              \
+#define IMPLEMENTATION(op_name, which_dtypes, which_flags, picked, ...)                                      \
+    static plumb_status run_##op_name(const plumb_call *call)                                                \
+    {                                                                                                        \
+        return run(call, picked, numbers_of(call));                                                          \
+    }                                                                                                        \
+    const plumb_impl plumb_impl_##op_name##_native = {                                                       \
+        .op = &plumb_op_##op_name,                                                                           \
+        .name = "cpu.native",                                                                                \
+        .dtypes = PLUMB_BIT(which_dtypes),                                                                   \
+        .flags = (which_flags),                                                                              \
+        __VA_ARGS__.run = run_##op_name,                                                                     \
     };
-#define OF_UNARY(none, TARGET, name, expression) IMPLEMENTATION(name, PLUMB_F32, 0, NATIVE_PICK(name, call->isa))
-#define OF_BINARY(none, TARGET, name, result, expression)                                                              \
+#define OF_UNARY(none, TARGET, name, expression)                                                             \
+    IMPLEMENTATION(name, PLUMB_F32, 0, NATIVE_PICK(name, call->isa))
+#define OF_BINARY(none, TARGET, name, result, expression)                                                    \
     IMPLEMENTATION(name, PLUMB_F32, PLUMB_IMPL_EXACT, NATIVE_PICK(name, call->isa))
 #define OF_LIBRARY(name, expression) IMPLEMENTATION(name, PLUMB_F32, 0, name##_row)
 

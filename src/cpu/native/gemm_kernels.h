@@ -13,11 +13,14 @@
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
-typedef T NAME(vec) __attribute__((vector_size(VB), aligned(sizeof(T))));
+/* Values have their natural alignment; memory is read through the types named ..._at, which have an element's. One type
+ * for both would put spilled registers on the stack at any address, where aligned moves fault. */
+typedef T NAME(vec) __attribute__((vector_size(VB)));
+typedef T NAME(vec_at) __attribute__((vector_size(VB), aligned(sizeof(T))));
 #define VEC NAME(vec)
 
-INLINE VEC NAME(load)(const T *from) { return *(const VEC *)from; }
-INLINE void NAME(store)(T *to, VEC x) { *(VEC *)to = x; }
+INLINE VEC NAME(load)(const T *from) { return *(const NAME(vec_at) *)from; }
+INLINE void NAME(store)(T *to, VEC x) { *(NAME(vec_at) *)to = x; }
 
 INLINE void NAME(tile)(const int rows, const int vectors, int64_t k, const T *a, const T *b,
                        const int32_t *offset, T *c, int64_t ldc, bool add)
@@ -52,15 +55,17 @@ INLINE void NAME(tile)(const int rows, const int vectors, int64_t k, const T *a,
 
 /* The sums of four vectors' lanes: halves on halves down to four (two) lanes, then a transposed addition. */
 #if VB / WIDE > 4
-typedef T NAME(four) __attribute__((vector_size(4 * WIDE), aligned(sizeof(T))));
+typedef T NAME(four) __attribute__((vector_size(4 * WIDE)));
+typedef T NAME(four_at) __attribute__((vector_size(4 * WIDE), aligned(sizeof(T))));
 #else
 typedef VEC NAME(four);
+typedef NAME(vec_at) NAME(four_at);
 #endif
 
 INLINE NAME(four) NAME(fold)(VEC x)
 {
 #if VB / WIDE == 16
-    typedef T octet __attribute__((vector_size(32), aligned(sizeof(T))));
+    typedef T octet __attribute__((vector_size(32)));
     octet y = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
               __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
     return __builtin_shufflevector(y, y, 0, 1, 2, 3) + __builtin_shufflevector(y, y, 4, 5, 6, 7);
@@ -77,13 +82,13 @@ INLINE void NAME(totals)(T *c, bool add, VEC w, VEC x, VEC y, VEC z)
 #if VB / WIDE == 2
     NAME(four) low = __builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3);
     NAME(four) high = __builtin_shufflevector(d, e, 0, 2) + __builtin_shufflevector(d, e, 1, 3);
-    *(NAME(four) *)c = add ? *(NAME(four) *)c + low : low;
-    *(NAME(four) *)(c + 2) = add ? *(NAME(four) *)(c + 2) + high : high;
+    *(NAME(four_at) *)c = add ? *(NAME(four_at) *)c + low : low;
+    *(NAME(four_at) *)(c + 2) = add ? *(NAME(four_at) *)(c + 2) + high : high;
 #else
     NAME(four) ab = __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
     NAME(four) de = __builtin_shufflevector(d, e, 0, 4, 1, 5) + __builtin_shufflevector(d, e, 2, 6, 3, 7);
     NAME(four) sum = __builtin_shufflevector(ab, de, 0, 1, 4, 5) + __builtin_shufflevector(ab, de, 2, 3, 6, 7);
-    *(NAME(four) *)c = add ? *(NAME(four) *)c + sum : sum;
+    *(NAME(four_at) *)c = add ? *(NAME(four_at) *)c + sum : sum;
 #endif
 }
 
@@ -156,8 +161,8 @@ DOT(4) DOT(5) DOT(6)
 
 /* Short rows are the rule in convolutions: a row is whole vectors and one more that overlaps them; a row
  * shorter than a vector is the same with vectors of half the size. Source and destination never overlap. */
-typedef T NAME(half) __attribute__((vector_size(VB / 2), aligned(sizeof(T))));
-typedef T NAME(quarter) __attribute__((vector_size(VB / 4 > 8 ? VB / 4 : 8), aligned(sizeof(T))));
+typedef T NAME(half_at) __attribute__((vector_size(VB / 2), aligned(sizeof(T))));
+typedef T NAME(quarter_at) __attribute__((vector_size(VB / 4 > 8 ? VB / 4 : 8), aligned(sizeof(T))));
 #define SPAN(type, bias)                                                                                              \
     do {                                                                                                              \
         const int64_t width = (int64_t)(sizeof(type) / sizeof(T));                                                    \
@@ -173,18 +178,18 @@ typedef T NAME(quarter) __attribute__((vector_size(VB / 4 > 8 ? VB / 4 : 8), ali
 
 INLINE void NAME(copy_row)(T *to, const T *from, int64_t n)
 {
-    SPAN(VEC, );
-    SPAN(NAME(half), );
-    SPAN(NAME(quarter), );
+    SPAN(NAME(vec_at), );
+    SPAN(NAME(half_at), );
+    SPAN(NAME(quarter_at), );
     for (int64_t j = 0; j < n; j++)
         to[j] = from[j];
 }
 
 INLINE void NAME(add_row)(T *to, const T *from, int64_t n, T bias)
 {
-    SPAN(VEC, +bias);
-    SPAN(NAME(half), +bias);
-    SPAN(NAME(quarter), +bias);
+    SPAN(NAME(vec_at), +bias);
+    SPAN(NAME(half_at), +bias);
+    SPAN(NAME(quarter_at), +bias);
     for (int64_t j = 0; j < n; j++)
         to[j] = from[j] + bias;
 }
@@ -211,13 +216,14 @@ static void NAME(move)(const plumb_move *m)
 #if WIDE == 4 && VB >= 32
 /* An 8 x 8 block through registers: pairs, then fours, then halves change places. Rows from `rows` on are
  * taken as zeros; the columns are written in order, eight elements each. */
-typedef T NAME(eight) __attribute__((vector_size(32), aligned(sizeof(T))));
+typedef T NAME(eight) __attribute__((vector_size(32)));
+typedef T NAME(eight_at) __attribute__((vector_size(32), aligned(sizeof(T))));
 INLINE void NAME(block)(T *to, int64_t ld, const T *from, int64_t row, int64_t rows)
 {
     NAME(eight) r[8], s[8];
     UNROLL
     for (int i = 0; i < 8; i++)
-        r[i] = i < rows ? *(const NAME(eight) *)(from + i * row) : (NAME(eight)){0};
+        r[i] = i < rows ? *(const NAME(eight_at) *)(from + i * row) : (NAME(eight)){0};
     UNROLL
     for (int i = 0; i < 8; i += 2) {
         s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
@@ -232,10 +238,10 @@ INLINE void NAME(block)(T *to, int64_t ld, const T *from, int64_t row, int64_t r
     }
     UNROLL
     for (int i = 0; i < 4; i++)
-        *(NAME(eight) *)(to + i * ld) = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        *(NAME(eight_at) *)(to + i * ld) = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
     UNROLL
     for (int i = 0; i < 4; i++)
-        *(NAME(eight) *)(to + (i + 4) * ld) =
+        *(NAME(eight_at) *)(to + (i + 4) * ld) =
             __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
 }
 #else

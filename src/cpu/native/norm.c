@@ -1,9 +1,10 @@
 /* Batch normalisation of contiguous f32 tensors (N, C, S), S the elements of a plane.
  *
- * Training reads x twice: once for the sums, once to write y; the backward form likewise. Sums are kept in double, of
- * values less a number near the channel's mean, so that a mean large against the spread costs no digits. Work is cut
- * into blocks of images times channels; the sums of the blocks of a channel meet in order, so results do not depend on
- * who computed what. Plain features (S = 1) go by strips of channels instead, down all examples at a time. */
+ * Training reads x twice: once for the sums, once to write y; the backward form likewise. Sums are kept in
+ * double, of values less a number near the channel's mean, so that a mean large against the spread costs
+ * no digits. Work is cut into blocks of images times channels; the sums of the blocks of a channel meet in
+ * order, so results do not depend on who computed what. Plain features (S = 1) go by strips of channels
+ * instead, down all examples at a time. */
 #include "cpu/native/vector.h"
 #include "op/attr.h"
 
@@ -16,19 +17,19 @@ struct sums {
     double first, second;
 };
 
-/* What is done to every element of a channel: y = (x - centre) factor + shift, or dx = dy factor + (x - centre) slope +
- * shift. */
+/* What is done to every element of a channel: y = (x - centre) factor + shift, or dx = dy factor + (x -
+ * centre) slope + shift. */
 struct line {
     float centre, factor, slope, shift;
 };
 
 struct norm_work {
     const plumb_call *call;
-    const float *x, *dy; /* dy NULL: forward */
-    float *to;           /* y or dx */
+    const float *x, *dy;             /* dy NULL: forward */
+    float *to;                       /* y or dx */
     int64_t n, c, s, images, blocks; /* images in a block, blocks of a channel */
-    struct sums *sums;   /* [c][blocks] */
-    struct line *line;   /* [c] */
+    struct sums *sums;               /* [c][blocks] */
+    struct line *line;               /* [c] */
     void (*sum)(struct norm_work *t, int64_t channel, int64_t block);
     void (*apply)(struct norm_work *t, int64_t channel, int64_t block);
 };
@@ -116,7 +117,8 @@ NATIVE_INLINE void sum_planes(struct norm_work *t, int64_t c, int64_t block)
     else
         for (int64_t n = begin; n < end; n++, x += step)
             row_sums(x, NULL, t->s, centre, &sum);
-    t->sums[c * t->blocks + block] = (struct sums){join(sum.first) + sum.rest.first, join(sum.second) + sum.rest.second};
+    t->sums[c * t->blocks + block] =
+        (struct sums){join(sum.first) + sum.rest.first, join(sum.second) + sum.rest.second};
 }
 
 NATIVE_INLINE void apply_planes(struct norm_work *t, int64_t c, int64_t block)
@@ -183,15 +185,15 @@ NATIVE_INLINE void apply_columns(struct norm_work *t, int64_t strip, int64_t blo
     }
 }
 
-#define NORM_WRAPPER(name, isa, TARGET)                                                                               \
-    TARGET static void name##_##isa(struct norm_work *t, int64_t channel, int64_t block)                              \
-    {                                                                                                                 \
-        name(t, channel, block);                                                                                      \
+#define NORM_WRAPPER(name, isa, TARGET)                                                                      \
+    TARGET static void name##_##isa(struct norm_work *t, int64_t channel, int64_t block)                     \
+    {                                                                                                        \
+        name(t, channel, block);                                                                             \
     }
-#define NORM_WRAPPERS(isa, TARGET)                                                                                    \
-    NORM_WRAPPER(sum_planes, isa, TARGET)                                                                             \
-    NORM_WRAPPER(apply_planes, isa, TARGET)                                                                           \
-    NORM_WRAPPER(sum_columns, isa, TARGET)                                                                            \
+#define NORM_WRAPPERS(isa, TARGET)                                                                           \
+    NORM_WRAPPER(sum_planes, isa, TARGET)                                                                    \
+    NORM_WRAPPER(apply_planes, isa, TARGET)                                                                  \
+    NORM_WRAPPER(sum_columns, isa, TARGET)                                                                   \
     NORM_WRAPPER(apply_columns, isa, TARGET)
 NATIVE_EACH_ISA(NORM_WRAPPERS)
 
@@ -243,7 +245,10 @@ static struct norm_work prepare(const plumb_call *call, const float *dy)
     return t;
 }
 
-static int64_t chunks(const struct norm_work *t) { return (t->s == 1 ? (t->c + STRIP - 1) / STRIP : t->c) * t->blocks; }
+static int64_t chunks(const struct norm_work *t)
+{
+    return (t->s == 1 ? (t->c + STRIP - 1) / STRIP : t->c) * t->blocks;
+}
 
 static struct sums total(const struct norm_work *t, int64_t c)
 {
@@ -304,7 +309,8 @@ static plumb_status run_inference(const plumb_call *call)
     struct norm_work t = prepare(call, NULL);
     for (int64_t c = 0; c < t.c; c++) {
         double invstd = 1 / sqrt((double)channels(&call->in[4])[c] + attr->epsilon);
-        t.line[c] = forward_line(channels(&call->in[3])[c], invstd, channels(&call->in[1])[c], channels(&call->in[2])[c]);
+        t.line[c] = forward_line(channels(&call->in[3])[c], invstd, channels(&call->in[1])[c],
+                                 channels(&call->in[2])[c]);
     }
     plumb_pool_run(call->pool, chunks(&t), apply_chunk, &t);
     return PLUMB_OK;
@@ -343,16 +349,28 @@ static bool supports(const plumb_call *call)
 }
 
 const plumb_impl plumb_impl_batch_norm_native = {
-    .op = &plumb_op_batch_norm, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports,
-    .workspace = workspace, .run = run_batch_norm,
+    .op = &plumb_op_batch_norm,
+    .name = "cpu.native",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .supports = supports,
+    .workspace = workspace,
+    .run = run_batch_norm,
 };
 
 const plumb_impl plumb_impl_batch_norm_inference_native = {
-    .op = &plumb_op_batch_norm_inference, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports,
-    .workspace = workspace, .run = run_inference,
+    .op = &plumb_op_batch_norm_inference,
+    .name = "cpu.native",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .supports = supports,
+    .workspace = workspace,
+    .run = run_inference,
 };
 
 const plumb_impl plumb_impl_batch_norm_backward_native = {
-    .op = &plumb_op_batch_norm_backward, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .supports = supports,
-    .workspace = workspace, .run = run_backward,
+    .op = &plumb_op_batch_norm_backward,
+    .name = "cpu.native",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .supports = supports,
+    .workspace = workspace,
+    .run = run_backward,
 };

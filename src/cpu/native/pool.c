@@ -1,6 +1,6 @@
-/* Pooling of contiguous f32 pictures, plane by plane. A window is walked tap by tap over a strip of neighbouring
- * outputs, so that the inner loop runs along a row of the picture; 2x2 windows that tile the plane, the usual case, have
- * loops of their own that read every element once. Conventions: src/op/pool.c. */
+/* Pooling of contiguous f32 pictures, plane by plane. A window is walked tap by tap over a strip of
+ * neighbouring outputs, so that the inner loop runs along a row of the picture; 2x2 windows that tile the
+ * plane, the usual case, have loops of their own that read every element once. Conventions: src/op/pool.c. */
 #include "cpu/native/pool.h"
 #include "cpu/native/vector.h"
 
@@ -8,8 +8,10 @@
 
 enum { STRIP = 64, CHUNK = 1 << 14 }; /* outputs at a time; elements of x per piece of work */
 
-/* The outputs [*first, *end) along one axis whose tap lies inside the picture: 0 <= o stride + shift < size. */
-NATIVE_INLINE void inside(int64_t size, int64_t outputs, int64_t stride, int64_t shift, int64_t *first, int64_t *end)
+/* The outputs [*first, *end) along one axis whose tap lies inside the picture: 0 <= o stride + shift <
+ * size. */
+NATIVE_INLINE void inside(int64_t size, int64_t outputs, int64_t stride, int64_t shift, int64_t *first,
+                          int64_t *end)
 {
     *first = shift < 0 ? (-shift + stride - 1) / stride : 0;
     *end = shift < size ? (size - shift - 1) / stride + 1 : 0;
@@ -17,12 +19,14 @@ NATIVE_INLINE void inside(int64_t size, int64_t outputs, int64_t stride, int64_t
         *end = outputs;
 }
 
-/* A tap over a strip: outputs [begin, end) of the strip that starts at `ow`, and where the first of them reads. */
+/* A tap over a strip: outputs [begin, end) of the strip that starts at `ow`, and where the first of them
+ * reads. */
 struct tap {
     int64_t begin, end, at;
 };
 
-NATIVE_INLINE struct tap tap_at(const struct pool_work *t, int64_t row, int64_t kw, int64_t ow, int64_t width, int64_t step)
+NATIVE_INLINE struct tap tap_at(const struct pool_work *t, int64_t row, int64_t kw, int64_t ow, int64_t width,
+                                int64_t step)
 {
     int64_t shift = kw * t->attr->dilation[1] - t->attr->padding[1], first, end;
     inside(t->w, t->ow, step, shift, &first, &end);
@@ -36,8 +40,8 @@ NATIVE_INLINE struct tap tap_at(const struct pool_work *t, int64_t row, int64_t 
 /* Whether v takes the place of best: it is larger, or a NaN where there was none. */
 NATIVE_INLINE int beats(float v, float best) { return !(v <= best) & (best == best); }
 
-NATIVE_INLINE void max_strip(struct pool_work *t, const float *x, int64_t oh, int64_t ow, int64_t step, float *y,
-                             int64_t *index)
+NATIVE_INLINE void max_strip(struct pool_work *t, const float *x, int64_t oh, int64_t ow, int64_t step,
+                             float *y, int64_t *index)
 {
     const plumb_attr_pool2d *attr = t->attr;
     int64_t width = t->ow - ow < STRIP ? t->ow - ow : STRIP;
@@ -73,11 +77,13 @@ NATIVE_INLINE void max_strip(struct pool_work *t, const float *x, int64_t oh, in
     }
 }
 
-/* A row of 2x2 tiles, STRIP at a time: indices stay as narrow as the elements until the end, for the compiler's sake. */
-NATIVE_INLINE void max_tiles(const float *restrict a, const float *restrict b, int64_t outputs, int64_t first, int32_t w,
-                             float *restrict y, int64_t *restrict index)
+/* A row of 2x2 tiles, STRIP at a time: indices stay as narrow as the elements until the end, for the
+ * compiler's sake. */
+NATIVE_INLINE void max_tiles(const float *restrict a, const float *restrict b, int64_t outputs, int64_t first,
+                             int32_t w, float *restrict y, int64_t *restrict index)
 {
-    for (int64_t done = 0; done < outputs; done += STRIP, a += 2 * STRIP, b += 2 * STRIP, y += STRIP, index += STRIP) {
+    for (int64_t done = 0; done < outputs;
+         done += STRIP, a += 2 * STRIP, b += 2 * STRIP, y += STRIP, index += STRIP) {
         int32_t at[STRIP], count = (int32_t)(outputs - done < STRIP ? outputs - done : STRIP);
         NATIVE_LOOP
         for (int32_t j = 0; j < count; j++) {
@@ -124,9 +130,11 @@ NATIVE_INLINE void max_plane(struct pool_work *t, int64_t plane)
     }
 }
 
-/* One row of tiles of dx, if every index points into its own tile; false: some does not, nothing of use was written. */
-NATIVE_INLINE bool max_backward_tiles(const float *restrict dy, const int64_t *restrict index, int64_t outputs,
-                                      int64_t first, int32_t w, float *restrict a, float *restrict b)
+/* One row of tiles of dx, if every index points into its own tile; false: some does not, nothing of use
+ * was written. */
+NATIVE_INLINE bool max_backward_tiles(const float *restrict dy, const int64_t *restrict index,
+                                      int64_t outputs, int64_t first, int32_t w, float *restrict a,
+                                      float *restrict b)
 {
     int32_t strange = 0;
     NATIVE_LOOP
@@ -147,7 +155,8 @@ NATIVE_INLINE bool max_backward_tiled(struct pool_work *t, const float *dy, cons
 {
     for (int64_t oh = 0; oh < t->oh; oh++) {
         float *a = dx + 2 * oh * t->w, *b = a + t->w;
-        if (!max_backward_tiles(dy + oh * t->ow, index + oh * t->ow, t->ow, 2 * oh * t->w, (int32_t)t->w, a, b))
+        if (!max_backward_tiles(dy + oh * t->ow, index + oh * t->ow, t->ow, 2 * oh * t->w, (int32_t)t->w, a,
+                                b))
             return false;
         if (t->w > 2 * t->ow)
             a[t->w - 1] = b[t->w - 1] = 0;
@@ -164,7 +173,8 @@ NATIVE_INLINE void max_backward_plane(struct pool_work *t, int64_t plane)
     const int64_t *index = t->index + plane * count;
     float *dx = t->to + plane * area;
     bool bad = false;
-    if (t->tiles && (t->avx512 ? plumb_max_backward_tiles_avx512(t, plane) : max_backward_tiled(t, dy, index, dx)))
+    if (t->tiles &&
+        (t->avx512 ? plumb_max_backward_tiles_avx512(t, plane) : max_backward_tiled(t, dy, index, dx)))
         return;
     memset(dx, 0, sizeof(float) * (size_t)area);
     for (int64_t i = 0; i < count; i++) {
@@ -204,7 +214,8 @@ static float extent(const plumb_attr_pool2d *attr, int axis, int64_t o, int64_t 
     return (float)((end < high ? end : high) - low);
 }
 
-NATIVE_INLINE void average_strip(struct pool_work *t, const float *x, int64_t oh, int64_t ow, int64_t step, float *y)
+NATIVE_INLINE void average_strip(struct pool_work *t, const float *x, int64_t oh, int64_t ow, int64_t step,
+                                 float *y)
 {
     const plumb_attr_pool2d *attr = t->attr;
     int64_t width = t->ow - ow < STRIP ? t->ow - ow : STRIP;
@@ -226,7 +237,8 @@ NATIVE_INLINE void average_strip(struct pool_work *t, const float *x, int64_t oh
         y[ow + j] = sum[j] / (high * t->wide[ow + j]);
 }
 
-NATIVE_INLINE void average_tiles(const float *restrict a, const float *restrict b, int64_t outputs, float *restrict y)
+NATIVE_INLINE void average_tiles(const float *restrict a, const float *restrict b, int64_t outputs,
+                                 float *restrict y)
 {
     NATIVE_LOOP
     for (int64_t j = 0; j < outputs; j++)
@@ -253,8 +265,8 @@ NATIVE_INLINE void average_plane(struct pool_work *t, int64_t plane)
     }
 }
 
-NATIVE_INLINE void average_backward_strip(struct pool_work *t, float *dx, int64_t oh, int64_t ow, int64_t step,
-                                          const float *dy)
+NATIVE_INLINE void average_backward_strip(struct pool_work *t, float *dx, int64_t oh, int64_t ow,
+                                          int64_t step, const float *dy)
 {
     const plumb_attr_pool2d *attr = t->attr;
     int64_t width = t->ow - ow < STRIP ? t->ow - ow : STRIP;
@@ -276,7 +288,8 @@ NATIVE_INLINE void average_backward_strip(struct pool_work *t, float *dx, int64_
     }
 }
 
-NATIVE_INLINE void average_backward_tiles(const float *restrict dy, int64_t outputs, float *restrict a, float *restrict b)
+NATIVE_INLINE void average_backward_tiles(const float *restrict dy, int64_t outputs, float *restrict a,
+                                          float *restrict b)
 {
     NATIVE_LOOP
     for (int64_t j = 0; j < outputs; j++)
@@ -305,16 +318,13 @@ NATIVE_INLINE void average_backward_plane(struct pool_work *t, int64_t plane)
     }
 }
 
-#define POOL_WRAPPER(name, isa, TARGET)                                                                               \
-    TARGET static void name##_##isa(struct pool_work *t, int64_t plane)                                               \
-    {                                                                                                                 \
-        name##_plane(t, plane);                                                                                       \
-    }
-#define POOL_WRAPPERS(isa, TARGET)                                                                                    \
-    POOL_WRAPPER(max, isa, TARGET)                                                                                    \
-    POOL_WRAPPER(max_backward, isa, TARGET)                                                                           \
-    POOL_WRAPPER(select, isa, TARGET)                                                                                 \
-    POOL_WRAPPER(average, isa, TARGET)                                                                                \
+#define POOL_WRAPPER(name, isa, TARGET)                                                                      \
+    TARGET static void name##_##isa(struct pool_work *t, int64_t plane) { name##_plane(t, plane); }
+#define POOL_WRAPPERS(isa, TARGET)                                                                           \
+    POOL_WRAPPER(max, isa, TARGET)                                                                           \
+    POOL_WRAPPER(max_backward, isa, TARGET)                                                                  \
+    POOL_WRAPPER(select, isa, TARGET)                                                                        \
+    POOL_WRAPPER(average, isa, TARGET)                                                                       \
     POOL_WRAPPER(average_backward, isa, TARGET)
 NATIVE_EACH_ISA(POOL_WRAPPERS)
 
@@ -330,7 +340,8 @@ static void pool_chunk(void *user, int64_t chunk, int worker)
 }
 
 /* x: the tensor (N, C, H, W), or its gradient; y: the pooled one, or its gradient. */
-static plumb_status run_planes(const plumb_call *call, const plumb_view *x, const plumb_view *y, struct pool_work *t)
+static plumb_status run_planes(const plumb_call *call, const plumb_view *x, const plumb_view *y,
+                               struct pool_work *t)
 {
     const plumb_attr_pool2d *attr = call->attr;
     t->attr = attr;
@@ -343,15 +354,15 @@ static plumb_status run_planes(const plumb_call *call, const plumb_view *x, cons
     t->ow = y->dim[3];
     t->planes = x->dim[0] * x->dim[1];
     t->tiles = attr->window[0] == 2 && attr->window[1] == 2 && attr->stride[0] == 2 && attr->stride[1] == 2 &&
-               attr->dilation[0] == 1 && attr->dilation[1] == 1 && attr->padding[0] == 0 && attr->padding[1] == 0 &&
-               2 * t->oh <= t->h && 2 * t->ow <= t->w;
+               attr->dilation[0] == 1 && attr->dilation[1] == 1 && attr->padding[0] == 0 &&
+               attr->padding[1] == 0 && 2 * t->oh <= t->h && 2 * t->ow <= t->w;
     if (t->planes == 0 || plumb_view_count(y) == 0)
         return PLUMB_OK;
     t->per_chunk = t->h * t->w < CHUNK ? CHUNK / (1 + t->h * t->w) : 1;
     plumb_pool_run(call->pool, (t->planes + t->per_chunk - 1) / t->per_chunk, pool_chunk, t);
     if (atomic_load(&t->bad_index))
-        return plumb_call_fail(call, PLUMB_BAD_INPUT, "an index is outside a plane of %lldx%lld", (long long)t->h,
-                               (long long)t->w);
+        return plumb_call_fail(call, PLUMB_BAD_INPUT, "an index is outside a plane of %lldx%lld",
+                               (long long)t->h, (long long)t->w);
     return PLUMB_OK;
 }
 
@@ -405,33 +416,57 @@ static bool supports(const plumb_call *call)
 {
     bool good = true;
     for (int i = 0; i < call->n_in; i++)
-        good = good && plumb_view_contiguous(&call->in[i]) && call->in[i].dim[2] * call->in[i].dim[3] < INT32_MAX / 4;
+        good = good && plumb_view_contiguous(&call->in[i]) &&
+               call->in[i].dim[2] * call->in[i].dim[3] < INT32_MAX / 4;
     for (int i = 0; i < call->n_out; i++)
-        good = good && plumb_view_contiguous(&call->out[i]) && call->out[i].dim[2] * call->out[i].dim[3] < INT32_MAX / 4;
+        good = good && plumb_view_contiguous(&call->out[i]) &&
+               call->out[i].dim[2] * call->out[i].dim[3] < INT32_MAX / 4;
     return good;
 }
 
 const plumb_impl plumb_impl_max_pool2d_native = {
-    .op = &plumb_op_max_pool2d, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .flags = PLUMB_IMPL_EXACT,
-    .supports = supports, .run = run_max,
+    .op = &plumb_op_max_pool2d,
+    .name = "cpu.native",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .flags = PLUMB_IMPL_EXACT,
+    .supports = supports,
+    .run = run_max,
 };
 
 const plumb_impl plumb_impl_max_pool2d_backward_native = {
-    .op = &plumb_op_max_pool2d_backward, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .flags = PLUMB_IMPL_EXACT,
-    .supports = supports, .run = run_max_backward,
+    .op = &plumb_op_max_pool2d_backward,
+    .name = "cpu.native",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .flags = PLUMB_IMPL_EXACT,
+    .supports = supports,
+    .run = run_max_backward,
 };
 
 const plumb_impl plumb_impl_max_pool2d_select_native = {
-    .op = &plumb_op_max_pool2d_select, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .flags = PLUMB_IMPL_EXACT,
-    .supports = supports, .run = run_select,
+    .op = &plumb_op_max_pool2d_select,
+    .name = "cpu.native",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .flags = PLUMB_IMPL_EXACT,
+    .supports = supports,
+    .run = run_select,
 };
 
 const plumb_impl plumb_impl_average_pool2d_native = {
-    .op = &plumb_op_average_pool2d, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32), .flags = PLUMB_IMPL_EXACT,
-    .supports = supports, .workspace = average_workspace, .run = run_average,
+    .op = &plumb_op_average_pool2d,
+    .name = "cpu.native",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .flags = PLUMB_IMPL_EXACT,
+    .supports = supports,
+    .workspace = average_workspace,
+    .run = run_average,
 };
 
 const plumb_impl plumb_impl_average_pool2d_backward_native = {
-    .op = &plumb_op_average_pool2d_backward, .name = "cpu.native", .dtypes = PLUMB_BIT(PLUMB_F32),
-    .flags = PLUMB_IMPL_EXACT, .supports = supports, .workspace = average_workspace, .run = run_average_backward,
+    .op = &plumb_op_average_pool2d_backward,
+    .name = "cpu.native",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .flags = PLUMB_IMPL_EXACT,
+    .supports = supports,
+    .workspace = average_workspace,
+    .run = run_average_backward,
 };

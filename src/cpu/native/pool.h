@@ -1,4 +1,5 @@
-/* What pooling's kernels share: the work of one call, and the kernels written by hand for tiles of two by two. */
+/* What pooling's kernels share: the work of one call, and the kernels written by hand for tiles of two by
+ * two. */
 #ifndef PLUMB_NATIVE_POOL_H
 #define PLUMB_NATIVE_POOL_H
 
@@ -8,27 +9,30 @@
 
 struct pool_work {
     const plumb_attr_pool2d *attr;
-    const float *from;      /* x, or dy in the backward forms */
-    const int64_t *index;   /* of the backward form of max, and of select */
-    float *to;              /* y, or dx */
-    int64_t *index_out;     /* of max */
-    const float *wide;      /* [ow]: extents of the windows that an average divides by, left to right */
-    int64_t h, w, oh, ow;   /* x's (or dx's) plane, y's (or dy's) plane */
+    const float *from;    /* x, or dy in the backward forms */
+    const int64_t *index; /* of the backward form of max, and of select */
+    float *to;            /* y, or dx */
+    int64_t *index_out;   /* of max */
+    const float *wide;    /* [ow]: extents of the windows that an average divides by, left to right */
+    int64_t h, w, oh, ow; /* x's (or dx's) plane, y's (or dy's) plane */
     int64_t planes, per_chunk;
-    bool tiles;             /* 2x2 windows side by side, none over the edge */
+    bool tiles; /* 2x2 windows side by side, none over the edge */
     bool avx512;
     atomic_bool bad_index;
     void (*kernel)(struct pool_work *t, int64_t plane);
 };
 
-/* One plane of max pooling over tiles, written by hand for AVX-512, and its backward form. The latter returns false if
- * an index points out of its own tile; the plane is then to be done another way. */
+/* One plane of max pooling over tiles, written by hand for AVX-512, and its backward form. The latter
+ * returns false if an index points out of its own tile; the plane is then to be done another way. */
 #if defined(__x86_64__)
 void plumb_max_tiles_avx512(struct pool_work *t, int64_t plane);
 bool plumb_max_backward_tiles_avx512(struct pool_work *t, int64_t plane);
 #else
 static inline void plumb_max_tiles_avx512(struct pool_work *t, int64_t plane) { (void)t, (void)plane; }
-static inline bool plumb_max_backward_tiles_avx512(struct pool_work *t, int64_t plane) { return (void)t, (void)plane, false; }
+static inline bool plumb_max_backward_tiles_avx512(struct pool_work *t, int64_t plane)
+{
+    return (void)t, (void)plane, false;
+}
 #endif
 
 #endif

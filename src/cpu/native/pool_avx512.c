@@ -1,6 +1,6 @@
-/* Max pooling over 2x2 tiles for AVX-512, sixteen outputs at a time. Pictures are often narrower than that (14 or 5
- * outputs a row in LeNet), so rows end in masked loads and stores rather than in a loop over single elements; compilers
- * make the latter. */
+/* Max pooling over 2x2 tiles for AVX-512, sixteen outputs at a time. Pictures are often narrower than that
+ * (14 or 5 outputs a row in LeNet), so rows end in masked loads and stores rather than in a loop over
+ * single elements; compilers make the latter. */
 #include "cpu/native/pool.h"
 
 #if defined(__x86_64__)
@@ -74,7 +74,8 @@ void plumb_max_tiles_avx512(struct pool_work *t, int64_t plane)
             b = better(b, bottom.even, w);
             b = better(b, bottom.odd, w + 1);
             _mm512_mask_storeu_ps(y + ow, lowest(count), b.value);
-            __m512i at = _mm512_add_epi32(b.at, _mm512_add_epi32(twice_lane(), _mm512_set1_epi32((int32_t)first)));
+            __m512i at =
+                _mm512_add_epi32(b.at, _mm512_add_epi32(twice_lane(), _mm512_set1_epi32((int32_t)first)));
             __m512i low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(at));
             __m512i high = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(at, 1));
             _mm512_mask_storeu_epi64(index + ow, (__mmask8)lowest(count), low);
@@ -83,7 +84,8 @@ void plumb_max_tiles_avx512(struct pool_work *t, int64_t plane)
     }
 }
 
-/* Sixteen indices less `first` and less the even number of their lane; lanes of `*far` do not fit in 32 bits. */
+/* Sixteen indices less `first` and less the even number of their lane; lanes of `*far` do not fit in 32
+ * bits. */
 static inline __m512i distances(const int64_t *index, int64_t first, int64_t count, __mmask16 *far)
 {
     const __m512i base = _mm512_set1_epi64(first), limit = _mm512_set1_epi64(INT32_MAX);
@@ -91,7 +93,8 @@ static inline __m512i distances(const int64_t *index, int64_t first, int64_t cou
     __m512i low = _mm512_sub_epi64(_mm512_maskz_loadu_epi64((__mmask8)lanes, index), base);
     __m512i high = _mm512_sub_epi64(_mm512_maskz_loadu_epi64((__mmask8)(lanes >> 8), index + 8), base);
     *far = (__mmask16)(_mm512_cmpgt_epu64_mask(low, limit) | (_mm512_cmpgt_epu64_mask(high, limit) << 8));
-    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(low)), _mm512_cvtepi64_epi32(high), 1);
+    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(low)),
+                                      _mm512_cvtepi64_epi32(high), 1);
     return _mm512_sub_epi32(both, twice_lane());
 }
 
@@ -108,7 +111,8 @@ bool plumb_max_backward_tiles_avx512(struct pool_work *t, int64_t plane)
             __mmask16 lanes = lowest(count), far;
             __m512i at = distances(index + ow, first, count, &far);
             __m512 d = _mm512_maskz_loadu_ps(lanes, dy + ow);
-            __mmask16 a = _mm512_cmpeq_epi32_mask(at, _mm512_setzero_si512()), b = _mm512_cmpeq_epi32_mask(at, one);
+            __mmask16 a = _mm512_cmpeq_epi32_mask(at, _mm512_setzero_si512()),
+                      b = _mm512_cmpeq_epi32_mask(at, one);
             __mmask16 c = _mm512_cmpeq_epi32_mask(at, w);
             __mmask16 e = _mm512_cmpeq_epi32_mask(at, _mm512_add_epi32(w, one));
             strange |= lanes & (far | (~(unsigned)(a | b | c | e)));

@@ -1,9 +1,10 @@
 /* Reductions of f32: sum, mean, max, min over any axes, and the adjoint of broadcasting.
  *
- * The operand's dimensions are merged where they can be and divided into those that stay and those that go; the one
- * that lies innermost in memory decides the form. If it goes, a result is a sum of rows, kept in double; if it stays,
- * a strip of up to STRIP neighbouring results is accumulated row upon row. Long reductions are cut into parts whose
- * number depends on the shape alone; their results lie in the workspace and are joined in order. */
+ * The operand's dimensions are merged where they can be and divided into those that stay and those that go;
+ * the one that lies innermost in memory decides the form. If it goes, a result is a sum of rows, kept in
+ * double; if it stays, a strip of up to STRIP neighbouring results is accumulated row upon row. Long
+ * reductions are cut into parts whose number depends on the shape alone; their results lie in the workspace
+ * and are joined in order. */
 #include "cpu/native/vector.h"
 #include "op/attr.h"
 
@@ -11,30 +12,29 @@ enum { STRIP = 256, PIECE = 1 << 12, CHUNK = 1 << 15, MOST_PARTS = 64, BLOCK = 2
 
 struct dims {
     int rank;
-    int64_t dim[PLUMB_MAX_RANK], x[PLUMB_MAX_RANK], y[PLUMB_MAX_RANK]; /* sizes; strides in operand and result */
+    /* sizes; strides in operand and result */
+    int64_t dim[PLUMB_MAX_RANK], x[PLUMB_MAX_RANK], y[PLUMB_MAX_RANK];
     int64_t count;
 };
 
-/* How to reduce: `stay` and `go` are the outer dimensions, in front of the innermost one of n elements x_step apart. */
+/* How to reduce: `stay` and `go` are the outer dimensions, in front of the innermost one of n elements x_step
+ * apart. */
 struct plan {
     struct dims stay, go;
     int64_t n, x_step, y_step;
-    bool rows;       /* the innermost dimension goes */
-    int64_t strips;  /* of the innermost dimension, if it stays; else 1 */
-    int64_t pieces;  /* of the innermost dimension, if it goes; else 1 */
-    int64_t units;   /* results, or strips of results */
-    int64_t steps;   /* rows, or pieces of rows, that make one unit */
-    int64_t parts;   /* of a unit's steps, each a chunk of its own */
+    bool rows;      /* the innermost dimension goes */
+    int64_t strips; /* of the innermost dimension, if it stays; else 1 */
+    int64_t pieces; /* of the innermost dimension, if it goes; else 1 */
+    int64_t units;  /* results, or strips of results */
+    int64_t steps;  /* rows, or pieces of rows, that make one unit */
+    int64_t parts;  /* of a unit's steps, each a chunk of its own */
     int64_t per_chunk;
-    double terms;    /* elements behind one result */
+    double terms; /* elements behind one result */
 };
 
 /* ---- the plan ---- */
 
-static int64_t magnitude(int64_t value)
-{
-    return value < 0 ? -value : value;
-}
+static int64_t magnitude(int64_t value) { return value < 0 ? -value : value; }
 
 static void add_dim(struct dims *to, int64_t dim, int64_t x, int64_t y)
 {
@@ -200,41 +200,42 @@ NATIVE_INLINE double min_row(const float *x, int64_t step, int64_t n)
     return extremum_row(x, step, n, true);
 }
 
-#define STRIP_KERNEL(name, expression)                                                                                \
-    NATIVE_INLINE void name##_strip(float *acc, const float *x, int64_t step, int width, int64_t row_step,            \
-                                    int64_t count)                                                                    \
-    {                                                                                                                 \
-        for (int64_t r = 0; r < count; r++, x += row_step) {                                                          \
-            if (step == 1) {                                                                                          \
-                NATIVE_LOOP                                                                                           \
-                for (int j = 0; j < width; j++) {                                                                     \
-                    float a = acc[j], b = x[j];                                                                       \
-                    acc[j] = expression;                                                                              \
-                }                                                                                                     \
-            } else {                                                                                                  \
-                for (int j = 0; j < width; j++) {                                                                     \
-                    float a = acc[j], b = x[j * step];                                                                \
-                    acc[j] = expression;                                                                              \
-                }                                                                                                     \
-            }                                                                                                         \
-        }                                                                                                             \
+#define STRIP_KERNEL(name, expression)                                                                       \
+    NATIVE_INLINE void name##_strip(float *acc, const float *x, int64_t step, int width, int64_t row_step,   \
+                                    int64_t count)                                                           \
+    {                                                                                                        \
+        for (int64_t r = 0; r < count; r++, x += row_step) {                                                 \
+            if (step == 1) {                                                                                 \
+                NATIVE_LOOP                                                                                  \
+                for (int j = 0; j < width; j++) {                                                            \
+                    float a = acc[j], b = x[j];                                                              \
+                    acc[j] = expression;                                                                     \
+                }                                                                                            \
+            } else {                                                                                         \
+                for (int j = 0; j < width; j++) {                                                            \
+                    float a = acc[j], b = x[j * step];                                                       \
+                    acc[j] = expression;                                                                     \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
     }
 STRIP_KERNEL(sum, a + b)
 STRIP_KERNEL(max, later(a, b, false))
 STRIP_KERNEL(min, later(a, b, true))
 
 typedef double row_kernel(const float *x, int64_t step, int64_t n);
-typedef void strip_kernel(float *acc, const float *x, int64_t step, int width, int64_t row_step, int64_t count);
+typedef void strip_kernel(float *acc, const float *x, int64_t step, int width, int64_t row_step,
+                          int64_t count);
 
-#define KERNELS(name, isa, TARGET)                                                                                    \
-    TARGET static double name##_rows_##isa(const float *x, int64_t step, int64_t n)                                   \
-    {                                                                                                                 \
-        return name##_row(x, step, n);                                                                                \
-    }                                                                                                                 \
-    TARGET static void name##_strips_##isa(float *acc, const float *x, int64_t step, int width, int64_t row_step,     \
-                                           int64_t count)                                                             \
-    {                                                                                                                 \
-        name##_strip(acc, x, step, width, row_step, count);                                                           \
+#define KERNELS(name, isa, TARGET)                                                                           \
+    TARGET static double name##_rows_##isa(const float *x, int64_t step, int64_t n)                          \
+    {                                                                                                        \
+        return name##_row(x, step, n);                                                                       \
+    }                                                                                                        \
+    TARGET static void name##_strips_##isa(float *acc, const float *x, int64_t step, int width,              \
+                                           int64_t row_step, int64_t count)                                  \
+    {                                                                                                        \
+        name##_strip(acc, x, step, width, row_step, count);                                                  \
     }
 #define ALL_KERNELS(isa, TARGET) KERNELS(sum, isa, TARGET) KERNELS(max, isa, TARGET) KERNELS(min, isa, TARGET)
 NATIVE_EACH_ISA(ALL_KERNELS)
@@ -274,7 +275,8 @@ static double reduce_rows(const struct work *w, const float *x, int64_t begin, i
 }
 
 /* Steps [begin, end) of a strip: whole rows. Sums are kept in f32 over BLOCK rows, joined in double. */
-static void reduce_strip(const struct work *w, const float *x, int width, int64_t begin, int64_t end, double *total)
+static void reduce_strip(const struct work *w, const float *x, int width, int64_t begin, int64_t end,
+                         double *total)
 {
     const struct plan *p = &w->p;
     float acc[STRIP];
@@ -341,7 +343,8 @@ static void reduce_chunk(void *user, int64_t chunk, int worker)
         reduce_unit(w, chunk / w->p.parts, chunk % w->p.parts);
         return;
     }
-    for (int64_t unit = chunk * w->p.per_chunk; unit < w->p.units && unit < (chunk + 1) * w->p.per_chunk; unit++) {
+    for (int64_t unit = chunk * w->p.per_chunk; unit < w->p.units && unit < (chunk + 1) * w->p.per_chunk;
+         unit++) {
         reduce_unit(w, unit, 0);
     }
 }
@@ -362,10 +365,7 @@ static void join_parts(void *user, int64_t unit, int worker)
     store(w, unit / p->strips, column, width, total);
 }
 
-static int width_of(const struct plan *p)
-{
-    return p->rows ? 1 : (int)(p->n < STRIP ? p->n : STRIP);
-}
+static int width_of(const struct plan *p) { return p->rows ? 1 : (int)(p->n < STRIP ? p->n : STRIP); }
 
 static size_t workspace(const plumb_call *call)
 {
@@ -374,9 +374,11 @@ static size_t workspace(const plumb_call *call)
     return p.parts > 1 ? (size_t)(p.units * p.parts * width_of(&p)) * sizeof(double) : 0;
 }
 
-static plumb_status reduce(const plumb_call *call, enum kind kind, row_kernel *row, strip_kernel *strip, bool mean)
+static plumb_status reduce(const plumb_call *call, enum kind kind, row_kernel *row, strip_kernel *strip,
+                           bool mean)
 {
-    struct work w = {.kind = kind, .row = row, .strip = strip, .x = call->in[0].data, .y = call->out[0].data, .scale = 1};
+    struct work w = {
+        .kind = kind, .row = row, .strip = strip, .x = call->in[0].data, .y = call->out[0].data, .scale = 1};
     make_plan(call, &w.p);
     w.width = width_of(&w.p);
     if (mean) {
@@ -392,19 +394,19 @@ static plumb_status reduce(const plumb_call *call, enum kind kind, row_kernel *r
     return PLUMB_OK;
 }
 
-#define RUN(op_name, kind, kernel, mean)                                                                              \
-    static plumb_status run_##op_name(const plumb_call *call)                                                         \
-    {                                                                                                                 \
-        return reduce(call, kind, NATIVE_PICK(kernel##_rows, call->isa), NATIVE_PICK(kernel##_strips, call->isa),     \
-                      mean);                                                                                          \
-    }                                                                                                                 \
-    const plumb_impl plumb_impl_##op_name##_native = {                                                                \
-        .op = &plumb_op_##op_name,                                                                                    \
-        .name = "cpu.native",                                                                                         \
-        .dtypes = PLUMB_BIT(PLUMB_F32),                                                                               \
-        .flags = PLUMB_IMPL_EXACT,                                                                                    \
-        .workspace = workspace,                                                                                       \
-        .run = run_##op_name,                                                                                         \
+#define RUN(op_name, kind, kernel, mean)                                                                     \
+    static plumb_status run_##op_name(const plumb_call *call)                                                \
+    {                                                                                                        \
+        return reduce(call, kind, NATIVE_PICK(kernel##_rows, call->isa),                                     \
+                      NATIVE_PICK(kernel##_strips, call->isa), mean);                                        \
+    }                                                                                                        \
+    const plumb_impl plumb_impl_##op_name##_native = {                                                       \
+        .op = &plumb_op_##op_name,                                                                           \
+        .name = "cpu.native",                                                                                \
+        .dtypes = PLUMB_BIT(PLUMB_F32),                                                                      \
+        .flags = PLUMB_IMPL_EXACT,                                                                           \
+        .workspace = workspace,                                                                              \
+        .run = run_##op_name,                                                                                \
     };
 
 RUN(sum, SUM, sum, false)

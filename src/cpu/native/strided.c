@@ -43,10 +43,7 @@ static void swap_dimensions(struct plumb_strided *s, int a, int b)
     }
 }
 
-static int64_t magnitude(int64_t value)
-{
-    return value < 0 ? -value : value;
-}
+static int64_t magnitude(int64_t value) { return value < 0 ? -value : value; }
 
 void plumb_strided_simplify(struct plumb_strided *s)
 {
@@ -137,7 +134,8 @@ static void run_chunk(void *user, int64_t chunk, int worker)
     }
 }
 
-void plumb_strided_run(plumb_pool *pool, const struct plumb_strided *s, plumb_strided_row *row, const void *user)
+void plumb_strided_run(plumb_pool *pool, const struct plumb_strided *s, plumb_strided_row *row,
+                       const void *user)
 {
     if (s->count == 0) {
         return;

@@ -1,5 +1,5 @@
-/* Reference: element-wise ops of two operands. Each function is written once for doubles and, where the op takes
- * integers, once for integers: those compute in unsigned 64 bits, so that they wrap. */
+/* Reference: element-wise ops of two operands. Each function is written once for doubles and, where the op
+ * takes integers, once for integers: those compute in unsigned 64 bits, so that they wrap. */
 #include "cpu/ref/walk.h"
 #include "op/attr.h"
 
@@ -38,28 +38,23 @@ static int64_t divide(int64_t a, int64_t b)
     return b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
 }
 
-#define ROW(op_name, float_expression, integer_expression)                                                            \
-    static double op_name##_float(double a, double b)                                                                 \
-    {                                                                                                                 \
-        return (float_expression);                                                                                    \
-    }                                                                                                                 \
-    static int64_t op_name##_integer(int64_t a, int64_t b)                                                            \
-    {                                                                                                                 \
-        return (integer_expression);                                                                                  \
-    }                                                                                                                 \
-    static plumb_status run_##op_name(const plumb_call *call)                                                         \
-    {                                                                                                                 \
-        return plumb_dtype_is_float(call->in[0].dtype) ? run_floats(call, op_name##_float)                            \
-                                                       : run_integers(call, op_name##_integer);                       \
-    }                                                                                                                 \
-    const plumb_impl plumb_impl_##op_name##_ref = {                                                                   \
-        .op = &plumb_op_##op_name,                                                                                    \
-        .name = "cpu.ref",                                                                                            \
-        .dtypes = PLUMB_ALL_DTYPES,                                                                                   \
-        .flags = PLUMB_IMPL_EXACT,                                                                                    \
-        .run = run_##op_name,                                                                                         \
+#define ROW(op_name, float_expression, integer_expression)                                                   \
+    static double op_name##_float(double a, double b) { return (float_expression); }                         \
+    static int64_t op_name##_integer(int64_t a, int64_t b) { return (integer_expression); }                  \
+    static plumb_status run_##op_name(const plumb_call *call)                                                \
+    {                                                                                                        \
+        return plumb_dtype_is_float(call->in[0].dtype) ? run_floats(call, op_name##_float)                   \
+                                                       : run_integers(call, op_name##_integer);              \
+    }                                                                                                        \
+    const plumb_impl plumb_impl_##op_name##_ref = {                                                          \
+        .op = &plumb_op_##op_name,                                                                           \
+        .name = "cpu.ref",                                                                                   \
+        .dtypes = PLUMB_ALL_DTYPES,                                                                          \
+        .flags = PLUMB_IMPL_EXACT,                                                                           \
+        .run = run_##op_name,                                                                                \
     };
 
+/* clang-format off */
 ROW(add, a + b, (int64_t)((uint64_t)a + (uint64_t)b))
 ROW(sub, a - b, (int64_t)((uint64_t)a - (uint64_t)b))
 ROW(mul, a * b, (int64_t)((uint64_t)a * (uint64_t)b))
@@ -69,11 +64,9 @@ ROW(minimum, a <= b || isnan(a) ? a : b, a <= b ? a : b)
 ROW(equal, a == b, a == b)
 ROW(less, a < b, a < b)
 ROW(less_equal, a <= b, a <= b)
+/* clang-format on */
 
-static plumb_status run_pow(const plumb_call *call)
-{
-    return run_floats(call, pow);
-}
+static plumb_status run_pow(const plumb_call *call) { return run_floats(call, pow); }
 
 const plumb_impl plumb_impl_pow_ref = {
     .op = &plumb_op_pow,

@@ -1,10 +1,11 @@
 /* The reference convolution and its adjoints, straight from the definition
  *
- *     y[n][o][oh][ow] = bias[o] + sum over i, kh, kw of w[o][i][kh][kw] x[n][g C/groups + i][oh s - p + kh d][ow s - p + kw d]
+ *     y[n][o][oh][ow] = bias[o] + sum over i, kh, kw of
+ *                       w[o][i][kh][kw] x[n][g C/groups + i][oh s - p + kh d][ow s - p + kw d]
  *
- * in double. Picture, filter and output planes are unpacked into rows of doubles; all three ops then visit the same
- * pairs of rows, one tap (kh, kw) at a time, and differ in what they do there. A flipped filter is turned as it is
- * unpacked. */
+ * in double. Picture, filter and output planes are unpacked into rows of doubles; all three ops then visit
+ * the same pairs of rows, one tap (kh, kw) at a time, and differ in what they do there. A flipped filter
+ * is turned as it is unpacked. */
 #include "cpu/ref/unpack.h"
 #include "cpu/ref/walk.h"
 #include "op/attr.h"
@@ -19,12 +20,22 @@ struct shapes {
     double *filter;  /* (I, KH, KW) of one output channel; dw whole in backward_filter */
 };
 
-static struct shapes shapes_of(const plumb_call *call, const plumb_view *x, const plumb_view *w, const plumb_view *y)
+static struct shapes shapes_of(const plumb_call *call, const plumb_view *x, const plumb_view *w,
+                               const plumb_view *y)
 {
     const plumb_attr_conv2d *attr = call->attr;
-    struct shapes s = {.attr = attr, .images = x->dim[0], .groups = attr->groups, .inputs = w->dim[1],
-                       .outputs = w->dim[0] / attr->groups, .h = x->dim[2], .w = x->dim[3], .kh = w->dim[2],
-                       .kw = w->dim[3], .oh = y->dim[2], .ow = y->dim[3], .picture = call->workspace};
+    struct shapes s = {.attr = attr,
+                       .images = x->dim[0],
+                       .groups = attr->groups,
+                       .inputs = w->dim[1],
+                       .outputs = w->dim[0] / attr->groups,
+                       .h = x->dim[2],
+                       .w = x->dim[3],
+                       .kh = w->dim[2],
+                       .kw = w->dim[3],
+                       .oh = y->dim[2],
+                       .ow = y->dim[3],
+                       .picture = call->workspace};
     s.plane = s.picture + x->dim[1] * s.h * s.w;
     s.filter = s.plane + s.oh * s.ow;
     return s;
@@ -56,7 +67,8 @@ static void load_filter(const struct shapes *s, const plumb_view *w, int64_t o)
         turn(s->filter, s->inputs, s->kh * s->kw);
 }
 
-/* The outputs [*first, *end) along one axis whose tap k lies inside the picture: 0 <= o stride + shift < size. */
+/* The outputs [*first, *end) along one axis whose tap k lies inside the picture: 0 <= o stride + shift <
+ * size. */
 static void inside(int64_t size, int64_t outputs, int64_t stride, int64_t shift, int64_t *first, int64_t *end)
 {
     *first = shift < 0 ? (-shift + stride - 1) / stride : 0;
@@ -108,7 +120,8 @@ static size_t workspace_conv2d(const plumb_call *call)
 
 static plumb_status run_conv2d(const plumb_call *call)
 {
-    const plumb_view *x = &call->in[0], *w = &call->in[1], *bias = call->n_in > 2 ? &call->in[2] : NULL, *y = call->out;
+    const plumb_view *x = &call->in[0], *w = &call->in[1], *bias = call->n_in > 2 ? &call->in[2] : NULL,
+                     *y = call->out;
     struct shapes s = shapes_of(call, x, w, y);
     for (int64_t n = 0; n < s.images; n++) {
         unpack(x, 1, n * x->stride[0], s.picture);
@@ -169,16 +182,28 @@ static plumb_status run_filter(const plumb_call *call)
 }
 
 const plumb_impl plumb_impl_conv2d_ref = {
-    .op = &plumb_op_conv2d, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = workspace_conv2d, .run = run_conv2d,
+    .op = &plumb_op_conv2d,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .workspace = workspace_conv2d,
+    .run = run_conv2d,
 };
 
 const plumb_impl plumb_impl_conv2d_backward_data_ref = {
-    .op = &plumb_op_conv2d_backward_data, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = workspace_data, .run = run_data,
+    .op = &plumb_op_conv2d_backward_data,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .workspace = workspace_data,
+    .run = run_data,
 };
 
 const plumb_impl plumb_impl_conv2d_backward_filter_ref = {
-    .op = &plumb_op_conv2d_backward_filter, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = workspace_filter, .run = run_filter,
+    .op = &plumb_op_conv2d_backward_filter,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .workspace = workspace_filter,
+    .run = run_filter,
 };

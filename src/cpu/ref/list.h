@@ -1,5 +1,5 @@
-/* Every implementation of the cpu.ref provider: one row PLUMB_IMPL(op, ref) per `const plumb_impl plumb_impl_<op>_ref`,
- * grouped by family file. Included with PLUMB_IMPL defined. */
+/* Every implementation of the cpu.ref provider: one row PLUMB_IMPL(op, ref) per `const plumb_impl
+ * plumb_impl_<op>_ref`, grouped by family file. Included with PLUMB_IMPL defined. */
 /* leaf.c */
 PLUMB_IMPL(full, ref)
 PLUMB_IMPL(assign, ref)
@@ -21,6 +21,7 @@ PLUMB_IMPL(neg, ref)
 PLUMB_IMPL(abs, ref)
 PLUMB_IMPL(sign, ref)
 PLUMB_IMPL(exp, ref)
+PLUMB_IMPL(expm1, ref)
 PLUMB_IMPL(log, ref)
 PLUMB_IMPL(log1p, ref)
 PLUMB_IMPL(sqrt, ref)

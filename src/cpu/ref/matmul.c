@@ -1,5 +1,5 @@
-/* The reference matrix product: C[m][n] = sum over k, in order, of A[m][k] B[k][n], in double. Columns are done PANEL
- * at a time so that the part of B in use is unpacked once for all rows of A. */
+/* The reference matrix product: C[m][n] = sum over k, in order, of A[m][k] B[k][n], in double. Columns are
+ * done PANEL at a time so that the part of B in use is unpacked once for all rows of A. */
 #include "cpu/ref/unpack.h"
 #include "cpu/ref/walk.h"
 #include "op/attr.h"
@@ -26,14 +26,16 @@ static size_t workspace(const plumb_call *call)
 }
 
 /* C (M, N) at offset c from A (M, K) at a and B (K, N) at b */
-static void product(struct matrix A, int64_t a, struct matrix B, int64_t b, struct matrix C, int64_t c, double *room)
+static void product(struct matrix A, int64_t a, struct matrix B, int64_t b, struct matrix C, int64_t c,
+                    double *room)
 {
     double *panel = room, *row = room + A.columns * PANEL;
     for (int64_t n = 0; n < C.columns; n += PANEL) {
         int64_t width = C.columns - n < PANEL ? C.columns - n : PANEL;
         memset(panel, 0, sizeof(double) * (size_t)(A.columns * PANEL));
         for (int64_t k = 0; k < A.columns; k++)
-            unpack_row(B.view, b + k * B.row_stride + n * B.column_stride, B.column_stride, width, panel + k * PANEL);
+            unpack_row(B.view, b + k * B.row_stride + n * B.column_stride, B.column_stride, width,
+                       panel + k * PANEL);
         for (int64_t m = 0; m < C.rows; m++) {
             double sum[PANEL] = {0};
             unpack_row(A.view, a + m * A.row_stride, A.column_stride, A.columns, row);
@@ -60,12 +62,17 @@ static plumb_status run(const plumb_call *call)
     walk_begin(&w, c.rank, c.dim);
     int at_a = walk_add(&w, &a), at_b = walk_add(&w, &b), at_c = walk_add(&w, &c);
     for (; w.left > 0; walk_step(&w))
-        product(matrix_of(&call->in[0], attr->transpose_a), w.at[at_a], matrix_of(&call->in[1], attr->transpose_b),
-                w.at[at_b], matrix_of(&call->out[0], false), w.at[at_c], call->workspace);
+        product(matrix_of(&call->in[0], attr->transpose_a), w.at[at_a],
+                matrix_of(&call->in[1], attr->transpose_b), w.at[at_b], matrix_of(&call->out[0], false),
+                w.at[at_c], call->workspace);
     return PLUMB_OK;
 }
 
 const plumb_impl plumb_impl_matmul_ref = {
-    .op = &plumb_op_matmul, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = workspace, .run = run,
+    .op = &plumb_op_matmul,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .workspace = workspace,
+    .run = run,
 };

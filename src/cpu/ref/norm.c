@@ -1,5 +1,5 @@
-/* Reference batch normalisation: the values of one channel after the other are unpacked into doubles; mean and variance
- * are taken in two passes. */
+/* Reference batch normalisation: the values of one channel after the other are unpacked into doubles; mean
+ * and variance are taken in two passes. */
 #include <math.h>
 
 #include "cpu/ref/unpack.h"
@@ -31,7 +31,10 @@ static void store_channel(const plumb_view *view, int64_t c, const double *from)
     pack(&part, 0, 0, from);
 }
 
-static double number(const plumb_view *per_channel, int64_t c) { return view_get(per_channel, c * per_channel->stride[0]); }
+static double number(const plumb_view *per_channel, int64_t c)
+{
+    return view_get(per_channel, c * per_channel->stride[0]);
+}
 
 static void put_number(const plumb_view *per_channel, int64_t c, double value)
 {
@@ -46,7 +49,10 @@ static size_t values_per_channel(const plumb_view *x)
     return count;
 }
 
-static size_t one_channel(const plumb_call *call) { return sizeof(double) * (1 + values_per_channel(&call->in[0])); }
+static size_t one_channel(const plumb_call *call)
+{
+    return sizeof(double) * (1 + values_per_channel(&call->in[0]));
+}
 static size_t two_channels(const plumb_call *call) { return 2 * one_channel(call); }
 
 static plumb_status run_batch_norm(const plumb_call *call)
@@ -57,7 +63,8 @@ static plumb_status run_batch_norm(const plumb_call *call)
     for (int64_t c = 0; c < x->dim[1]; c++) {
         int64_t m = load_channel(x, c, values);
         double mean = 0, variance = 0, scale = number(&call->in[1], c), shift = number(&call->in[2], c);
-        double running_mean = number(&call->in[3], c), running_var = number(&call->in[4], c), rate = attr->momentum;
+        double running_mean = number(&call->in[3], c), running_var = number(&call->in[4], c),
+               rate = attr->momentum;
         if (m == 1)
             return plumb_call_fail(call, PLUMB_BAD_INPUT, "training needs more than one value per channel");
         for (int64_t i = 0; i < m; i++)
@@ -84,7 +91,8 @@ static plumb_status run_inference(const plumb_call *call)
     double *values = call->workspace;
     for (int64_t c = 0; c < x->dim[1]; c++) {
         int64_t m = load_channel(x, c, values);
-        double scale = number(&call->in[1], c), shift = number(&call->in[2], c), mean = number(&call->in[3], c);
+        double scale = number(&call->in[1], c), shift = number(&call->in[2], c),
+               mean = number(&call->in[3], c);
         double invstd = 1 / sqrt(number(&call->in[4], c) + attr->epsilon);
         for (int64_t i = 0; i < m; i++)
             values[i] = scale * ((values[i] - mean) * invstd) + shift;
@@ -93,7 +101,8 @@ static plumb_status run_inference(const plumb_call *call)
     return PLUMB_OK;
 }
 
-/* dx = scale invstd (dy - mean(dy) - z mean(dy z)), dscale = sum(dy z), dshift = sum(dy), z = (x - mean) invstd */
+/* dx = scale invstd (dy - mean(dy) - z mean(dy z)), dscale = sum(dy z), dshift = sum(dy), z = (x - mean)
+ * invstd */
 static plumb_status run_backward(const plumb_call *call)
 {
     const plumb_view *x = &call->in[0], *dy = &call->in[4];
@@ -101,7 +110,8 @@ static plumb_status run_backward(const plumb_call *call)
     for (int64_t c = 0; c < x->dim[1]; c++) {
         int64_t m = load_channel(x, c, z);
         load_channel(dy, c, d);
-        double scale = number(&call->in[1], c), mean = number(&call->in[2], c), invstd = number(&call->in[3], c);
+        double scale = number(&call->in[1], c), mean = number(&call->in[2], c),
+               invstd = number(&call->in[3], c);
         double dscale = 0, dshift = 0;
         for (int64_t i = 0; i < m; i++) {
             z[i] = (z[i] - mean) * invstd;
@@ -118,16 +128,25 @@ static plumb_status run_backward(const plumb_call *call)
 }
 
 const plumb_impl plumb_impl_batch_norm_ref = {
-    .op = &plumb_op_batch_norm, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .workspace = one_channel,
+    .op = &plumb_op_batch_norm,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .workspace = one_channel,
     .run = run_batch_norm,
 };
 
 const plumb_impl plumb_impl_batch_norm_inference_ref = {
-    .op = &plumb_op_batch_norm_inference, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .workspace = one_channel,
+    .op = &plumb_op_batch_norm_inference,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .workspace = one_channel,
     .run = run_inference,
 };
 
 const plumb_impl plumb_impl_batch_norm_backward_ref = {
-    .op = &plumb_op_batch_norm_backward, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .workspace = two_channels,
+    .op = &plumb_op_batch_norm_backward,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .workspace = two_channels,
     .run = run_backward,
 };

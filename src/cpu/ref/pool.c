@@ -1,19 +1,20 @@
-/* Reference pooling: one plane (H, W) after the other is unpacked into doubles, its windows are visited one by one, and
- * the result is packed again. */
+/* Reference pooling: one plane (H, W) after the other is unpacked into doubles, its windows are visited
+ * one by one, and the result is packed again. */
 #include <math.h>
 
 #include "cpu/ref/unpack.h"
 #include "cpu/ref/walk.h"
 #include "op/attr.h"
 
-/* The part of output (oh, ow)'s window that lies in the picture: rows top, top + dilation, .. < bottom; columns alike. */
+/* The part of output (oh, ow)'s window that lies in the picture: rows top, top + dilation, .. < bottom;
+ * columns alike. */
 struct window {
     int64_t top, bottom, left, right;
     double divisor; /* of the average */
 };
 
-static void clip(const plumb_attr_pool2d *attr, int axis, int64_t o, int64_t size, int64_t *begin, int64_t *end,
-                 int64_t *padded)
+static void clip(const plumb_attr_pool2d *attr, int axis, int64_t o, int64_t size, int64_t *begin,
+                 int64_t *end, int64_t *padded)
 {
     int64_t start = o * attr->stride[axis] - attr->padding[axis], dilation = attr->dilation[axis];
     int64_t stop = start + dilation * (attr->window[axis] - 1) + 1, edge = size + attr->padding[axis + 2];
@@ -28,7 +29,8 @@ static struct window window_at(const plumb_attr_pool2d *attr, int64_t oh, int64_
     int64_t high, wide;
     clip(attr, 0, oh, h, &at.top, &at.bottom, &high);
     clip(attr, 1, ow, w, &at.left, &at.right, &wide);
-    at.divisor = attr->exclude_padding ? (double)((at.bottom - at.top) * (at.right - at.left)) : (double)(high * wide);
+    at.divisor =
+        attr->exclude_padding ? (double)((at.bottom - at.top) * (at.right - at.left)) : (double)(high * wide);
     return at;
 }
 
@@ -167,26 +169,45 @@ static plumb_status run_average_backward(const plumb_call *call)
 }
 
 const plumb_impl plumb_impl_max_pool2d_ref = {
-    .op = &plumb_op_max_pool2d, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = plane_of_x, .run = run_max,
+    .op = &plumb_op_max_pool2d,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .workspace = plane_of_x,
+    .run = run_max,
 };
 
 const plumb_impl plumb_impl_max_pool2d_backward_ref = {
-    .op = &plumb_op_max_pool2d_backward, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = plane_of_dx, .run = run_max_backward,
+    .op = &plumb_op_max_pool2d_backward,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .workspace = plane_of_dx,
+    .run = run_max_backward,
 };
 
 const plumb_impl plumb_impl_max_pool2d_select_ref = {
-    .op = &plumb_op_max_pool2d_select, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
+    .op = &plumb_op_max_pool2d_select,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
     .run = run_select,
 };
 
 const plumb_impl plumb_impl_average_pool2d_ref = {
-    .op = &plumb_op_average_pool2d, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = plane_of_x, .run = run_average,
+    .op = &plumb_op_average_pool2d,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .workspace = plane_of_x,
+    .run = run_average,
 };
 
 const plumb_impl plumb_impl_average_pool2d_backward_ref = {
-    .op = &plumb_op_average_pool2d_backward, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .flags = PLUMB_IMPL_EXACT,
-    .workspace = plane_of_dx, .run = run_average_backward,
+    .op = &plumb_op_average_pool2d_backward,
+    .name = "cpu.ref",
+    .dtypes = PLUMB_FLOATS,
+    .flags = PLUMB_IMPL_EXACT,
+    .workspace = plane_of_dx,
+    .run = run_average_backward,
 };

@@ -1,5 +1,5 @@
-/* The cpu.ref provider: for every op one implementation written to be read. It computes in double with any strides and
- * is what all other implementations are checked against, so clarity outranks speed here. */
+/* The cpu.ref provider: for every op one implementation written to be read. It computes in double with any
+ * strides and is what all other implementations are checked against, so clarity outranks speed here. */
 #include "op/op.h"
 
 #define PLUMB_IMPL(op, suffix) extern const plumb_impl plumb_impl_##op##_##suffix;

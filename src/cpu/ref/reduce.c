@@ -1,5 +1,6 @@
 /* Reference: reductions. A result element is found by walking the part of the operand that it stands for, in
- * row-major order: `kept` are the dimensions that remain, `gone` those that are reduced. Sums are kept in double. */
+ * row-major order: `kept` are the dimensions that remain, `gone` those that are reduced. Sums are kept in
+ * double. */
 #include "cpu/ref/walk.h"
 #include "op/attr.h"
 
@@ -16,7 +17,8 @@ static void append(plumb_view *to, const plumb_view *from, int d)
     to->stride[to->rank++] = from->stride[d];
 }
 
-/* kept_place: result dimension d - shift is operand dimension d; otherwise reduced dimensions were left out. */
+/* kept_place: result dimension d - shift is operand dimension d; otherwise reduced dimensions were left
+ * out. */
 static struct split split_by(const plumb_view *x, const plumb_view *out, uint32_t axes, bool kept_place)
 {
     struct split s = {.kept = *x, .gone = *x, .out = *out};
@@ -93,10 +95,7 @@ static int64_t integer_sum_of(const plumb_view *part)
     return (int64_t)sum;
 }
 
-static double mean_of(const plumb_view *part)
-{
-    return sum_of(part) / (double)plumb_view_count(part);
-}
+static double mean_of(const plumb_view *part) { return sum_of(part) / (double)plumb_view_count(part); }
 
 /* Does `value` take the place of the extremum found so far? Not-a-number does, and is not replaced. */
 static bool beats(double value, double best, bool smaller)
@@ -130,25 +129,13 @@ static int64_t integer_extremum_of(const plumb_view *part, bool smaller)
     return best;
 }
 
-static double max_of(const plumb_view *part)
-{
-    return extremum_of(part, false);
-}
+static double max_of(const plumb_view *part) { return extremum_of(part, false); }
 
-static double min_of(const plumb_view *part)
-{
-    return extremum_of(part, true);
-}
+static double min_of(const plumb_view *part) { return extremum_of(part, true); }
 
-static int64_t integer_max_of(const plumb_view *part)
-{
-    return integer_extremum_of(part, false);
-}
+static int64_t integer_max_of(const plumb_view *part) { return integer_extremum_of(part, false); }
 
-static int64_t integer_min_of(const plumb_view *part)
-{
-    return integer_extremum_of(part, true);
-}
+static int64_t integer_min_of(const plumb_view *part) { return integer_extremum_of(part, true); }
 
 /* Of one dimension; integers are compared as integers. */
 static int64_t argmax_of(const plumb_view *part)
@@ -156,8 +143,9 @@ static int64_t argmax_of(const plumb_view *part)
     int64_t best = 0;
     for (int64_t i = 1; i < part->dim[0]; i++) {
         int64_t here = i * part->stride[0], there = best * part->stride[0];
-        bool wins = plumb_dtype_is_float(part->dtype) ? beats(view_get(part, here), view_get(part, there), false)
-                                                      : view_get_int(part, here) > view_get_int(part, there);
+        bool wins = plumb_dtype_is_float(part->dtype)
+                        ? beats(view_get(part, here), view_get(part, there), false)
+                        : view_get_int(part, here) > view_get_int(part, there);
         best = wins ? i : best;
     }
     return best;
@@ -255,13 +243,13 @@ static plumb_status run_all_finite(const plumb_call *call)
     return PLUMB_OK;
 }
 
-#define ROW(op_name, which_dtypes, which_flags)                                                                       \
-    const plumb_impl plumb_impl_##op_name##_ref = {                                                                   \
-        .op = &plumb_op_##op_name,                                                                                    \
-        .name = "cpu.ref",                                                                                            \
-        .dtypes = (which_dtypes),                                                                                     \
-        .flags = (which_flags),                                                                                       \
-        .run = run_##op_name,                                                                                         \
+#define ROW(op_name, which_dtypes, which_flags)                                                              \
+    const plumb_impl plumb_impl_##op_name##_ref = {                                                          \
+        .op = &plumb_op_##op_name,                                                                           \
+        .name = "cpu.ref",                                                                                   \
+        .dtypes = (which_dtypes),                                                                            \
+        .flags = (which_flags),                                                                              \
+        .run = run_##op_name,                                                                                \
     };
 
 ROW(sum, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)

@@ -1,5 +1,6 @@
-/* Reference: ops that move elements. The op's own view rule says where the elements of the result lie in the operand;
- * what cannot be a view (reshape of some strides, concat, the adjoint of slice) finds them by counting. */
+/* Reference: ops that move elements. The op's own view rule says where the elements of the result lie in the
+ * operand; what cannot be a view (reshape of some strides, concat, the adjoint of slice) finds them by
+ * counting. */
 #include "cpu/ref/walk.h"
 #include "op/attr.h"
 
@@ -77,13 +78,13 @@ static plumb_status run_slice_backward(const plumb_call *call)
     return PLUMB_OK;
 }
 
-#define ROW(op_name, function)                                                                                        \
-    const plumb_impl plumb_impl_##op_name##_ref = {                                                                   \
-        .op = &plumb_op_##op_name,                                                                                    \
-        .name = "cpu.ref",                                                                                            \
-        .dtypes = PLUMB_ALL_DTYPES,                                                                                   \
-        .flags = PLUMB_IMPL_EXACT,                                                                                    \
-        .run = function,                                                                                              \
+#define ROW(op_name, function)                                                                               \
+    const plumb_impl plumb_impl_##op_name##_ref = {                                                          \
+        .op = &plumb_op_##op_name,                                                                           \
+        .name = "cpu.ref",                                                                                   \
+        .dtypes = PLUMB_ALL_DTYPES,                                                                          \
+        .flags = PLUMB_IMPL_EXACT,                                                                           \
+        .run = function,                                                                                     \
     };
 
 ROW(reshape, run_reshape)

@@ -51,10 +51,10 @@ static double lane_max(const plumb_view *x, int64_t at, int64_t stride, int64_t 
 
 static double lane_sum_exp(const plumb_view *x, int64_t at, int64_t stride, int64_t n, double most)
 {
-    double sum = 0;
+    long double sum = 0; /* equal terms all round alike: the oracle sums with bits to spare */
     for (int64_t i = 0; i < n; i++)
         sum += exp(lane_get(x, at, stride, i) - most);
-    return sum;
+    return (double)sum;
 }
 
 static plumb_status run_softmax(const plumb_call *call)
@@ -88,11 +88,11 @@ static plumb_status run_softmax_backward(const plumb_call *call)
     const plumb_view *y = &call->in[0], *dy = &call->in[1], *dx = &call->out[0];
     for (struct lanes l = lanes_begin(call); l.walk.left > 0; walk_step(&l.walk)) {
         int64_t at = l.walk.at[l.x], from = l.walk.at[l.z], to = l.walk.at[l.y];
-        double sum = 0;
+        long double sum = 0;
         for (int64_t i = 0; i < l.n; i++)
-            sum += lane_get(y, at, l.sx, i) * lane_get(dy, from, l.sz, i);
+            sum += (long double)lane_get(y, at, l.sx, i) * lane_get(dy, from, l.sz, i);
         for (int64_t i = 0; i < l.n; i++)
-            view_put(dx, to + i * l.sy, lane_get(y, at, l.sx, i) * (lane_get(dy, from, l.sz, i) - sum));
+            view_put(dx, to + i * l.sy, (double)(lane_get(y, at, l.sx, i) * (lane_get(dy, from, l.sz, i) - sum)));
     }
     return PLUMB_OK;
 }
@@ -103,11 +103,11 @@ static plumb_status run_log_softmax_backward(const plumb_call *call)
     const plumb_view *y = &call->in[0], *dy = &call->in[1], *dx = &call->out[0];
     for (struct lanes l = lanes_begin(call); l.walk.left > 0; walk_step(&l.walk)) {
         int64_t at = l.walk.at[l.x], from = l.walk.at[l.z], to = l.walk.at[l.y];
-        double sum = 0;
+        long double sum = 0;
         for (int64_t i = 0; i < l.n; i++)
             sum += lane_get(dy, from, l.sz, i);
         for (int64_t i = 0; i < l.n; i++)
-            view_put(dx, to + i * l.sy, lane_get(dy, from, l.sz, i) - exp(lane_get(y, at, l.sx, i)) * sum);
+            view_put(dx, to + i * l.sy, (double)(lane_get(dy, from, l.sz, i) - exp(lane_get(y, at, l.sx, i)) * sum));
     }
     return PLUMB_OK;
 }

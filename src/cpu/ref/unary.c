@@ -1,5 +1,6 @@
-/* Reference: element-wise ops of one operand and their backward forms. Every scalar function is written once, below,
- * as an expression in double; n->a and n->b are the op's numbers. Written so that a not-a-number comes through. */
+/* Reference: element-wise ops of one operand and their backward forms. Every scalar function is written once,
+ * below, as an expression in double; n->a and n->b are the op's numbers. Written so that a not-a-number comes
+ * through. */
 #include "cpu/ref/walk.h"
 #include "op/attr.h"
 
@@ -38,48 +39,41 @@ static double logistic(double x)
 }
 
 /* A shut gate gives 0 even where x is infinite. */
-static double gated(double x, double gate)
-{
-    return gate == 0 ? copysign(0, x) : x * gate;
-}
+static double gated(double x, double gate) { return gate == 0 ? copysign(0, x) : x * gate; }
 
-#define IMPLEMENTATION(op_name)                                                                                       \
-    const plumb_impl plumb_impl_##op_name##_ref = {                                                                   \
-        .op = &plumb_op_##op_name,                                                                                    \
-        .name = "cpu.ref",                                                                                            \
-        .dtypes = PLUMB_FLOATS,                                                                                       \
-        .run = run_##op_name,                                                                                         \
+#define IMPLEMENTATION(op_name)                                                                              \
+    const plumb_impl plumb_impl_##op_name##_ref = {                                                          \
+        .op = &plumb_op_##op_name,                                                                           \
+        .name = "cpu.ref",                                                                                   \
+        .dtypes = PLUMB_FLOATS,                                                                              \
+        .run = run_##op_name,                                                                                \
     };
 
-#define UNARY(op_name, expression)                                                                                    \
-    static double op_name##_of(double x, const plumb_attr_numbers *n)                                                 \
-    {                                                                                                                 \
-        (void)n;                                                                                                      \
-        return (expression);                                                                                          \
-    }                                                                                                                 \
-    static plumb_status run_##op_name(const plumb_call *call)                                                         \
-    {                                                                                                                 \
-        return run_unary(call, op_name##_of);                                                                         \
-    }                                                                                                                 \
+#define UNARY(op_name, expression)                                                                           \
+    static double op_name##_of(double x, const plumb_attr_numbers *n)                                        \
+    {                                                                                                        \
+        (void)n;                                                                                             \
+        return (expression);                                                                                 \
+    }                                                                                                        \
+    static plumb_status run_##op_name(const plumb_call *call) { return run_unary(call, op_name##_of); }      \
     IMPLEMENTATION(op_name)
 
-#define BACKWARD(op_name, expression)                                                                                 \
-    static double op_name##_of(double from, double dy, const plumb_attr_numbers *n)                                   \
-    {                                                                                                                 \
-        (void)n;                                                                                                      \
-        return (expression);                                                                                          \
-    }                                                                                                                 \
-    static plumb_status run_##op_name(const plumb_call *call)                                                         \
-    {                                                                                                                 \
-        return run_backward(call, op_name##_of);                                                                      \
-    }                                                                                                                 \
+#define BACKWARD(op_name, expression)                                                                        \
+    static double op_name##_of(double from, double dy, const plumb_attr_numbers *n)                          \
+    {                                                                                                        \
+        (void)n;                                                                                             \
+        return (expression);                                                                                 \
+    }                                                                                                        \
+    static plumb_status run_##op_name(const plumb_call *call) { return run_backward(call, op_name##_of); }   \
     IMPLEMENTATION(op_name)
 
+/* clang-format off */
 UNARY(affine, n->a * x + n->b)
 UNARY(neg, -x)
 UNARY(abs, fabs(x))
 UNARY(sign, x > 0 ? 1 : x < 0 ? -1 : x)
 UNARY(exp, exp(x))
+UNARY(expm1, expm1(x))
 UNARY(log, log(x))
 UNARY(log1p, log1p(x))
 UNARY(sqrt, sqrt(x))
@@ -106,6 +100,7 @@ BACKWARD(relu_backward, from > 0 || isnan(from) ? dy : 0)
 BACKWARD(leaky_relu_backward, from > 0 || isnan(from) ? dy : n->a * dy)
 BACKWARD(elu_backward, from > 0 ? dy : n->a * exp(from) * dy)
 BACKWARD(clamp_backward, from < n->a || from > n->b ? 0 : dy)
+/* clang-format on */
 
 /* Equal dtypes are copied bit for bit: i64 does not fit in a double. */
 static plumb_status run_cast(const plumb_call *call)

@@ -1,5 +1,6 @@
-/* How the reference kernels of dense ops meet any dtype and any strides without paying for it in their inner loops: a
- * part of a view is copied into plain rows of doubles, the arithmetic runs there, and results are copied back. */
+/* How the reference kernels of dense ops meet any dtype and any strides without paying for it in their
+ * inner loops: a part of a view is copied into plain rows of doubles, the arithmetic runs there, and
+ * results are copied back. */
 #ifndef PLUMB_REF_UNPACK_H
 #define PLUMB_REF_UNPACK_H
 
@@ -21,7 +22,8 @@ static inline void unpack_row(const plumb_view *view, int64_t at, int64_t stride
     }
 }
 
-static inline void pack_row(const plumb_view *view, int64_t at, int64_t stride, int64_t count, const double *from)
+static inline void pack_row(const plumb_view *view, int64_t at, int64_t stride, int64_t count,
+                            const double *from)
 {
     if (view->dtype == PLUMB_F32) {
         float *to = (float *)view->data + at;
@@ -37,8 +39,8 @@ static inline void pack_row(const plumb_view *view, int64_t at, int64_t stride, 
     }
 }
 
-/* Copies what begins at element offset `at` and runs over the dimensions `first`.. of the view, in row-major order.
- * Returns how many numbers that were. */
+/* Copies what begins at element offset `at` and runs over the dimensions `first`.. of the view, in
+ * row-major order. Returns how many numbers that were. */
 static inline int64_t unpack(const plumb_view *view, int first, int64_t at, double *to)
 {
     if (first >= view->rank - 1) {

@@ -1,6 +1,6 @@
-/* How reference kernels visit tensors: a walk goes over the index space of one shape in row-major order and keeps, for
- * up to WALK_VIEWS views of any strides, the offset of the current element. Views of lower rank or with dimensions of
- * size 1 are broadcast to the walked shape, as NumPy does.
+/* How reference kernels visit tensors: a walk goes over the index space of one shape in row-major order and
+ * keeps, for up to WALK_VIEWS views of any strides, the offset of the current element. Views of lower rank or
+ * with dimensions of size 1 are broadcast to the walked shape, as NumPy does.
  *
  *     struct walk w;
  *     walk_begin(&w, out->rank, out->dim);
@@ -9,7 +9,8 @@
  *         view_put(out, w.at[y], f(view_get(&call->in[0], w.at[a])));
  *     }
  *
- * w.index[] is the current position. A walk over no elements ends at once; over rank 0 it visits one element. */
+ * w.index[] is the current position. A walk over no elements ends at once; over rank 0 it visits one
+ * element. */
 #ifndef PLUMB_REF_WALK_H
 #define PLUMB_REF_WALK_H
 
@@ -116,10 +117,12 @@ static inline void view_put_int(const plumb_view *view, int64_t offset, int64_t 
 }
 
 /* Copies one element of any dtype (both views have the same), bit for bit. */
-static inline void view_copy(const plumb_view *to, int64_t to_offset, const plumb_view *from, int64_t from_offset)
+static inline void view_copy(const plumb_view *to, int64_t to_offset, const plumb_view *from,
+                             int64_t from_offset)
 {
     size_t size = plumb_dtype_size(to->dtype);
-    memcpy((char *)to->data + to_offset * (int64_t)size, (const char *)from->data + from_offset * (int64_t)size, size);
+    memcpy((char *)to->data + to_offset * (int64_t)size,
+           (const char *)from->data + from_offset * (int64_t)size, size);
 }
 
 #endif
