@@ -99,3 +99,7 @@ PLUMB_IMPL(max_pool2d_backward, cuda)
 PLUMB_IMPL(max_pool2d_select, cuda)
 PLUMB_IMPL(average_pool2d, cuda)
 PLUMB_IMPL(average_pool2d_backward, cuda)
+/* norm.c */
+PLUMB_IMPL(batch_norm, cuda)
+PLUMB_IMPL(batch_norm_inference, cuda)
+PLUMB_IMPL(batch_norm_backward, cuda)

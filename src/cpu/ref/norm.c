@@ -69,6 +69,10 @@ static plumb_status run_batch_norm(const plumb_call *call)
             return plumb_call_fail(call, PLUMB_BAD_INPUT, "training needs more than one value per channel");
         for (int64_t i = 0; i < m; i++)
             mean += values[i] / (double)m;
+        double rest = 0; /* what rounding left: without it equal values would have a variance */
+        for (int64_t i = 0; i < m; i++)
+            rest += values[i] - mean;
+        mean += m > 0 ? rest / (double)m : 0;
         for (int64_t i = 0; i < m; i++)
             variance += (values[i] - mean) * (values[i] - mean) / (double)m;
         double invstd = 1 / sqrt(variance + attr->epsilon);
