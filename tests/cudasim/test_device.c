@@ -4,6 +4,7 @@
 #include "control.h"
 #include "device/device.h"
 #include "nets.h"
+#include "plumb/plumb.h"
 
 #include <pthread.h>
 
@@ -187,4 +188,67 @@ PLUMB_TEST(cuda, every_call_may_fail)
         CHECK_MSG(failed > 0 || which == CUDASIM_EVENT || which == CUDASIM_GRAPH, "class %d never failed", which);
     }
     cudasim_fail(CUDASIM_ANY, 0);
+}
+
+/* ---- a real network ---- */
+
+enum { PICTURES = 3, STEPS = 5 }; /* steps: one by one, captured, replayed three times */
+
+static plumb_status train_model(plumb_context *context, const char *name, float *losses, float *weights, size_t bytes)
+{
+    static float pictures[PICTURES * 28 * 28];
+    static const int32_t labels[PICTURES] = {3, 0, 7};
+    plumb_model model;
+    plumb_status status = plumb_model_build(context, name, NULL, &model);
+    if (status != PLUMB_OK)
+        return status;
+    for (int i = 0; i < PICTURES * 28 * 28; i++)
+        pictures[i] = (float)((i * 37 + i / 29 * 11) % 256) / 255;
+    plumb_state *state = plumb_state_new(model.graph);
+    plumb_program *step = plumb_compile_training(model.graph, state, model.loss,
+                                                 PLUMB_MOMENTUM(.lr = 0.05, .skip_bad_steps = true), NULL, 0);
+    status = step ? PLUMB_OK : plumb_last_status(context);
+    for (int i = 0; status == PLUMB_OK && i < STEPS; i++) {
+        double loss = 0;
+        status = plumb_feed(step, model.input, pictures, sizeof pictures);
+        status = status ? status : plumb_feed(step, model.label, labels, sizeof labels);
+        status = status ? status : plumb_run(step);
+        status = status ? status : plumb_fetch_number(step, model.loss, &loss);
+        losses[i] = (float)loss;
+    }
+    return status ? status : plumb_state_get(state, "fc1.weight", weights, bytes);
+}
+
+/* The whole step (both directions, update, gate) as one captured graph from the second step on. */
+static void trains_as_on_the_cpu(const char *name, int64_t elements)
+{
+    size_t bytes = (size_t)elements * sizeof(float);
+    float here[STEPS] = {0}, there[STEPS] = {0}, *cpu_weights = calloc(1, bytes), *cuda_weights = calloc(1, bytes);
+    plumb_context *cpu = open_on("cpu", NULL), *cuda = open_on("cuda", NULL);
+    REQUIRE(cpu && cuda && cpu_weights && cuda_weights);
+    CHECK_MSG(train_model(cpu, name, here, cpu_weights, bytes) == PLUMB_OK, "%s", plumb_message(cpu));
+    CHECK_MSG(train_model(cuda, name, there, cuda_weights, bytes) == PLUMB_OK, "%s", plumb_message(cuda));
+    for (int i = 0; i < STEPS; i++)
+        CHECK_NEAR(there[i], here[i], 1e-5 * (1 + fabs((double)here[i])));
+    CHECK_MSG(here[STEPS - 1] < here[0], "the loss went from %g to %g", (double)here[0], (double)here[STEPS - 1]);
+    double worst = 0;
+    for (int64_t i = 0; i < elements; i++)
+        if (!(fabs((double)(cuda_weights[i] - cpu_weights[i])) <= worst))
+            worst = fabs((double)(cuda_weights[i] - cpu_weights[i]));
+    CHECK_MSG(worst <= 1e-5, "weights differ by %g", worst);
+    plumb_close(cpu);
+    plumb_close(cuda);
+    free(cpu_weights);
+    free(cuda_weights);
+    CHECK(nothing_left());
+}
+
+PLUMB_TEST(cuda, mlp_trains_as_on_the_cpu)
+{
+    trains_as_on_the_cpu("mlp", 128 * 784);
+}
+
+PLUMB_TEST(cuda, lenet5_trains_as_on_the_cpu)
+{
+    trains_as_on_the_cpu("lenet5", 120 * 400);
 }
