@@ -20,6 +20,9 @@ set(PLUMB_CUDASIM_SOURCES
   tests/cudasim/queue.c
   tests/cudasim/report.c
   tests/cudasim/runtime.c
+  tests/cudasim/streams.c
+  tests/cudasim/copies.c
+  tests/cudasim/graphs.c
 )
 set(PLUMB_CUDASIM_TEST_SOURCES
   tests/cudasim/test_bugs.c

@@ -529,11 +529,10 @@ plumb_t plumb_reshape_like(plumb_graph *g, plumb_t x, plumb_t like)
 
 plumb_t plumb_flatten(plumb_graph *g, plumb_t x, int axis)
 {
+    if (plumb_dtype_of(g, x) == PLUMB_NO_DTYPE)
+        return plumb_reshape(g, x, PLUMB_SCALAR_SHAPE); /* the emitter says what is wrong with x */
     plumb_shape from = plumb_shape_of(g, x);
     int at = axis < 0 ? axis + from.rank : axis;
-    if (plumb_dtype_of(g, x) == PLUMB_NO_DTYPE) { /* the emitter says what is wrong with x */
-        return plumb_reshape(g, x, PLUMB_SCALAR_SHAPE);
-    }
     if (at < 0 || at > from.rank) {
         return plumb_poison(g, "flatten: axis %d is outside a shape of rank %d", axis, from.rank);
     }

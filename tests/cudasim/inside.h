@@ -42,10 +42,12 @@ const char *cudasim_where(char *out, size_t size);
 
 /* ---- memory.c ---- */
 
+enum { CUDASIM_DEVICE, CUDASIM_PINNED, CUDASIM_MANAGED };
+
 typedef struct cudasim_block {
     char *data;
     size_t bytes;
-    enum { CUDASIM_DEVICE, CUDASIM_PINNED, CUDASIM_MANAGED } kind;
+    int kind; /* as above */
     uint64_t serial;
 } cudasim_block;
 
