@@ -50,7 +50,8 @@ PLUMB_API plumb_shape plumb_output_shape(plumb_program *program, plumb_t output)
 PLUMB_API plumb_status plumb_fetch(plumb_program *program, plumb_t output, void *to, size_t bytes);
 PLUMB_API plumb_status plumb_fetch_number(plumb_program *program, plumb_t output, double *value); /* one element */
 
-/* One value now, node by node on the reference, for small things and debugging: inputs come as (id, data) pairs. */
+/* One value now, node by node, on the reference where the context's device is the CPU (other devices have only their own
+ * implementations), for small things and debugging: inputs come as (id, data) pairs. */
 typedef struct plumb_binding {
     plumb_t input;
     const void *data;

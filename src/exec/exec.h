@@ -31,6 +31,8 @@ plumb_status plumb_initialise(plumb_context *context, const char *name, const pl
                               void *to);
 
 /* ---- programs ---- */
+enum { PLUMB_GUARD = 64 }; /* bytes laid out behind each arena buffer, and watched, under strict_memory */
+
 struct plumb_step {
     const plumb_impl *impl;
     plumb_call call;

@@ -213,8 +213,6 @@ static plumb_status give_memory(struct program *p, struct plumb_plan *plan)
     return PLUMB_OK;
 }
 
-enum { GUARD = 64 }; /* behind each buffer under strict_memory */
-
 struct plumb_plan *plumb_plan_make(struct program *p, const int64_t *symbols)
 {
     plumb_context *c = p->context;
@@ -232,7 +230,7 @@ struct plumb_plan *plumb_plan_make(struct program *p, const int64_t *symbols)
     if (status == PLUMB_OK)
         status = choose_steps(p, plan);
     if (status == PLUMB_OK)
-        status = plumb_layout_offsets(&plan->layout, p->off, c->options.strict_memory ? GUARD : 0);
+        status = plumb_layout_offsets(&plan->layout, p->off, c->options.strict_memory ? PLUMB_GUARD : 0);
     if (status == PLUMB_OK && c->options.strict_memory)
         status = plumb_layout_verify(&plan->layout);
     if (status == PLUMB_OK)

@@ -1,8 +1,6 @@
 /* Running a program: feed, replay the steps, fetch. After the first run of a binding nothing is allocated. */
 #include "exec/exec.h"
 
-enum { GUARD = 64 }; /* bytes behind each arena buffer under strict_memory, as src/exec/plan.c lays them out */
-
 /* ---- the plan in use ---- */
 
 static struct plumb_plan *find_plan(struct program *p)
@@ -226,7 +224,7 @@ static plumb_status poison(const struct program *p, const struct plumb_plan *pla
     if (contents)
         status = device->table->fill(device, memory, 0xff, (size_t)b->bytes);
     if (status == PLUMB_OK && b->memory == PLUMB_MEMORY_ARENA)
-        status = device->table->fill(device, memory + b->bytes, 0xA5, GUARD);
+        status = device->table->fill(device, memory + b->bytes, 0xA5, PLUMB_GUARD);
     return status;
 }
 
@@ -235,13 +233,13 @@ static plumb_status check_guard(const struct program *p, const struct plumb_plan
 {
     const struct plumb_buffer *b = &plan->layout.buffer[buffer];
     plumb_device *device = p->context->device;
-    unsigned char guard[GUARD];
+    unsigned char guard[PLUMB_GUARD];
     if (b->memory != PLUMB_MEMORY_ARENA)
         return PLUMB_OK;
-    plumb_status status = device->table->download(device, guard, (const char *)plan->memory[buffer] + b->bytes, GUARD);
+    plumb_status status = device->table->download(device, guard, (const char *)plan->memory[buffer] + b->bytes, PLUMB_GUARD);
     if (status != PLUMB_OK)
         return status;
-    for (int i = 0; i < GUARD; i++)
+    for (int i = 0; i < PLUMB_GUARD; i++)
         if (guard[i] != 0xA5)
             return plumb_fail(p->context, PLUMB_FAILED, "%s '%s': %s wrote past the end of its memory", step->call.op->name,
                               step->call.name, step->impl->name);
