@@ -28,6 +28,9 @@ typedef struct plumb_compile_options {
     unsigned passes_off;    /* PLUMB_PASS_... */
     const char *implementations; /* as in plumb_options, for this program */
     int max_bindings;       /* compiled plans kept for different symbol sizes; 0: 4 (least recently used goes) */
+    plumb_dtype precision;  /* 0, PLUMB_F32: as written. PLUMB_BF16, PLUMB_F16: products, convolutions and activations
+                               that were written in f32 compute in it; losses, statistics, updates and variables stay
+                               f32, and so does what is fed and fetched. */
 } plumb_compile_options;
 
 /* NULL on failure: plumb_message(context) says the first thing that was wrong. The state gains the graph's variables

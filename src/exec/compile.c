@@ -45,6 +45,7 @@ static plumb_status take_options(struct program *p, const struct graph *g, const
     p->origin = g->origin;
     p->effects = o->effects;
     p->off = o->passes_off;
+    p->precision = o->precision == PLUMB_NO_DTYPE ? PLUMB_F32 : o->precision;
     p->max_plans = o->max_bindings > 0 ? o->max_bindings : 4;
     p->n_outputs = o->n_outputs;
     if (o->n_outputs < 0 || (o->n_outputs > 0 && !o->outputs))
@@ -166,9 +167,13 @@ plumb_program *plumb_compile(plumb_graph *graph, plumb_state *state, const plumb
     struct program *p = make_program(c);
     if (!p)
         return NULL;
-    plumb_status status = take_options(p, g, options);
+    plumb_compile_options o = {0}; /* the caller's struct may be of another size than ours: what it lacks is default */
+    memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    plumb_status status = take_options(p, g, &o);
     if (status == PLUMB_OK)
-        status = make_source(p, g, options);
+        status = make_source(p, g, &o);
+    if (status == PLUMB_OK)
+        status = plumb_precision_check(p->source, p->precision);
     if (status == PLUMB_OK)
         status = add_variables(p, state);
     bool symbolic = false;

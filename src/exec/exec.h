@@ -72,6 +72,7 @@ struct program {
     int n_outputs, n_inputs;
     bool effects;
     unsigned off;
+    plumb_dtype precision;      /* bf16 or f16: what is computed in it instead of f32; else as written */
     char *implementations;
     int max_plans;
     struct plumb_plan **plan;

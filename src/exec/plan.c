@@ -42,41 +42,70 @@ plumb_status plumb_exec_reserve(plumb_context *context, int64_t bytes)
 
 /* ---- making a plan ---- */
 
+/* A graph on its way through the passes, with what the program knows of it by index. */
+struct passage {
+    struct graph *graph;     /* NULL before the first pass: the program's source */
+    uint32_t *root, *input;  /* the program's outputs and inputs in it; PLUMB_NO_TENSOR where an input is not needed */
+    int n_roots, n_inputs;
+};
+
+typedef plumb_status pass(struct program *p, struct plumb_copy *copy, const struct passage *at);
+
+static plumb_status bind(struct program *p, struct plumb_copy *copy, const struct passage *at)
+{
+    (void)p, (void)at;
+    return plumb_pass_bind(copy);
+}
+
+static plumb_status lower(struct program *p, struct plumb_copy *copy, const struct passage *at)
+{
+    return plumb_pass_precision(copy, at->root, at->n_roots, p->precision);
+}
+
+static plumb_status simplify(struct program *p, struct plumb_copy *copy, const struct passage *at)
+{
+    return plumb_pass_simplify(copy, at->root, at->n_roots, p->off, plumb_reference);
+}
+
+static void follow(const struct plumb_copy *copy, uint32_t *tensor, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (tensor[i] != PLUMB_NO_TENSOR)
+            tensor[i] = copy->map[tensor[i]];
+}
+
+/* One pass: the graph takes the old one's place. */
+static plumb_status through(struct program *p, struct plumb_plan *plan, pass *run, struct passage *at)
+{
+    struct plumb_copy copy;
+    if (!plumb_copy_begin(&copy, at->graph ? at->graph : p->source, plan->symbols))
+        return PLUMB_FAILED;
+    plumb_status status = run(p, &copy, at);
+    if (status == PLUMB_OK) {
+        follow(&copy, at->root, at->n_roots);
+        follow(&copy, at->input, at->n_inputs);
+    } else if (copy.to->status != PLUMB_OK) {
+        plumb_fail(p->context, copy.to->status, "%s", copy.to->message);
+    }
+    plumb_copy_end(&copy);
+    if (at->graph)
+        plumb_graph_free(at->graph->handle);
+    at->graph = copy.to;
+    return status;
+}
+
 static plumb_status transform(struct program *p, struct plumb_plan *plan)
 {
-    struct plumb_copy bind, simple;
-    uint32_t *roots = plumb_alloc(p->context, sizeof *roots * (size_t)(p->n_outputs + 1));
-    if (!roots || !plumb_copy_begin(&bind, p->source, plan->symbols)) {
-        plumb_free(p->context, roots);
-        return PLUMB_FAILED;
-    }
-    plumb_status status = plumb_pass_bind(&bind);
-    for (int i = 0; status == PLUMB_OK && i < p->n_outputs; i++)
-        roots[i] = bind.map[p->root[i]];
-    bool began = status == PLUMB_OK && plumb_copy_begin(&simple, bind.to, plan->symbols);
+    struct passage at = {.root = plan->roots, .input = plan->inputs, .n_roots = p->n_outputs, .n_inputs = p->n_inputs};
+    memcpy(at.root, p->root, sizeof *at.root * (size_t)p->n_outputs);
+    memcpy(at.input, p->input, sizeof *at.input * (size_t)p->n_inputs);
+    plumb_status status = through(p, plan, bind, &at);
+    if (status == PLUMB_OK && p->precision != PLUMB_F32)
+        status = through(p, plan, lower, &at);
     if (status == PLUMB_OK)
-        status = began ? plumb_pass_simplify(&simple, roots, p->n_outputs, p->off, plumb_reference) : PLUMB_FAILED;
-    if (status == PLUMB_OK) {
-        for (int i = 0; i < p->n_outputs; i++)
-            plan->roots[i] = simple.map[roots[i]];
-        for (int i = 0; i < p->n_inputs; i++) {
-            uint32_t bound = bind.map[p->input[i]];
-            plan->inputs[i] = bound == PLUMB_NO_TENSOR ? PLUMB_NO_TENSOR : simple.map[bound];
-        }
-        plan->graph = simple.to;
-        plan->graph_handle = simple.to->handle;
-    } else {
-        const struct graph *bad = began ? simple.to : bind.to;
-        if (bad->status != PLUMB_OK)
-            plumb_fail(p->context, bad->status, "%s", bad->message);
-    }
-    if (began)
-        plumb_copy_end(&simple);
-    plumb_copy_end(&bind);
-    if (began && status != PLUMB_OK)
-        plumb_graph_free(simple.to->handle);
-    plumb_graph_free(bind.to->handle);
-    plumb_free(p->context, roots);
+        status = through(p, plan, simplify, &at);
+    plan->graph = at.graph; /* freed with the plan, whatever came of it */
+    plan->graph_handle = at.graph ? at.graph->handle : NULL;
     return status;
 }
 

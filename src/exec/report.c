@@ -77,8 +77,8 @@ static void add_views(struct plumb_text *text, const plumb_view *views, int coun
         char shape[160];
         plumb_shape s = {.rank = views[i].rank};
         memcpy(s.dim, views[i].dim, sizeof s.dim);
-        plumb_text_add(text, "%s%s%s", i ? ", " : "", plumb_shape_text(&s, shape, sizeof shape),
-                       plumb_view_contiguous(&views[i]) ? "" : "~"); /* ~ marks a strided view */
+        plumb_text_add(text, "%s%s %s%s", i ? ", " : "", plumb_dtype_name(views[i].dtype),
+                       plumb_shape_text(&s, shape, sizeof shape), plumb_view_contiguous(&views[i]) ? "" : "~"); /* ~ marks a strided view */
     }
     if (count > 6)
         plumb_text_add(text, ", ... %d in all", count);

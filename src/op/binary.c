@@ -199,23 +199,25 @@ static plumb_t the_result(plumb_graph *graph, const void *attr, const plumb_t *i
     {                                                                                                        \
         return plumb_emit(g, &plumb_op_##op_name, NULL, (const plumb_t[]){a, b}, 2);                         \
     }
+#define FOLLOW .precision = PLUMB_PRECISION_FOLLOW
 
-PAIR(add, numbers, PLUMB_OP_COMMUTATIVE, .gradient = add_gradient, .in_place = over_first,
+PAIR(add, numbers, PLUMB_OP_COMMUTATIVE, .gradient = add_gradient, .in_place = over_first, FOLLOW,
      .tolerance = PLUMB_TOL_SCALAR)
-PAIR(sub, numbers, 0, .gradient = sub_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR)
-PAIR(mul, numbers, PLUMB_OP_COMMUTATIVE, .gradient = mul_gradient, .in_place = over_first,
+PAIR(sub, numbers, 0, .gradient = sub_gradient, .in_place = over_first, FOLLOW, .tolerance = PLUMB_TOL_SCALAR)
+PAIR(mul, numbers, PLUMB_OP_COMMUTATIVE, .gradient = mul_gradient, .in_place = over_first, FOLLOW,
      .tolerance = PLUMB_TOL_SCALAR)
-PAIR(div, numbers, 0, .gradient = div_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR)
+PAIR(div, numbers, 0, .gradient = div_gradient, .in_place = over_first, FOLLOW, .tolerance = PLUMB_TOL_SCALAR)
 PAIR(pow, floats, 0, .gradient = pow_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR,
      .ulps = 3)
-PAIR(maximum, numbers, 0, .gradient = maximum_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_EXACT,
-     .branch = which_is_less)
-PAIR(minimum, numbers, 0, .gradient = minimum_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_EXACT,
-     .branch = which_is_less)
-PAIR(equal, comparison, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT,
+PAIR(maximum, numbers, 0, .gradient = maximum_gradient, .in_place = over_first, FOLLOW,
+     .tolerance = PLUMB_TOL_EXACT, .branch = which_is_less)
+PAIR(minimum, numbers, 0, .gradient = minimum_gradient, .in_place = over_first, FOLLOW,
+     .tolerance = PLUMB_TOL_EXACT, .branch = which_is_less)
+PAIR(equal, comparison, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, FOLLOW,
+     .tolerance = PLUMB_TOL_EXACT, .branch = the_result)
+PAIR(less, comparison, 0, .gradient = comparison_gradient, FOLLOW, .tolerance = PLUMB_TOL_EXACT,
      .branch = the_result)
-PAIR(less, comparison, 0, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT, .branch = the_result)
-PAIR(less_equal, comparison, 0, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT,
+PAIR(less_equal, comparison, 0, .gradient = comparison_gradient, FOLLOW, .tolerance = PLUMB_TOL_EXACT,
      .branch = the_result)
 
 const plumb_op plumb_op_where = {
@@ -229,6 +231,7 @@ const plumb_op plumb_op_where = {
     .gradient = where_gradient,
     .in_place = over_second,
     .tolerance = PLUMB_TOL_EXACT,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 plumb_t plumb_where(plumb_graph *g, plumb_t condition_u8, plumb_t a, plumb_t b)

@@ -283,6 +283,7 @@ const plumb_op plumb_op_conv2d = {
     .terms = terms_conv2d,
     .tolerance = PLUMB_TOL_DOT,
     .print = print_conv2d,
+    .precision = PLUMB_PRECISION_LOWER,
 };
 
 const plumb_op plumb_op_conv2d_backward_data = {
@@ -298,6 +299,7 @@ const plumb_op plumb_op_conv2d_backward_data = {
     .terms = terms_backward_data,
     .tolerance = PLUMB_TOL_DOT,
     .print = print_conv2d,
+    .precision = PLUMB_PRECISION_LOWER,
 };
 
 const plumb_op plumb_op_conv2d_backward_filter = {
@@ -313,6 +315,7 @@ const plumb_op plumb_op_conv2d_backward_filter = {
     .terms = terms_backward_filter,
     .tolerance = PLUMB_TOL_DOT,
     .print = print_conv2d,
+    .precision = PLUMB_PRECISION_LOWER,
 };
 
 /* ---- builders ---- */

@@ -133,6 +133,7 @@ const plumb_op plumb_op_gather = {
     .flops = flops_none,
     .tolerance = PLUMB_TOL_EXACT,
     .print = print_gather,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 const plumb_op plumb_op_gather_backward = {
@@ -148,6 +149,7 @@ const plumb_op plumb_op_gather_backward = {
     .terms = terms_indices,
     .tolerance = PLUMB_TOL_DOT,
     .print = print_gather,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 const plumb_op plumb_op_one_hot = {

@@ -134,6 +134,7 @@ const plumb_op plumb_op_matmul = {
     .terms = terms_matmul,
     .tolerance = PLUMB_TOL_DOT,
     .print = print_matmul,
+    .precision = PLUMB_PRECISION_LOWER,
 };
 
 /* ---- builder ---- */

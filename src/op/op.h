@@ -82,6 +82,14 @@ typedef enum plumb_tolerance {
     PLUMB_TOL_NORM    /* |y - r| <= 8*(1 + log2 K)*u*scale, scale = max(|r|) over the output, at least max|input| */
 } plumb_tolerance;
 
+/* What mixed precision (src/pass/precision.c) does with the op. The default is the safe one. */
+typedef enum plumb_precision {
+    PLUMB_PRECISION_KEEP,   /* computes in f32: losses, sums, functions that lose range or digits, updates, checks */
+    PLUMB_PRECISION_FOLLOW, /* computes in the dtype its data comes in: element-wise, pooling, where elements lie */
+    PLUMB_PRECISION_LOWER,  /* computes in the low dtype: products and convolutions, sums accumulated in f32 */
+    PLUMB_PRECISION_ADJOINT /* f32 in the forward pass; among gradients, as the adjoint of a broadcast, it follows */
+} plumb_precision;
+
 enum { /* plumb_op.flags */
     PLUMB_OP_LEAF = 1 << 0,        /* input, variable, constant: no implementation */
     PLUMB_OP_COMMUTATIVE = 1 << 1,
@@ -155,6 +163,8 @@ struct plumb_op {
     double ulps;                                             /* of PLUMB_TOL_SCALAR */
     /* Where the op has kinks: a tensor whose bytes tell which smooth branch each element is on. NULL: smooth. */
     plumb_t (*branch)(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out);
+    plumb_precision precision;
+    unsigned in_f32; /* bit k: input k stays f32 when the others are lowered (scales and statistics of a normalisation) */
     void (*print)(const void *attr, struct plumb_text *text); /* attributes for plans and graph texts; NULL: nothing */
 };
 

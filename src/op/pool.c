@@ -251,6 +251,7 @@ const plumb_op plumb_op_max_pool2d = {
     .tolerance = PLUMB_TOL_EXACT,
     .branch = branch_max,
     .print = print_pool,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 const plumb_op plumb_op_max_pool2d_backward = {
@@ -266,6 +267,7 @@ const plumb_op plumb_op_max_pool2d_backward = {
     .terms = taps,
     .tolerance = PLUMB_TOL_DOT,
     .print = print_pool,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 const plumb_op plumb_op_max_pool2d_select = {
@@ -279,6 +281,7 @@ const plumb_op plumb_op_max_pool2d_select = {
     .gradient = gradient_select,
     .tolerance = PLUMB_TOL_EXACT,
     .print = print_pool,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 const plumb_op plumb_op_average_pool2d = {
@@ -293,6 +296,7 @@ const plumb_op plumb_op_average_pool2d = {
     .terms = taps,
     .tolerance = PLUMB_TOL_DOT,
     .print = print_pool,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 const plumb_op plumb_op_average_pool2d_backward = {
@@ -308,6 +312,7 @@ const plumb_op plumb_op_average_pool2d_backward = {
     .terms = taps,
     .tolerance = PLUMB_TOL_DOT,
     .print = print_pool,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 /* ---- builders ---- */

@@ -128,6 +128,7 @@ const plumb_op plumb_op_dropout = {
     .tolerance = PLUMB_TOL_SCALAR,
     .ulps = 2,
     .print = print_dropout,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 const plumb_op plumb_op_random_uniform = {

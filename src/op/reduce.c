@@ -292,13 +292,15 @@ static void print_argmax(const void *attr, struct plumb_text *text)
         __VA_ARGS__,                                                                                         \
     };
 
-REDUCE(sum, reduce, sum_gradient, .tolerance = PLUMB_TOL_DOT, .print = print_reduce)
+REDUCE(sum, reduce, sum_gradient, .tolerance = PLUMB_TOL_DOT, .print = print_reduce,
+       .precision = PLUMB_PRECISION_ADJOINT)
 REDUCE(mean, mean, mean_gradient, .tolerance = PLUMB_TOL_DOT, .print = print_reduce)
 REDUCE(max, extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_reduce,
-       .branch = chosen)
+       .branch = chosen, .precision = PLUMB_PRECISION_FOLLOW)
 REDUCE(min, extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_reduce,
-       .branch = chosen)
-REDUCE(argmax, argmax, no_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_argmax, .branch = the_result)
+       .branch = chosen, .precision = PLUMB_PRECISION_FOLLOW)
+REDUCE(argmax, argmax, no_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_argmax, .branch = the_result,
+       .precision = PLUMB_PRECISION_FOLLOW)
 
 const plumb_op plumb_op_sum_to = {
     .name = "sum_to",
@@ -314,6 +316,7 @@ const plumb_op plumb_op_sum_to = {
     .terms = read_per_result,
     .tolerance = PLUMB_TOL_DOT,
     .print = plumb_print_shape,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
 
 const plumb_op plumb_op_all_finite = {

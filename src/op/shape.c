@@ -465,7 +465,7 @@ static void print_slice(const void *attr, struct plumb_text *text)
         .infer = infer_##op_name,                                                                            \
         .gradient = op_name##_gradient,                                                                      \
         .flops = no_flops,                                                                                   \
-        .tolerance = PLUMB_TOL_EXACT,                                                                        \
+        .tolerance = PLUMB_TOL_EXACT, .precision = PLUMB_PRECISION_FOLLOW,                                   \
         __VA_ARGS__,                                                                                         \
     };
 

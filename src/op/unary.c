@@ -290,40 +290,42 @@ static void print_cast(const void *attr, struct plumb_text *text)
         .infer = infer_##rule,                                                                               \
         .gradient = op_name##_backward_gradient,                                                             \
         .in_place = over_second,                                                                             \
+        .precision = PLUMB_PRECISION_FOLLOW,                                                                 \
         __VA_ARGS__,                                                                                         \
     };
 #define EXACT .tolerance = PLUMB_TOL_EXACT
 #define ROUNDED .tolerance = PLUMB_TOL_SCALAR
 #define WITHIN(n) .tolerance = PLUMB_TOL_SCALAR, .ulps = (n)
+#define FOLLOW .precision = PLUMB_PRECISION_FOLLOW
 
-UNARY(neg, EXACT)
-UNARY(abs, EXACT, .branch = sign_of_first)
-UNARY(sign, EXACT, .branch = sign_of_first)
+UNARY(neg, EXACT, FOLLOW)
+UNARY(abs, EXACT, FOLLOW, .branch = sign_of_first)
+UNARY(sign, EXACT, FOLLOW, .branch = sign_of_first)
 UNARY(exp, WITHIN(3))
 UNARY(expm1, WITHIN(3))
 UNARY(log, WITHIN(3))
 UNARY(log1p, WITHIN(3))
-UNARY(sqrt, ROUNDED)
+UNARY(sqrt, ROUNDED, FOLLOW)
 UNARY(rsqrt, WITHIN(3))
 UNARY(square, ROUNDED)
 UNARY(reciprocal, ROUNDED)
-UNARY(sin, WITHIN(3))
-UNARY(cos, WITHIN(3))
-UNARY(erf, WITHIN(3))
-UNARY(sigmoid, WITHIN(3))
-UNARY(tanh, WITHIN(3))
-UNARY(relu, EXACT, .branch = sign_of_first)
-UNARY(gelu, WITHIN(3))
-UNARY(silu, WITHIN(3))
+UNARY(sin, WITHIN(3), FOLLOW)
+UNARY(cos, WITHIN(3), FOLLOW)
+UNARY(erf, WITHIN(3), FOLLOW)
+UNARY(sigmoid, WITHIN(3), FOLLOW)
+UNARY(tanh, WITHIN(3), FOLLOW)
+UNARY(relu, EXACT, FOLLOW, .branch = sign_of_first)
+UNARY(gelu, WITHIN(3), FOLLOW)
+UNARY(silu, WITHIN(3), FOLLOW)
 UNARY(softplus, WITHIN(3))
-WITH_NUMBERS(affine, float, .tolerance = PLUMB_TOL_NORM, .print = print_affine)
-WITH_NUMBERS(leaky_relu, float, WITHIN(1), .branch = sign_of_first, .print = print_slope)
-WITH_NUMBERS(elu, float, WITHIN(3), .branch = sign_of_first, .print = print_alpha)
+WITH_NUMBERS(affine, float, FOLLOW, .tolerance = PLUMB_TOL_NORM, .print = print_affine)
+WITH_NUMBERS(leaky_relu, float, FOLLOW, WITHIN(1), .branch = sign_of_first, .print = print_slope)
+WITH_NUMBERS(elu, float, FOLLOW, WITHIN(3), .branch = sign_of_first, .print = print_alpha)
 WITH_NUMBERS(huber, huber, WITHIN(3), .branch = side_of_huber, .print = print_delta)
 WITH_NUMBERS(clamp, clamp, ROUNDED, .branch = side_of_clamp, .print = print_clamp)
 ROW(cast, cast, .attr_size = sizeof(plumb_attr_cast), .flags = PLUMB_OP_ELEMENTWISE | PLUMB_OP_DTYPE, ROUNDED,
     .print = print_cast)
-ROW(stop_gradient, any, .flags = PLUMB_OP_ELEMENTWISE, .in_place = over_first, .view = same_elements, EXACT)
+ROW(stop_gradient, any, .flags = PLUMB_OP_ELEMENTWISE, .in_place = over_first, .view = same_elements, EXACT, FOLLOW)
 BACKWARD(sigmoid, backward, 0, WITHIN(3))
 BACKWARD(tanh, backward, 0, WITHIN(3))
 BACKWARD(relu, backward, 0, EXACT, .branch = sign_of_first)

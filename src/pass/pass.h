@@ -12,6 +12,10 @@ void plumb_mark_needed(const struct graph *g, const uint32_t *roots, int n_roots
 plumb_status plumb_pass_source(struct plumb_copy *copy, const uint32_t *roots, int n_roots, bool training, bool effects);
 /* bind.c: symbols become sizes, tensors that only lend their shape are let go. copy->to's symbols must be set. */
 plumb_status plumb_pass_bind(struct plumb_copy *copy);
+/* precision.c: what is written in f32 computes in `low` (bf16 or f16) where that is safe, between casts; f32 and what was
+ * not written as f32 stay. `roots` and effects keep their dtype. */
+plumb_status plumb_pass_precision(struct plumb_copy *copy, const uint32_t *roots, int n_roots, plumb_dtype low);
+plumb_status plumb_precision_check(const struct graph *g, plumb_dtype precision); /* refuses what makes no sense */
 /* simplify.c: dead code, common subexpressions, constant folding (by `reference`, which gives an op's reference). */
 plumb_status plumb_pass_simplify(struct plumb_copy *copy, const uint32_t *roots, int n_roots, unsigned off,
                                  const plumb_impl *(*reference)(const plumb_op *op));
