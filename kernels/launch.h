@@ -237,6 +237,7 @@ typedef struct pk_norm {
     pk_vector out[4]; /* mean, 1/deviation, new running mean and variance; backward: dscale, dshift */
     double epsilon, momentum;
     int32_t biased_running;
+    int32_t vectors; /* element type of what is per channel: that of the values, or PK_F32 for bf16 and f16 */
     void *partial; /* channels x (chunks + 1) x 2 accumulators (f64 for f64, else f32) */
 } pk_norm;
 cudaError_t plumb_k_batch_norm(cudaStream_t stream, int dtype, const pk_norm *p);

@@ -1,7 +1,7 @@
 /* Batch normalisation. A channel's values are cut into chunks, whose number depends on shapes only; a block reduces
- * one in a fixed tree, a thread of a second kernel ads a channel's chunks in order, and a third kernel writes the
+ * one in a fixed tree, a thread of a second kernel adds a channel's chunks in order, and a third kernel writes the
  * elements. Mean and variance are gathered together by Welford's rule: no difference of large sums is ever taken, and
- * equal values have variance 0 exactly. */
+ * equal values have variance 0 exactly. T is the type of values, V that of what is per channel. */
 #include "number.cuh"
 
 namespace {
@@ -101,13 +101,13 @@ __device__ inline void value_at(const pk_norm &p, int64_t channel, int64_t i, in
     }
 }
 
-template <class T> __device__ inline number<T> of_channel(const pk_vector &v, int64_t channel)
+template <class V> __device__ inline number<V> of_channel(const pk_vector &v, int64_t channel)
 {
-    return load(((const T *)v.data)[channel * v.stride]);
+    return load(((const V *)v.data)[channel * v.stride]);
 }
-template <class T> __device__ inline void put_channel(const pk_vector &v, int64_t channel, number<T> x)
+template <class V> __device__ inline void put_channel(const pk_vector &v, int64_t channel, number<V> x)
 {
-    ((T *)v.data)[channel * v.stride] = store<T>(x);
+    ((V *)v.data)[channel * v.stride] = store<V>(x);
 }
 
 /* Two accumulators of each chunk, then two of each channel. */
@@ -143,7 +143,7 @@ template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_moments(co
     }
 }
 
-template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_statistics(const pk_norm p)
+template <class T, class V> __global__ void __launch_bounds__(PK_THREADS) norm_statistics(const pk_norm p)
 {
     typedef number<T> N;
     for (int64_t c = first_element(); c < p.channels; c += element_stride()) {
@@ -156,27 +156,27 @@ template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_statistics
         const N m = (N)p.values.count, variance = m > 0 ? all.squares / m : 0;
         const N observed = p.biased_running ? variance : all.squares / (m - 1);
         const N kept = (N)(1 - p.momentum), rate = (N)p.momentum, deviation = 1 / m_sqrt(variance + (N)p.epsilon);
-        const N mean = of_channel<T>(p.mean, c), spread = of_channel<T>(p.spread, c);
+        const N mean = of_channel<V>(p.mean, c), spread = of_channel<V>(p.spread, c);
         channel_room<T>(p, c)[0] = all.mean;
         channel_room<T>(p, c)[1] = deviation;
-        put_channel<T>(p.out[0], c, all.mean);
-        put_channel<T>(p.out[1], c, deviation);
-        put_channel<T>(p.out[2], c, m > 0 ? kept * mean + rate * all.mean : mean);
-        put_channel<T>(p.out[3], c, m > 0 ? kept * spread + rate * observed : spread);
+        put_channel<V>(p.out[0], c, all.mean);
+        put_channel<V>(p.out[1], c, deviation);
+        put_channel<V>(p.out[2], c, m > 0 ? kept * mean + rate * all.mean : mean);
+        put_channel<V>(p.out[3], c, m > 0 ? kept * spread + rate * observed : spread);
     }
 }
 
 /* y = scale ((x - mean) invstd) + shift, by the batch's statistics or by the running ones. */
-template <class T, bool RUNNING> __global__ void __launch_bounds__(PK_THREADS) norm_apply(const pk_norm p)
+template <class T, class V, bool RUNNING> __global__ void __launch_bounds__(PK_THREADS) norm_apply(const pk_norm p)
 {
     typedef number<T> N;
     for (int64_t piece = blockIdx.x; piece < p.channels * p.chunks; piece += gridDim.x) {
         const span s = span_of(p, piece);
         const T *x = (const T *)p.values.data[0];
         T *y = (T *)p.values.data[1];
-        const N scale = of_channel<T>(p.scale, s.channel), shift = of_channel<T>(p.shift, s.channel);
-        const N mean = RUNNING ? of_channel<T>(p.mean, s.channel) : channel_room<T>(p, s.channel)[0];
-        const N invstd = RUNNING ? 1 / m_sqrt(of_channel<T>(p.spread, s.channel) + (N)p.epsilon)
+        const N scale = of_channel<V>(p.scale, s.channel), shift = of_channel<V>(p.shift, s.channel);
+        const N mean = RUNNING ? of_channel<V>(p.mean, s.channel) : channel_room<T>(p, s.channel)[0];
+        const N invstd = RUNNING ? 1 / m_sqrt(of_channel<V>(p.spread, s.channel) + (N)p.epsilon)
                                  : channel_room<T>(p, s.channel)[1];
         for (int64_t i = s.first + threadIdx.x; i < s.end; i += PK_THREADS) {
             int64_t at[2];
@@ -188,7 +188,7 @@ template <class T, bool RUNNING> __global__ void __launch_bounds__(PK_THREADS) n
 
 /* ---- backward: dx = scale invstd (dy - mean(dy) - z mean(dy z)), z = (x - mean) invstd ---- */
 
-template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_sums(const pk_norm p)
+template <class T, class V> __global__ void __launch_bounds__(PK_THREADS) norm_sums(const pk_norm p)
 {
     typedef number<T> N;
     PLUMB_SHARED(sums<N>, room, [PK_THREADS / 32]);
@@ -196,7 +196,7 @@ template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_sums(const
         const span s = span_of(p, piece);
         const T *x = (const T *)p.values.data[0];
         const T *dy = (const T *)p.values.data[1];
-        const N mean = of_channel<T>(p.mean, s.channel), invstd = of_channel<T>(p.spread, s.channel);
+        const N mean = of_channel<V>(p.mean, s.channel), invstd = of_channel<V>(p.spread, s.channel);
         sums<N> all = sums<N>::none();
         for (int64_t i = s.first + threadIdx.x; i < s.end; i += PK_THREADS) {
             int64_t at[2];
@@ -212,7 +212,7 @@ template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_sums(const
     }
 }
 
-template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_add_sums(const pk_norm p)
+template <class T, class V> __global__ void __launch_bounds__(PK_THREADS) norm_add_sums(const pk_norm p)
 {
     typedef number<T> N;
     for (int64_t c = first_element(); c < p.channels; c += element_stride()) {
@@ -223,12 +223,12 @@ template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_add_sums(c
         }
         channel_room<T>(p, c)[0] = all.weighted / (N)p.values.count; /* read only where there are values */
         channel_room<T>(p, c)[1] = all.plain / (N)p.values.count;
-        put_channel<T>(p.out[0], c, all.weighted);
-        put_channel<T>(p.out[1], c, all.plain);
+        put_channel<V>(p.out[0], c, all.weighted);
+        put_channel<V>(p.out[1], c, all.plain);
     }
 }
 
-template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_apply_backward(const pk_norm p)
+template <class T, class V> __global__ void __launch_bounds__(PK_THREADS) norm_apply_backward(const pk_norm p)
 {
     typedef number<T> N;
     for (int64_t piece = blockIdx.x; piece < p.channels * p.chunks; piece += gridDim.x) {
@@ -236,8 +236,8 @@ template <class T> __global__ void __launch_bounds__(PK_THREADS) norm_apply_back
         const T *x = (const T *)p.values.data[0];
         const T *dy = (const T *)p.values.data[1];
         T *dx = (T *)p.values.data[2];
-        const N mean = of_channel<T>(p.mean, s.channel), invstd = of_channel<T>(p.spread, s.channel);
-        const N factor = of_channel<T>(p.scale, s.channel) * invstd;
+        const N mean = of_channel<V>(p.mean, s.channel), invstd = of_channel<V>(p.spread, s.channel);
+        const N factor = of_channel<V>(p.scale, s.channel) * invstd;
         const N weighted = channel_room<T>(p, s.channel)[0], plain = channel_room<T>(p, s.channel)[1];
         for (int64_t i = s.first + threadIdx.x; i < s.end; i += PK_THREADS) {
             int64_t at[3];
@@ -256,49 +256,53 @@ unsigned piece_blocks(const pk_norm *p)
     return (unsigned)(count > 1 << 20 ? 1 << 20 : count);
 }
 
-template <class T> cudaError_t training(cudaStream_t stream, const pk_norm *p)
+template <class T, class V> cudaError_t training(cudaStream_t stream, const pk_norm *p)
 {
     cudaError_t code = PLUMB_LAUNCH(norm_moments<T>, piece_blocks(p), PK_THREADS, 0, stream, *p);
     if (code == cudaSuccess) {
-        code = PLUMB_LAUNCH(norm_statistics<T>, blocks_for(p->channels), PK_THREADS, 0, stream, *p);
+        code = PLUMB_LAUNCH((norm_statistics<T, V>), blocks_for(p->channels), PK_THREADS, 0, stream, *p);
     }
     return code != cudaSuccess || p->values.count == 0
                ? code
-               : PLUMB_LAUNCH((norm_apply<T, false>), piece_blocks(p), PK_THREADS, 0, stream, *p);
+               : PLUMB_LAUNCH((norm_apply<T, V, false>), piece_blocks(p), PK_THREADS, 0, stream, *p);
 }
 
-template <class T> cudaError_t inference(cudaStream_t stream, const pk_norm *p)
+template <class T, class V> cudaError_t inference(cudaStream_t stream, const pk_norm *p)
 {
     return p->values.count == 0 ? cudaSuccess
-                                : PLUMB_LAUNCH((norm_apply<T, true>), piece_blocks(p), PK_THREADS, 0, stream, *p);
+                                : PLUMB_LAUNCH((norm_apply<T, V, true>), piece_blocks(p), PK_THREADS, 0, stream, *p);
 }
 
-template <class T> cudaError_t backward(cudaStream_t stream, const pk_norm *p)
+template <class T, class V> cudaError_t backward(cudaStream_t stream, const pk_norm *p)
 {
-    cudaError_t code = PLUMB_LAUNCH(norm_sums<T>, piece_blocks(p), PK_THREADS, 0, stream, *p);
+    cudaError_t code = PLUMB_LAUNCH((norm_sums<T, V>), piece_blocks(p), PK_THREADS, 0, stream, *p);
     if (code == cudaSuccess) {
-        code = PLUMB_LAUNCH(norm_add_sums<T>, blocks_for(p->channels), PK_THREADS, 0, stream, *p);
+        code = PLUMB_LAUNCH((norm_add_sums<T, V>), blocks_for(p->channels), PK_THREADS, 0, stream, *p);
     }
     return code != cudaSuccess || p->values.count == 0
                ? code
-               : PLUMB_LAUNCH(norm_apply_backward<T>, piece_blocks(p), PK_THREADS, 0, stream, *p);
+               : PLUMB_LAUNCH((norm_apply_backward<T, V>), piece_blocks(p), PK_THREADS, 0, stream, *p);
 }
 
 } // namespace
 
+#define OF_TYPES(kernels, values, T, per_channel, V) \
+    if (dtype == values && p->vectors == per_channel) { \
+        return kernels<T, V>(stream, p); \
+    }
 #define LAUNCHER(name, kernels) \
     extern "C" cudaError_t name(cudaStream_t stream, int dtype, const pk_norm *p) \
     { \
         if (p->channels == 0) { \
             return cudaSuccess; \
         } \
-        switch (dtype) { \
-        case PK_F32: return kernels<float>(stream, p); \
-        case PK_F64: return kernels<double>(stream, p); \
-        case PK_BF16: return kernels<bf16>(stream, p); \
-        case PK_F16: return kernels<f16>(stream, p); \
-        default: return cudaErrorInvalidValue; \
-        } \
+        OF_TYPES(kernels, PK_F32, float, PK_F32, float) \
+        OF_TYPES(kernels, PK_F64, double, PK_F64, double) \
+        OF_TYPES(kernels, PK_BF16, bf16, PK_BF16, bf16) \
+        OF_TYPES(kernels, PK_BF16, bf16, PK_F32, float) \
+        OF_TYPES(kernels, PK_F16, f16, PK_F16, f16) \
+        OF_TYPES(kernels, PK_F16, f16, PK_F32, float) \
+        return cudaErrorInvalidValue; \
     }
 
 LAUNCHER(plumb_k_batch_norm, training)

@@ -86,7 +86,8 @@ typedef struct plumb_pool2d_layer_options {
     plumb_build_average_pool2d(graph, name, x, PLUMB_LAYER_OPTIONS(pool2d, __VA_ARGS__))
 
 /* x (N, C, ..) -> the same. NAME.weight (C) from 1, NAME.bias (C) from 0; NAME.running_mean, NAME.running_var (C),
- * frozen: training assigns them. A bias in the layer before is redundant. */
+ * frozen: training assigns them; all of x's dtype, f32 where that is bf16 or f16. A bias in the layer before is
+ * redundant. */
 typedef struct plumb_batch_norm_layer_options {
     size_t size;
     double epsilon, momentum; /* as in plumb_batch_norm_options */

@@ -122,8 +122,8 @@ typedef struct plumb_batch_norm_options {
     bool biased_running;
     bool fixed;      /* always use the running statistics (frozen layer) */
 } plumb_batch_norm_options;
-/* scale, shift, running_mean, running_var: (C). The new running statistics are assigned by training programs when the
- * running tensors are variables. */
+/* scale, shift, running_mean, running_var: (C), of x's dtype, or all f32 where x is bf16 or f16. The new running
+ * statistics are assigned by training programs when the running tensors are variables. */
 PLUMB_API plumb_t plumb_batch_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, plumb_t running_mean,
                                    plumb_t running_var, const plumb_batch_norm_options *options);
 

@@ -37,6 +37,7 @@ static pk_norm norm_of(const plumb_call *call, const plumb_view *const *operands
         .epsilon = attr->epsilon,
         .momentum = attr->momentum,
         .biased_running = attr->biased_running,
+        .vectors = (int32_t)call->in[1].dtype,
         .partial = call->workspace,
     };
     for (int i = 0; i < count; i++) {

@@ -67,6 +67,7 @@ plumb_t plumb_build_batch_norm(plumb_graph *graph, const char *name, plumb_t x, 
                             name ? name : "", plumb_shape_text(&shape, text, sizeof text));
     }
     plumb_dtype dtype = plumb_dtype_of(graph, x);
+    dtype = dtype == PLUMB_BF16 || dtype == PLUMB_F16 ? PLUMB_F32 : dtype;
     plumb_shape channels = PLUMB_SHAPE(shape.dim[1]);
     plumb_t scale = plumb_layer_variable(graph, name, "weight", dtype, channels, NULL, ones, o.frozen);
     plumb_t shift = plumb_layer_variable(graph, name, "bias", dtype, channels, NULL, zeros, o.frozen);

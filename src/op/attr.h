@@ -53,7 +53,8 @@ typedef struct plumb_attr_pool2d {
 
 /* batch_norm (x, scale, shift, running_mean, running_var) -> y, mean, invstd, new_running_mean, new_running_var;
  * batch_norm_inference (x, scale, shift, running_mean, running_var) -> y;
- * batch_norm_backward (x, scale, mean, invstd, dy) -> dx, dscale, dshift */
+ * batch_norm_backward (x, scale, mean, invstd, dy) -> dx, dscale, dshift.
+ * x, y and their gradients have one dtype; all that is per channel has it too, or is f32 where it is bf16 or f16. */
 typedef struct plumb_attr_batch_norm { double epsilon, momentum; int32_t biased_running; } plumb_attr_batch_norm;
 
 /* cross_entropy (logits (N, C), labels (N)[, class_weights (C)]) -> loss (N), weight (N);

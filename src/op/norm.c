@@ -8,6 +8,8 @@
  *   variance, and the running statistics stay.
  * - Outside training the op becomes batch_norm_inference, which reads the running statistics; its other
  *   outputs are then these statistics, unchanged.
+ * - Scale, shift and statistics have the dtype of x, or are f32 where x is bf16 or f16: statistics of many
+ *   steps would be lost to rounding there. All of them alike; what is computed per channel is computed in it.
  * - y is differentiated by batch_norm_backward. The rarer gradients (of the statistics, of the backward
  *   form, of the inference form) are those of a composition of simple ops, so that they are exact at any
  *   order. */
@@ -20,6 +22,7 @@ enum { Y, MEAN, INVSTD, NEW_RUNNING_MEAN, NEW_RUNNING_VAR }; /* outputs of batch
 
 /* ---- shape rules ---- */
 
+/* Inputs first..last: one number for each channel of x, of one dtype, which may be f32 for narrower data. */
 static plumb_status need_channels(const plumb_infer *q, int first, int last)
 {
     char text_x[160], text[160];
@@ -29,8 +32,9 @@ static plumb_status need_channels(const plumb_infer *q, int first, int last)
     if (x->rank < 2)
         return plumb_refuse(q, "input has shape %s, expected rank 2 or more",
                             plumb_shape_text(x, text_x, sizeof text_x));
+    bool wider = q->in[first].dtype == PLUMB_F32 && plumb_dtype_size(q->in[0].dtype) == 2;
     for (int i = first; i <= last; i++) {
-        if (plumb_need_same_dtype(q, 0, i) || plumb_need_rank(q, i, 1))
+        if (plumb_need_same_dtype(q, wider ? first : 0, i) || plumb_need_rank(q, i, 1))
             return PLUMB_BAD_INPUT;
         if (!plumb_dims_agree(q->in[i].shape.dim[0], x->dim[1]))
             return plumb_refuse(q, "input %s has %lld channels, input %d has shape %s",
@@ -60,7 +64,7 @@ static int64_t values_per_channel(const plumb_shape *x)
 
 static plumb_type per_channel(const plumb_infer *q)
 {
-    return (plumb_type){.dtype = q->in[0].dtype, .shape = {.rank = 1, .dim = {q->in[0].shape.dim[1]}}};
+    return (plumb_type){.dtype = q->in[SCALE].dtype, .shape = {.rank = 1, .dim = {q->in[0].shape.dim[1]}}};
 }
 
 static plumb_status infer_batch_norm(plumb_infer *q)
@@ -112,6 +116,13 @@ static plumb_t fresh(plumb_graph *g, plumb_t x)
     memset(&attr, 0, sizeof attr);
     attr.shape.rank = -1;
     return plumb_emit(g, &plumb_op_reshape, &attr, (const plumb_t[]){x, x}, 2);
+}
+
+/* x in the dtype of `like`: the data of a composition in that of its scale, and back. */
+static plumb_t as(plumb_graph *g, plumb_t x, plumb_t like)
+{
+    plumb_dtype dtype = plumb_dtype_of(g, like);
+    return dtype == plumb_dtype_of(g, x) ? x : plumb_cast(g, x, dtype);
 }
 
 /* (C) -> (1, C, 1, ..), to meet x */
@@ -169,7 +180,7 @@ static plumb_t through_statistics(const plumb_grad *q)
     if (q->dout[MEAN] == PLUMB_NONE && q->dout[INVSTD] == PLUMB_NONE &&
         q->dout[NEW_RUNNING_MEAN] == PLUMB_NONE && q->dout[NEW_RUNNING_VAR] == PLUMB_NONE)
         return PLUMB_NONE;
-    plumb_t x = fresh(g, q->in[X]), mean = mean_of(g, x);
+    plumb_t of = fresh(g, q->in[X]), x = as(g, of, q->in[SCALE]), mean = mean_of(g, x);
     plumb_t variance = mean_of(g, plumb_square(g, plumb_sub(g, x, mean)));
     for (int i = MEAN; i <= NEW_RUNNING_VAR; i++) {
         if (q->dout[i] == PLUMB_NONE)
@@ -184,7 +195,7 @@ static plumb_t through_statistics(const plumb_grad *q)
         y[count] = flat(g, value);
         dy[count++] = q->dout[i];
     }
-    plumb_gradients_from(g, y, dy, count, &x, 1, &dx);
+    plumb_gradients_from(g, y, dy, count, &of, 1, &dx);
     return dx;
 }
 
@@ -244,11 +255,11 @@ static plumb_status gradient_backward(plumb_grad *q)
     plumb_t in[5], y[3];
     for (int i = 0; i < 5; i++)
         in[i] = fresh(g, q->in[i]);
-    plumb_t x = in[0], dy = in[4], invstd = spread(g, in[3], x);
+    plumb_t x = as(g, in[0], in[1]), dy = as(g, in[4], in[1]), invstd = spread(g, in[3], x);
     plumb_t z = plumb_mul(g, plumb_sub(g, x, spread(g, in[2], x)), invstd);
     plumb_t weighted = plumb_mul(g, dy, z);
     plumb_t rest = plumb_sub(g, plumb_sub(g, dy, mean_of(g, dy)), plumb_mul(g, z, mean_of(g, weighted)));
-    y[0] = plumb_mul(g, plumb_mul(g, spread(g, in[1], x), invstd), rest);
+    y[0] = as(g, plumb_mul(g, plumb_mul(g, spread(g, in[1], x), invstd), rest), in[0]);
     y[1] = flat(g, sum_of(g, weighted));
     y[2] = flat(g, sum_of(g, dy));
     return through_composition(q, in, y);
@@ -266,9 +277,11 @@ static plumb_status gradient_inference(plumb_grad *q)
     plumb_t in[5];
     for (int i = 0; i < 5; i++)
         in[i] = fresh(g, q->in[i]);
-    plumb_t factor = plumb_mul(g, invstd_of(g, in[RUNNING_VAR], attr->epsilon), in[SCALE]), x = in[X];
+    plumb_t factor = plumb_mul(g, invstd_of(g, in[RUNNING_VAR], attr->epsilon), in[SCALE]);
+    plumb_t x = as(g, in[X], in[SCALE]);
     plumb_t centred = plumb_sub(g, x, spread(g, in[RUNNING_MEAN], x));
     plumb_t y = plumb_add(g, plumb_mul(g, centred, spread(g, factor, x)), spread(g, in[SHIFT], x));
+    y = as(g, y, in[X]);
     return through_composition(q, in, &y);
 }
 

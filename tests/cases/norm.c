@@ -10,11 +10,12 @@ struct row {
     plumb_shape x;
     double epsilon, momentum; /* 0: 1e-5, 0.1 */
     bool biased, big, offset; /* offset: values around 100 */
+    bool wide;                /* what is per channel is f32, the data narrower */
 };
 
 static const struct row *rows(int *count)
 {
-    static struct row all[20];
+    static struct row all[26];
     int n = 0;
     all[n++] = (struct row){.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5)};
     all[n++] = (struct row){.label = "features", .x = PLUMB_SHAPE(6, 5)};
@@ -36,8 +37,23 @@ static const struct row *rows(int *count)
     all[n++] = (struct row){.label = "wide features", .x = PLUMB_SHAPE(17, 70), .big = true};
     all[n++] = (struct row){.label = "batch 0", .x = PLUMB_SHAPE(0, 3, 4, 4)};
     all[n++] = (struct row){.label = "no channels", .x = PLUMB_SHAPE(3, 0, 4, 4)};
+    all[n++] = (struct row){.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5), .wide = true};
+    all[n++] = (struct row){.label = "features", .x = PLUMB_SHAPE(6, 5), .wide = true};
+    all[n++] = (struct row){.label = "far from zero", .x = PLUMB_SHAPE(4, 3, 3, 2), .offset = true, .wide = true};
+    all[n++] = (struct row){.label = "odd sizes", .x = PLUMB_SHAPE(5, 3, 7, 13), .big = true, .wide = true};
+    all[n++] = (struct row){.label = "batch 0", .x = PLUMB_SHAPE(0, 3, 4, 4), .wide = true};
+    all[n++] = (struct row){.label = "biased running", .x = PLUMB_SHAPE(4, 3, 2, 2), .biased = true, .wide = true};
     *count = n;
     return all;
+}
+
+/* Inputs first..last stay f32 while x is bf16 or f16. */
+static void widen(op_case *one, const struct row *row, int first, int last)
+{
+    for (int i = first; row->wide && i <= last; i++) {
+        one->in[i].dtype = PLUMB_F32;
+        one->dtypes = PLUMB_BIT(PLUMB_BF16) | PLUMB_BIT(PLUMB_F16);
+    }
 }
 
 static plumb_attr_batch_norm attr_of(const struct row *row)
@@ -55,7 +71,7 @@ static op_case forward(const plumb_op *op, const struct row *row)
 {
     plumb_attr_batch_norm attr = attr_of(row);
     plumb_shape channels = PLUMB_SHAPE(row->x.dim[1]);
-    op_case one = make_case(op, &attr, "%s", row->label);
+    op_case one = make_case(op, &attr, "%s%s", row->label, row->wide ? ", f32 channels" : "");
     one.n_in = 5;
     one.in[0] = row->offset ? floats_in(row->x, 99, 101) : floats(row->x);
     one.in[1] = floats_in(channels, 0.5, 2);
@@ -69,6 +85,7 @@ static op_case forward(const plumb_op *op, const struct row *row)
     if (op == &plumb_op_batch_norm ? row->momentum == 1 : one.mostly_zero) {
         one.zero_gradient |= 24; /* the running statistics are not read */
     }
+    widen(&one, row, 1, 4);
     return one;
 }
 
@@ -77,7 +94,7 @@ static op_case backward(const struct row *row)
 {
     plumb_attr_batch_norm attr = attr_of(row);
     plumb_shape channels = PLUMB_SHAPE(row->x.dim[1]);
-    op_case one = make_case(&plumb_op_batch_norm_backward, &attr, "%s", row->label);
+    op_case one = make_case(&plumb_op_batch_norm_backward, &attr, "%s%s", row->label, row->wide ? ", f32 channels" : "");
     one.n_in = 5;
     one.in[0] = row->offset ? floats_in(row->x, 99, 101) : floats(row->x);
     one.in[1] = floats_in(channels, 0.5, 2);
@@ -88,6 +105,7 @@ static op_case backward(const struct row *row)
         row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
     one.mostly_zero = plumb_shape_count(&row->x) == 0;
     one.zero_gradient = one.mostly_zero ? 31 : 0;
+    widen(&one, row, 1, 3);
     return one;
 }
 
@@ -119,6 +137,14 @@ static void add_refusals(case_list *list)
         one.in[4].dtype = PLUMB_F64;
         one.dtypes = PLUMB_BIT(PLUMB_F32);
         refuse(list, one, "dtypes differ");
+        one = forward(forms[i], &plain);
+        one.in[1].dtype = one.in[2].dtype = one.in[3].dtype = one.in[4].dtype = PLUMB_F32;
+        one.dtypes = PLUMB_BIT(PLUMB_F64);
+        refuse(list, one, "channels narrower than data");
+        one = forward(forms[i], &plain);
+        one.in[1].dtype = one.in[2].dtype = PLUMB_F32;
+        one.dtypes = PLUMB_BIT(PLUMB_BF16);
+        refuse(list, one, "only some channels wider");
         refuse(list, forward(forms[i], &negative), "negative epsilon");
         refuse(list, forward(forms[i], &no_number), "epsilon NaN");
         refuse(list, forward(forms[i], &steep), "momentum over 1");
