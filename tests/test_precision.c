@@ -78,8 +78,10 @@ PLUMB_TEST(precision, convolutions_and_what_lies_between)
 {
     struct step s;
     if (open_step(&s, net_cnn, PLUMB_BF16, 0)) {
-        const char *const low[] = {"conv2d", "conv2d_backward_data", "conv2d_backward_filter", "average_pool2d_backward"};
+        const char *const low[] = {"conv2d", "conv2d_backward_data", "conv2d_backward_filter", "average_pool2d", "max_pool2d",
+                                   "relu", "add", "gelu", "batch_norm", "average_pool2d_backward"};
         CHECK(lines(s.text, "conv2d", " f32") == 0 && lines(s.text, "conv2d_backward_filter", " f32") == 0);
+        CHECK(lines(s.text, "batch_norm", "bf16 (6, 6, 8, 8), f32 (6), f32 (6), f32 (6), f32 (6) -> bf16") == 1);
         for (size_t i = 0; i < sizeof low / sizeof *low; i++)
             CHECK_MSG(lines(s.text, low[i], "bf16") >= 1, "%s is not low\n%s", low[i], s.text);
         CHECK(lines(s.text, "exp", "bf16") == 0 && lines(s.text, "square", "bf16") == 0);
@@ -201,4 +203,62 @@ PLUMB_TEST(precision, nonsense_is_refused)
     refuse(PLUMB_F32, PLUMB_F64, "precision f64");
     refuse(PLUMB_F32, (plumb_dtype)99, "precision ?");
     refuse(PLUMB_F64, PLUMB_BF16, "matmul 'square' is written in f64");
+}
+
+/* ---- the CPU's low kernels ---- */
+
+/* Through a program, so that the implementation is the chosen one; both ways, and against the core's conversions. */
+static bool cast_with(const char *implementations, plumb_dtype from, plumb_dtype to, const void *in, void *out, int64_t count)
+{
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .implementations = implementations});
+    plumb_graph *g = context ? plumb_graph_new(context, "g") : NULL;
+    plumb_t x = plumb_input(g, "x", from, PLUMB_SHAPE(count)), y = plumb_cast(g, x, to);
+    plumb_program *program = plumb_compile(
+        g, NULL, &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = &y, .n_outputs = 1});
+    bool good = program && plumb_feed(program, x, in, (size_t)count * plumb_dtype_size(from)) == PLUMB_OK &&
+                plumb_run(program) == PLUMB_OK && plumb_fetch(program, y, out, (size_t)count * plumb_dtype_size(to)) == PLUMB_OK;
+    CHECK_MSG(good, "%s", context ? plumb_message(context) : "no context");
+    plumb_close(context);
+    return good;
+}
+
+static void compare_casts(plumb_dtype low)
+{
+    enum { ALL = 1 << 16, AROUND = 5 };
+    static uint16_t pattern[ALL], narrowed[2][ALL * AROUND];
+    static float widened[2][ALL], wide[ALL * AROUND];
+    for (int i = 0; i < ALL; i++)
+        pattern[i] = (uint16_t)i;
+    if (!cast_with("cast=cpu.native.half", low, PLUMB_F32, pattern, widened[0], ALL) ||
+        !cast_with("cast=cpu.ref", low, PLUMB_F32, pattern, widened[1], ALL))
+        return;
+    int wrong = 0, denormal = 0;
+    for (int i = 0; i < ALL; i++) {
+        bool nan = widened[0][i] != widened[0][i] && widened[1][i] != widened[1][i]; /* the reference's went through a double */
+        wrong += !nan && memcmp(&widened[0][i], &widened[1][i], sizeof(float)) != 0;
+    }
+    CHECK_MSG(wrong == 0, "%s to f32: %d of all patterns differ", plumb_dtype_name(low), wrong);
+    /* every value, the ties half-way to its neighbour, and both sides of them */
+    for (int i = 0; i < ALL; i++) {
+        uint32_t bits, tie = low == PLUMB_BF16 ? 0x8000 : 0x1000;
+        memcpy(&bits, &widened[0][i], sizeof bits);
+        const uint32_t around[AROUND] = {bits, bits + tie, bits + tie - 1, bits + tie + 1, bits ^ tie >> 3};
+        memcpy(&wide[i * AROUND], around, sizeof around);
+    }
+    if (!cast_with("cast=cpu.native.half", PLUMB_F32, low, wide, narrowed[0], ALL * AROUND) ||
+        !cast_with("cast=cpu.ref", PLUMB_F32, low, wide, narrowed[1], ALL * AROUND))
+        return;
+    for (int i = 0; i < ALL * AROUND; i++) {
+        bool nan = wide[i] != wide[i];
+        uint16_t quiet = low == PLUMB_BF16 ? 0x7fc0 : 0x7e00;
+        wrong += nan ? (narrowed[0][i] & quiet) != quiet : narrowed[0][i] != narrowed[1][i];
+        denormal += !nan && wide[i] != 0 && fabsf(wide[i]) < 0x1p-14f;
+    }
+    CHECK_MSG(wrong == 0 && denormal > 1000, "f32 to %s: %d differ", plumb_dtype_name(low), wrong);
+}
+
+PLUMB_TEST(precision, cpu_casts_are_the_references)
+{
+    compare_casts(PLUMB_BF16);
+    compare_casts(PLUMB_F16);
 }

@@ -329,6 +329,8 @@ const plumb_op plumb_op_batch_norm = {
     .terms = terms_channel,
     .tolerance = PLUMB_TOL_NORM,
     .print = print_batch_norm,
+    .precision = PLUMB_PRECISION_FOLLOW,
+    .in_f32 = 0x1e, /* scale, shift and running statistics */
 };
 
 const plumb_op plumb_op_batch_norm_inference = {
@@ -342,6 +344,8 @@ const plumb_op plumb_op_batch_norm_inference = {
     .flops = flops_inference,
     .tolerance = PLUMB_TOL_NORM,
     .print = print_batch_norm,
+    .precision = PLUMB_PRECISION_FOLLOW,
+    .in_f32 = 0x1e, /* scale, shift and running statistics */
 };
 
 const plumb_op plumb_op_batch_norm_backward = {
@@ -357,6 +361,8 @@ const plumb_op plumb_op_batch_norm_backward = {
     .terms = terms_channel,
     .tolerance = PLUMB_TOL_NORM,
     .print = print_batch_norm,
+    .precision = PLUMB_PRECISION_FOLLOW,
+    .in_f32 = 0xe, /* scale, mean and invstd */
 };
 
 /* ---- builder ---- */

@@ -40,7 +40,6 @@ cudaError_t cudasim_gate(enum cudasim_class which)
         [CUDASIM_COPY] = cudaErrorInvalidValue,         [CUDASIM_LAUNCH] = cudaErrorLaunchOutOfResources,
         [CUDASIM_STREAM] = cudaErrorInvalidValue,       [CUDASIM_EVENT] = cudaErrorInvalidResourceHandle,
         [CUDASIM_GRAPH] = cudaErrorMemoryAllocation,    [CUDASIM_SYNC] = cudaErrorUnknown,
-        [CUDASIM_VENDOR] = cudaErrorUnknown,
     };
     if (cudasim_lost()) {
         return cudaErrorLaunchFailure;
