@@ -34,7 +34,7 @@ if(PLUMB_CUDA)
       target_compile_options(plumb_kernels PRIVATE --Werror=all-warnings)
     endif()
 
-    add_library(plumb_cuda_host OBJECT ${PLUMB_CUDA_SOURCES})
+    add_library(plumb_cuda_host OBJECT ${PLUMB_CUDA_SOURCES} ${PLUMB_CUDA_LIBRARY_SOURCES})
     target_include_directories(plumb_cuda_host PRIVATE include src)
     target_include_directories(plumb_cuda_host SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
     target_compile_options(plumb_cuda_host PRIVATE -ffp-contract=off)

@@ -24,6 +24,11 @@ set(PLUMB_CUDASIM_SOURCES
   tests/cudasim/copies.c
   tests/cudasim/graphs.c
 )
+# In place of src/cuda/library.c: the vendors' libraries, which are fakes.
+set(PLUMB_CUDASIM_FAKE_SOURCES
+  tests/cudasim/library.c
+  tests/cudasim/cublaslt.c
+)
 set(PLUMB_CUDASIM_TEST_SOURCES
   tests/cudasim/test_bugs.c
   tests/cudasim/test_kernels.c
@@ -65,6 +70,15 @@ function(plumb_cudasim_host target build)
   target_link_libraries(${target} PRIVATE plumb_flags)
 endfunction()
 
+# The simulator itself, and the fakes.
+function(plumb_cudasim_inside target build)
+  add_library(${target} OBJECT EXCLUDE_FROM_ALL ${ARGN})
+  plumb_cudasim_includes(${target})
+  target_compile_definitions(${target} PRIVATE ${cudasim_define_${build}})
+  target_compile_options(${target} PRIVATE -O2 -g)
+  target_link_libraries(${target} PRIVATE plumb_flags)
+endfunction()
+
 function(plumb_cudasim_program name build)
   add_executable(${name} EXCLUDE_FROM_ALL ${ARGN} $<TARGET_OBJECTS:cudasim-${build}>)
   set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX ENABLE_EXPORTS ON)
@@ -76,11 +90,8 @@ function(plumb_cudasim_program name build)
 endfunction()
 
 foreach(build plain asan)
-  add_library(cudasim-${build} OBJECT EXCLUDE_FROM_ALL ${PLUMB_CUDASIM_SOURCES})
-  plumb_cudasim_includes(cudasim-${build})
-  target_compile_definitions(cudasim-${build} PRIVATE ${cudasim_define_${build}})
-  target_compile_options(cudasim-${build} PRIVATE -O2 -g)
-  target_link_libraries(cudasim-${build} PRIVATE plumb_flags)
+  plumb_cudasim_inside(cudasim-${build} ${build} ${PLUMB_CUDASIM_SOURCES})
+  plumb_cudasim_inside(cudasim-fakes-${build} ${build} ${PLUMB_CUDASIM_FAKE_SOURCES})
 
   plumb_cudasim_kernels(cudasim-test-kernels-${build} ${build} ${PLUMB_CUDASIM_TEST_KERNELS})
   plumb_cudasim_host(cudasim-test-host-${build} ${build} ${PLUMB_CUDASIM_TEST_SOURCES})
@@ -93,7 +104,7 @@ foreach(build plain asan)
   plumb_cudasim_kernels(cudasim-kernels-${build} ${build} ${PLUMB_KERNEL_SOURCES})
   plumb_cudasim_host(cudasim-host-${build} ${build} ${PLUMB_CUDA_SOURCES})
   plumb_cudasim_program(cudasim-crosscheck-${build} ${build} ${PLUMB_CROSSCHECK_SOURCES}
-    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:plumb_cases>)
+    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:cudasim-fakes-${build}> $<TARGET_OBJECTS:plumb_cases>)
   target_include_directories(cudasim-crosscheck-${build} PRIVATE src tests)
   target_compile_definitions(cudasim-crosscheck-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
   target_link_libraries(cudasim-crosscheck-${build} PRIVATE plumb_flags plumb_static)
@@ -102,8 +113,18 @@ endforeach()
 # The device's own tests: memory, copies, captured programs, and every call of the runtime failing in turn.
 foreach(build plain asan)
   plumb_cudasim_program(cudasim-device-${build} ${build} tests/runner.c tests/nets.c tests/cudasim/test_device.c
-    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}>)
+    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:cudasim-fakes-${build}>)
   plumb_cudasim_includes(cudasim-device-${build})
   target_compile_definitions(cudasim-device-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
   target_link_libraries(cudasim-device-${build} PRIVATE plumb_flags plumb_static)
+endforeach()
+
+# The vendors' libraries, as fakes: what host code does with them, without them, and when they fail.
+foreach(build plain asan)
+  plumb_cudasim_program(cudasim-vendor-${build} ${build} tests/runner.c tests/cudasim/test_vendor.c
+    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}>
+    $<TARGET_OBJECTS:cudasim-fakes-${build}>)
+  plumb_cudasim_includes(cudasim-vendor-${build})
+  target_compile_definitions(cudasim-vendor-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+  target_link_libraries(cudasim-vendor-${build} PRIVATE plumb_flags plumb_static)
 endforeach()

@@ -118,6 +118,7 @@ refuse 2 '--data: needs a value of 1 to 4096' train --data "$(printf 'x%.0s' {1.
 refuse 3 'cuda' train --device cuda:99 --data data
 refuse 3 'faulty device: call 100' train --data data --model logistic --device faulty:100 --json
 refuse 2 "device 'null' plans but computes nothing" train --data data --device null
+refuse 2 'tf32, reduced-sums, nondeterministic are known, but got tf32,fast' summary lenet5 --allow tf32,fast
 refuse 2 'which example' predict
 refuse 2 "index '7x'" predict 7x
 refuse 5 'no-such.safetensors' eval --weights no-such.safetensors
@@ -149,6 +150,7 @@ accept 'conv2d .*cpu.ref' ops
 accept '"op":"conv2d","device":"cpu","provider":"ref"' ops --json
 accept '^conv1 .* 6,272 .* 608 ' summary lenet5-teaching
 accept '61,706 parameters' summary --model lenet5
+accept '61,706 parameters' summary --model lenet5 --allow tf32,reduced-sums,nondeterministic
 accept '^  total  *[0-9]' summary lenet5-classic --batch 1
 accept 'logistic: ok' gradcheck logistic
 accept '"ok":true' gradcheck --model logistic --json

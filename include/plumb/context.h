@@ -38,6 +38,13 @@ typedef struct plumb_error {
     char message[1024];
 } plumb_error;
 
+/* What vendors' libraries on a GPU may do to be faster; nothing of it unless asked for. */
+enum {
+    PLUMB_ALLOW_TF32 = 1 << 0,            /* products of f32 with 10 bits of mantissa (sums stay f32) */
+    PLUMB_ALLOW_REDUCED_SUMS = 1 << 1,    /* partial sums of bf16 and f16 products kept in bf16 and f16 */
+    PLUMB_ALLOW_NONDETERMINISTIC = 1 << 2 /* sums whose order, and so last bits, may differ from run to run */
+};
+
 typedef struct plumb_options {
     size_t size;
     const char *device;               /* "cpu" (default), "auto", "null", "faulty:N", later "cuda", "cuda:1" */
@@ -52,6 +59,7 @@ typedef struct plumb_options {
     plumb_error *error;               /* told why when plumb_open returns NULL */
     const char *isa;                  /* limit CPU kernels: "scalar", "avx2", "avx512"; NULL: the best there is */
     bool strict_memory;               /* poison and guard planned memory (slower; finds overruns and stale reads) */
+    unsigned allow;                   /* PLUMB_ALLOW_...: f32 stays f32, sums are f32, results deterministic otherwise */
 } plumb_options;
 
 PLUMB_API PLUMB_MUST_CHECK plumb_context *plumb_open(const plumb_options *options); /* NULL options: all defaults */

@@ -47,7 +47,7 @@ bool cli_number(const char *text, double low, double high, double *value);
 /* ---- what most commands take (common.c) ---- */
 
 struct common_options {
-    const char *device, *implementations, *isa;
+    const char *device, *implementations, *isa, *allow;
     int64_t threads, seed;
     bool json;
     bool only_plans; /* nothing is computed, so the null device will do */
@@ -61,8 +61,12 @@ struct common_options {
     {"impl", "LIST", "force implementations: conv2d=cpu.ref,*=cpu.native", OPTION_TEXT, &(common).implementations, 0, \
      0, NULL},                                                                                                        \
     {"isa", "NAME", "limit CPU kernels to scalar, avx2 or avx512", OPTION_TEXT, &(common).isa, 0, 0, NULL},           \
+    {"allow", "LIST", "what vendors' GPU libraries may do: tf32,reduced-sums,nondeterministic (default: none)",       \
+     OPTION_TEXT, &(common).allow, 0, 0, NULL},                                                                       \
     {"json", NULL, "machine-readable output, one JSON object a line", OPTION_FLAG, &(common).json, 0, 0, NULL}
 
+/* "tf32,reduced-sums,nondeterministic", NULL: none; false: a word is not known. */
+bool cli_allow(const char *list, unsigned *allow);
 /* NULL after printing why; *code is then the exit code. */
 plumb_context *cli_open(const struct common_options *common, int *code);
 /* Prints "plumb COMMAND: message" (one line) and returns the status as exit code. */

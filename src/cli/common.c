@@ -37,11 +37,42 @@ static void log_line(void *user, plumb_log_level level, const char *line)
     }
 }
 
+bool cli_allow(const char *list, unsigned *allow)
+{
+    static const struct {
+        const char *word;
+        unsigned bit;
+    } words[] = {{"tf32", PLUMB_ALLOW_TF32},
+                 {"reduced-sums", PLUMB_ALLOW_REDUCED_SUMS},
+                 {"nondeterministic", PLUMB_ALLOW_NONDETERMINISTIC}};
+    *allow = 0;
+    while (list && *list) {
+        size_t length = strcspn(list, ","), i = 0;
+        while (i < 3 && (strlen(words[i].word) != length || memcmp(words[i].word, list, length) != 0)) {
+            i++;
+        }
+        if (i == 3) {
+            return false;
+        }
+        *allow |= words[i].bit;
+        list += length;
+        list += *list == ',';
+    }
+    return true;
+}
+
 plumb_context *cli_open(const struct common_options *common, int *code)
 {
     plumb_error error = {0};
     if (common->device && strcmp(common->device, "null") == 0 && !common->only_plans) {
         fprintf(stderr, "plumb: device 'null' plans but computes nothing; it serves plumb summary\n");
+        *code = PLUMB_BAD_INPUT;
+        return NULL;
+    }
+    unsigned allow;
+    if (!cli_allow(common->allow, &allow)) {
+        fprintf(stderr, "plumb: --allow: tf32, reduced-sums, nondeterministic are known, but got ");
+        print_one_line(stderr, common->allow);
         *code = PLUMB_BAD_INPUT;
         return NULL;
     }
@@ -51,6 +82,7 @@ plumb_context *cli_open(const struct common_options *common, int *code)
                                                          .threads = (int)common->threads,
                                                          .implementations = common->implementations,
                                                          .isa = common->isa,
+                                                         .allow = allow,
                                                          .log = log_line,
                                                          .error = &error});
     if (!context) {

@@ -45,6 +45,15 @@ static void look_at_machine(struct findings *f, plumb_context *context)
           plumb_isa_name(plumb_isa_detect()));
 }
 
+/* What the device uses beside its own kernels, if it is there. */
+static void look_at_vendors(struct findings *f, plumb_device *device)
+{
+    plumb_device_library library;
+    for (int i = 0; device->table->library && device->table->library(device, i, &library); i++) {
+        found(f, library.name, library.used ? "ok" : "off", "%s", library.text);
+    }
+}
+
 /* Opened as a program would open it, so that the reason told is the one a program would meet. */
 static void look_at_cuda(struct findings *f)
 {
@@ -56,6 +65,7 @@ static void look_at_cuda(struct findings *f)
         char memory[32];
         print_bytes(memory, info.memory_total);
         found(f, "cuda", "ok", "%s, %s of memory", info.name, memory);
+        look_at_vendors(f, gpu->device);
     } else {
         found(f, "cuda", "off", "%s; %s", gpu ? plumb_message(gpu) : error.message,
               access("/dev/nvidia0", F_OK) == 0 ? "an NVIDIA device is present but not used"

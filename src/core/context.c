@@ -115,6 +115,9 @@ static const char *copy_options(plumb_options *to, const plumb_options *from)
     if (to->threads < 0 || to->threads > MAX_THREADS) {
         return "options: threads must be 0 (automatic) to 1024";
     }
+    if (to->allow & ~(unsigned)(PLUMB_ALLOW_TF32 | PLUMB_ALLOW_REDUCED_SUMS | PLUMB_ALLOW_NONDETERMINISTIC)) {
+        return "options: allow has a bit that this version of the library does not know";
+    }
     if (to->allocator && (!to->allocator->alloc || !to->allocator->free)) {
         return "options: the allocator lacks alloc or free";
     }

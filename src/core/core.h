@@ -156,6 +156,9 @@ uint32_t plumb_crc32c(uint32_t crc, const void *data, size_t bytes);
 plumb_status plumb_read_file(plumb_context *context, const char *path, size_t limit, void **data, size_t *bytes);
 /* Writes to a temporary file beside `path`, syncs, renames, syncs the folder; on failure the old file is untouched. */
 plumb_status plumb_write_file(plumb_context *context, const char *path, const void *data, size_t bytes);
+/* Makes the folder and those above it; there already is fine. With an I/O table of the caller's, which has no word for
+ * this, nothing is done. */
+plumb_status plumb_make_folder(plumb_context *context, const char *path);
 double plumb_seconds(void); /* monotonic clock */
 
 #endif

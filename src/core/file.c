@@ -330,3 +330,23 @@ plumb_status plumb_write_file(plumb_context *context, const char *path, const vo
     plumb_free(context, names.temporary);
     return status;
 }
+
+plumb_status plumb_make_folder(plumb_context *context, const char *path)
+{
+    char *name = is_real(context) ? plumb_strdup(context, path) : NULL;
+    bool made = true;
+    if (!name) {
+        return is_real(context) ? PLUMB_FAILED : PLUMB_OK;
+    }
+    for (char *at = name; made && *at;) {
+        at += strspn(at, "/");
+        at += strcspn(at, "/");
+        char after = *at;
+        *at = '\0';
+        made = mkdir(name, 0777) == 0 || errno == EEXIST;
+        *at = after;
+    }
+    plumb_status status = made ? PLUMB_OK : os_error(context, path, "cannot make the folder");
+    plumb_free(context, name);
+    return status;
+}

@@ -29,6 +29,14 @@ struct plumb_cuda_block { /* device memory that lives */
     size_t bytes;
 };
 
+enum plumb_cuda_vendor_index { PLUMB_CUDA_CUBLASLT, PLUMB_CUDA_VENDORS };
+
+struct plumb_cuda_vendor_slot { /* see vendor.h */
+    bool tried;
+    void *state; /* NULL: not tried, or not usable */
+    char text[200];
+};
+
 struct plumb_cuda {
     plumb_device base;
     int index; /* of the GPU */
@@ -44,6 +52,7 @@ struct plumb_cuda {
     int watches;
     struct plumb_cuda_launch launch[PLUMB_CUDA_LAUNCHES];
     uint64_t launches;
+    struct plumb_cuda_vendor_slot vendor[PLUMB_CUDA_VENDORS];
 };
 
 static inline struct plumb_cuda *plumb_cuda_of(const plumb_call *call)
@@ -64,6 +73,10 @@ plumb_status plumb_cuda_capture_begin(plumb_device *device);
 plumb_status plumb_cuda_capture_end(plumb_device *device, void **captured);
 plumb_status plumb_cuda_replay(plumb_device *device, void *captured);
 void plumb_cuda_capture_free(plumb_device *device, void *captured);
+
+/* vendor.c: the vendors' libraries; an entry of the device table, and a part of closing. */
+bool plumb_cuda_library(plumb_device *device, int index, plumb_device_library *library);
+void plumb_cuda_vendors_close(struct plumb_cuda *cuda);
 
 /* Remembers the launch; on an error fails with op, kernel and shapes. */
 plumb_status plumb_cuda_check(const plumb_call *call, const char *kernel, cudaError_t code);

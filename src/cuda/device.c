@@ -104,6 +104,7 @@ static void cuda_close(plumb_device *device)
     if (cuda->stream) {
         cudaStreamSynchronize(cuda->stream);
     }
+    plumb_cuda_vendors_close(cuda);
     while (cuda->blocks) {
         device->table->free(device, cuda->blocks->memory);
     }
@@ -370,4 +371,5 @@ const plumb_device_table plumb_device_cuda = {
     .mark = cuda_mark,
     .elapsed = cuda_elapsed,
     .mark_free = cuda_mark_free,
+    .library = plumb_cuda_library,
 };

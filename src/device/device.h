@@ -15,6 +15,12 @@ typedef struct plumb_device_info {
     bool host_memory;     /* its memory may be read and written by the host directly */
 } plumb_device_info;
 
+typedef struct plumb_device_library { /* that a device uses if it is there */
+    const char *name;
+    bool used;
+    char text[200]; /* which version, or why not */
+} plumb_device_library;
+
 typedef struct plumb_device_table {
     int abi;
     const char *kind; /* "cpu": implementations with this device kind can run here ("faulty" and "null" say "cpu") */
@@ -41,6 +47,8 @@ typedef struct plumb_device_table {
     plumb_status (*mark)(plumb_device *device, void **event);
     plumb_status (*elapsed)(plumb_device *device, void *first, void *second, double *seconds);
     void (*mark_free)(plumb_device *device, void *event);
+    /* Optional libraries, for `plumb doctor`: false past the end. NULL: none. */
+    bool (*library)(plumb_device *device, int index, plumb_device_library *library);
 } plumb_device_table;
 
 struct plumb_plugin;

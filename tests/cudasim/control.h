@@ -32,10 +32,19 @@ void cudasim_reset(void);
 /* Failure injection: the n-th call (1 is the next) of the class fails with its usual error; 0 for never. */
 enum cudasim_class {
     CUDASIM_ANY, CUDASIM_MALLOC, CUDASIM_HOST_MALLOC, CUDASIM_COPY, CUDASIM_LAUNCH, CUDASIM_STREAM, CUDASIM_EVENT,
-    CUDASIM_GRAPH, CUDASIM_SYNC, CUDASIM_CLASSES
+    CUDASIM_GRAPH, CUDASIM_SYNC,
+    CUDASIM_VENDOR, /* a vendor's library, fakes.h: opening it, and each of its calls that can fail */
+    CUDASIM_CLASSES
 };
 void cudasim_fail(enum cudasim_class which, int64_t n);
 bool cudasim_failed(void); /* whether the injected failure has happened */
+
+/* The vendors' libraries are fakes (fakes.h). Which version a fake says it is, in that library's own numbering: 0 makes it
+ * absent, -1 its usual one. */
+void cudasim_vendor(const char *name, int64_t version); /* "cublaslt" */
+/* How often a function of theirs was called since the start, and how many of their objects are alive. */
+uint64_t cudasim_vendor_calls(const char *function);
+int64_t cudasim_vendor_alive(void);
 
 /* What is alive, for leak checks: device blocks, pinned blocks, streams, events, graphs (with instantiated ones). */
 typedef struct cudasim_alive {

@@ -110,6 +110,11 @@ static void run_step(cudasim_step *step)
         cudasim_run(&step->work->kernel);
         cudasim_close();
         break;
+    case STEP_VENDOR:
+        cudasim_open();
+        step->work->kernel.invoke(step->work->kernel.closure);
+        cudasim_close();
+        break;
     case STEP_COPY:
         cudasim_open();
         run_copy(step);

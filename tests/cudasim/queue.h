@@ -4,7 +4,7 @@
 
 #include "inside.h"
 
-enum cudasim_step_kind { STEP_KERNEL, STEP_COPY, STEP_FILL, STEP_HOST, STEP_RECORD, STEP_WAIT, STEP_FREE };
+enum cudasim_step_kind { STEP_KERNEL, STEP_COPY, STEP_FILL, STEP_HOST, STEP_RECORD, STEP_WAIT, STEP_FREE, STEP_VENDOR };
 
 /* The closure of a launch; graphs and queues share it. */
 typedef struct cudasim_work_item {
@@ -15,7 +15,7 @@ typedef struct cudasim_work_item {
 typedef struct cudasim_step {
     struct cudasim_step *next;
     enum cudasim_step_kind kind;
-    cudasim_work_item *work;          /* KERNEL */
+    cudasim_work_item *work;          /* KERNEL; VENDOR, of which only the closure and its functions are used */
     char *to;                         /* COPY, FILL, FREE */
     const char *from;                 /* COPY */
     char *snapshot;                   /* COPY: owned; what a pageable source held at the call */

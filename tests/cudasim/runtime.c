@@ -40,6 +40,7 @@ cudaError_t cudasim_gate(enum cudasim_class which)
         [CUDASIM_COPY] = cudaErrorInvalidValue,         [CUDASIM_LAUNCH] = cudaErrorLaunchOutOfResources,
         [CUDASIM_STREAM] = cudaErrorInvalidValue,       [CUDASIM_EVENT] = cudaErrorInvalidResourceHandle,
         [CUDASIM_GRAPH] = cudaErrorMemoryAllocation,    [CUDASIM_SYNC] = cudaErrorUnknown,
+        [CUDASIM_VENDOR] = cudaErrorUnknown,
     };
     if (cudasim_lost()) {
         return cudaErrorLaunchFailure;
