@@ -293,15 +293,22 @@ static bool outputs_are_empty(const struct model *m)
     return true;
 }
 
+/* With these attributes. */
+static bool has_kinks(const struct model *m)
+{
+    const plumb_op *op = m->one->op;
+    return op->branch && op->branch(m->graph, m->attr, m->in, m->out) != PLUMB_NONE;
+}
+
 static void list_claims(struct probe *probe, const struct model *m, const bool *answered)
 {
-    bool empty = outputs_are_empty(m);
+    bool empty = outputs_are_empty(m), kinks = has_kinks(m);
     for (int i = 0; i < m->one->n_in; i++) {
         if (m->variable[i] != PLUMB_NONE && answered[i]) {
             probe->variable[probe->n] = m->variable[i];
             int64_t count = plumb_shape_count(&m->one->in[i].shape);
             /* Few elements may all lie on the flat side of a kink, or beside the maximum. */
-            probe->may_vanish[probe->n] = empty || count == 0 || (m->one->op->branch && count <= 8) ||
+            probe->may_vanish[probe->n] = empty || count == 0 || (kinks && count <= 8) ||
                                           (m->one->zero_gradient & (1u << i));
             probe->n++;
         }
@@ -382,7 +389,7 @@ static void check_model(struct model *m, plumb_context *context, int store)
         return;
     }
     note(m->one, store, &result, answered, m);
-    if (store == STORE_PLAIN && !m->one->op->branch && elements_of(&probe) <= SECOND_ELEMENTS) {
+    if (store == STORE_PLAIN && !has_kinks(m) && elements_of(&probe) <= SECOND_ELEMENTS) {
         check_second(m, &probe, answered, &dice);
     }
 }

@@ -166,14 +166,20 @@ static plumb_dtype doubled(plumb_dtype dtype)
     return plumb_dtype_is_float(dtype) ? PLUMB_F64 : dtype;
 }
 
-/* The reference in f64 on `value` (or its absolute values): fills to[k] with malloc'ed arrays. */
-static bool consult(const struct trial *original, bool absolute, double **to, double *terms, char *failure, size_t room)
+/* What the oracle is asked: of the op, of absolute values, of those without the op's activation. */
+enum question { VALUES, ABSOLUTE, LINEAR };
+
+/* The reference in f64: fills to[k] with malloc'ed arrays. */
+static bool consult(const struct trial *original, enum question question, double **to, double *terms, char *failure, size_t room)
 {
     struct trial *t = test_alloc(sizeof(*t));
     struct buffer in[CASE_MAX_IN], out[TRIAL_MAX_OUT];
     plumb_view in_view[CASE_MAX_IN], out_view[TRIAL_MAX_OUT];
     const plumb_impl *impl = plumb_reference(original->one->op);
     *t = *original;
+    if (question == LINEAR) {
+        t->one->op->linear(t->attr);
+    }
     plumb_attr_made *made = (plumb_attr_made *)t->attr;
     if (t->one->op->flags & PLUMB_OP_DTYPE) {
         made->dtype = doubled(made->dtype);
@@ -184,7 +190,7 @@ static bool consult(const struct trial *original, bool absolute, double **to, do
         int64_t count = plumb_shape_count(&t->in[i].shape);
         double *copy = test_alloc((size_t)(count + 1) * sizeof(double));
         for (int64_t e = 0; e < count; e++) {
-            copy[e] = absolute && t->in[i].dtype == PLUMB_F64 ? fabs(t->value[i][e]) : t->value[i][e];
+            copy[e] = question != VALUES && t->in[i].dtype == PLUMB_F64 ? fabs(t->value[i][e]) : t->value[i][e];
         }
         buffer_store(&in[i], copy);
         free(copy);
@@ -283,12 +289,36 @@ void trial_forget(struct trial *trial)
     }
 }
 
+/* R; with an activation, R of both forms added (op.h). */
+static bool ask_absolute(struct trial *trial)
+{
+    _Alignas(16) unsigned char attr[sizeof(trial->attr)];
+    double *linear[TRIAL_MAX_OUT] = {NULL}, ignored;
+    const plumb_op *op = trial->one->op;
+    memcpy(attr, trial->attr, sizeof(attr));
+    bool good = consult(trial, ABSOLUTE, trial->R, &ignored, trial->failure, sizeof(trial->failure));
+    if (op->linear) {
+        op->linear(attr);
+    }
+    if (good && memcmp(attr, trial->attr, sizeof(attr)) != 0) {
+        good = consult(trial, LINEAR, linear, &ignored, trial->failure, sizeof(trial->failure));
+        for (int k = 0; good && k < trial->n_out; k++) {
+            for (int64_t i = 0; i < plumb_shape_count(&trial->out[k].shape); i++) {
+                trial->R[k][i] += linear[k][i];
+            }
+        }
+    }
+    for (int k = 0; k < TRIAL_MAX_OUT; k++) {
+        free(linear[k]);
+    }
+    return good;
+}
+
 static bool ask_oracle(struct trial *trial, bool absolute_too)
 {
-    double ignored;
     forget_oracle(trial);
-    return consult(trial, false, trial->r, &trial->terms, trial->failure, sizeof(trial->failure)) &&
-           (!absolute_too || consult(trial, true, trial->R, &ignored, trial->failure, sizeof(trial->failure)));
+    return consult(trial, VALUES, trial->r, &trial->terms, trial->failure, sizeof(trial->failure)) &&
+           (!absolute_too || ask_absolute(trial));
 }
 
 /* Numbers as large as exactness allows: smaller and sparser until it holds. */

@@ -150,11 +150,14 @@ static plumb_status run_filter(const plumb_call *call)
                             plumb_k_conv2d_filter(plumb_cuda_stream(call), (int)dw->dtype, &p, call->workspace));
 }
 
+static bool supports_conv2d(const plumb_call *call) { return !((const plumb_attr_conv2d *)call->attr)->activation; }
+
 const plumb_impl plumb_impl_conv2d_cuda = {
     .op = &plumb_op_conv2d,
     .name = "cuda.native",
     .dtypes = PLUMB_FLOATS,
     .flags = PLUMB_IMPL_EXACT,
+    .supports = supports_conv2d,
     .run = run_conv2d,
 };
 

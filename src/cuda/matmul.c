@@ -70,10 +70,17 @@ static plumb_status run(const plumb_call *call)
     return plumb_cuda_check(call, "plumb_k_matmul", plumb_k_matmul(plumb_cuda_stream(call), (int)c->dtype, &p));
 }
 
+static bool supports(const plumb_call *call)
+{
+    const plumb_attr_matmul *attr = call->attr;
+    return call->n_in == 2 && !attr->activation;
+}
+
 const plumb_impl plumb_impl_matmul_cuda = {
     .op = &plumb_op_matmul,
     .name = "cuda.native",
     .dtypes = PLUMB_FLOATS,
     .flags = PLUMB_IMPL_EXACT,
+    .supports = supports,
     .run = run,
 };

@@ -34,13 +34,27 @@ typedef struct plumb_attr_slice { plumb_shape shape; /* slice_backward only (LIK
 typedef struct plumb_range { int64_t start, step, count; } plumb_range;
 plumb_range plumb_slice_range(const plumb_attr_slice *attr, int d, int64_t size);
 
-typedef struct plumb_attr_matmul { int32_t transpose_a, transpose_b; } plumb_attr_matmul;
+/* What an op may do to each of its results before it stores it (activation.c). The pass `fuse` sets these; no builder
+ * does. Values are part of no file. */
+enum plumb_fused_activation { PLUMB_ACTIVATION_NONE, PLUMB_ACTIVATION_RELU, PLUMB_ACTIVATION_SIGMOID, PLUMB_ACTIVATION_TANH };
+plumb_status plumb_need_activation(const plumb_infer *q, int activation);
+void plumb_print_activation(int activation, struct plumb_text *text); /* " activation=relu"; nothing for none */
+/* The gradient before the activation, from the result y and its gradient; dy itself where there is none. */
+plumb_t plumb_activation_gradient(plumb_graph *graph, int activation, plumb_t y, plumb_t dy);
+/* For plumb_op.branch of an op with result y: PLUMB_NONE where the activation is smooth. */
+plumb_t plumb_activation_branch(plumb_graph *graph, int activation, plumb_t y);
 
-/* conv2d (x, w[, bias]); backward_data (dy, w[, lender x]); backward_filter (x, dy[, lender w]) */
+/* activation_backward (dy, y) -> dx, dbias: through the activation, and the sum of that over all axes but `axis` */
+typedef struct plumb_attr_activation { int32_t activation, axis; } plumb_attr_activation;
+
+/* matmul (a, b[, bias (columns)]): activation(a b + bias) */
+typedef struct plumb_attr_matmul { int32_t transpose_a, transpose_b, activation; } plumb_attr_matmul;
+
+/* conv2d (x, w[, bias]): activation(conv + bias), none in the backward ops; backward_data (dy, w[, lender x]); backward_filter (x, dy[, lender w]) */
 typedef struct plumb_attr_conv2d {
     plumb_shape shape; /* LIKE: shape of dx or dw in the backward ops; rank 0 in conv2d */
     int64_t stride[2], padding[4], dilation[2], groups;
-    int32_t flip;
+    int32_t flip, activation;
 } plumb_attr_conv2d;
 
 /* max_pool2d (x) -> y, index; max_pool2d_backward (dy, index[, lender x]) -> dx; max_pool2d_select (x, index) -> y;

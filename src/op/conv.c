@@ -8,6 +8,7 @@
  * - OH = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1. A filter that is larger than the
  *   padded picture is refused, as is an empty one; an empty batch or no channels at all are fine (the result
  *   is then empty, or the bias).
+ * - conv2d may apply an activation to its results; its adjoints are of the linear part.
  * - Strides, dilations and paddings are limited to 2^31 - 1, so that positions cannot overflow anywhere. */
 #include "op/attr.h"
 
@@ -105,7 +106,8 @@ static plumb_status infer_conv2d(plumb_infer *q)
     const plumb_shape *w = &q->in[1].shape;
     char text[160];
     q->out[0].dtype = q->in[0].dtype;
-    if (need_pictures(q) || output_shape(q, &q->in[0].shape, w, &q->out[0].shape))
+    if (need_pictures(q) || output_shape(q, &q->in[0].shape, w, &q->out[0].shape) ||
+        plumb_need_activation(q, ((const plumb_attr_conv2d *)q->attr)->activation))
         return PLUMB_BAD_INPUT;
     if (q->n_in < 3)
         return PLUMB_OK;
@@ -115,6 +117,12 @@ static plumb_status infer_conv2d(plumb_infer *q)
         return plumb_refuse(q, "bias has shape %s, weight has %lld filters",
                             plumb_shape_text(&q->in[2].shape, text, sizeof text), (long long)w->dim[0]);
     return PLUMB_OK;
+}
+
+static plumb_status no_activation(const plumb_infer *q)
+{
+    const plumb_attr_conv2d *attr = q->attr;
+    return attr->activation ? plumb_refuse(q, "activation %d, expected none", attr->activation) : PLUMB_OK;
 }
 
 /* The shape of the result of the backward forms. */
@@ -148,7 +156,8 @@ static plumb_status check_dy(const plumb_infer *q, const plumb_shape *x, const p
 static plumb_status infer_backward_data(plumb_infer *q)
 {
     plumb_shape x;
-    if (need_pictures(q) || lent_pictures(q, &x) || check_dy(q, &x, &q->in[1].shape, &q->in[0].shape))
+    if (need_pictures(q) || no_activation(q) || lent_pictures(q, &x) ||
+        check_dy(q, &x, &q->in[1].shape, &q->in[0].shape))
         return PLUMB_BAD_INPUT;
     q->out[0] = (plumb_type){.dtype = q->in[0].dtype, .shape = x};
     return PLUMB_OK;
@@ -157,7 +166,8 @@ static plumb_status infer_backward_data(plumb_infer *q)
 static plumb_status infer_backward_filter(plumb_infer *q)
 {
     plumb_shape w;
-    if (need_pictures(q) || lent_pictures(q, &w) || check_dy(q, &q->in[0].shape, &w, &q->in[1].shape))
+    if (need_pictures(q) || no_activation(q) || lent_pictures(q, &w) ||
+        check_dy(q, &q->in[0].shape, &w, &q->in[1].shape))
         return PLUMB_BAD_INPUT;
     q->out[0] = (plumb_type){.dtype = q->in[0].dtype, .shape = w};
     return PLUMB_OK;
@@ -170,6 +180,7 @@ static plumb_t emit_conv(plumb_graph *g, const plumb_op *op, const plumb_attr_co
 {
     plumb_attr_conv2d attr = *from;
     memset(&attr.shape, 0, sizeof attr.shape);
+    attr.activation = PLUMB_ACTIVATION_NONE;
     if (op != &plumb_op_conv2d)
         attr.shape.rank = -1; /* `third` lends it */
     return plumb_emit(g, op, &attr, (const plumb_t[]){a, b, third}, third == PLUMB_NONE ? 2 : 3);
@@ -178,7 +189,9 @@ static plumb_t emit_conv(plumb_graph *g, const plumb_op *op, const plumb_attr_co
 static plumb_status gradient_conv2d(plumb_grad *q)
 {
     plumb_graph *g = q->graph;
-    plumb_t x = q->in[0], w = q->in[1], dy = q->dout[0];
+    plumb_t x = q->in[0], w = q->in[1];
+    plumb_t dy =
+        plumb_activation_gradient(g, ((const plumb_attr_conv2d *)q->attr)->activation, q->out[0], q->dout[0]);
     if (q->want[0])
         q->din[0] = emit_conv(g, &plumb_op_conv2d_backward_data, q->attr, dy, w, x);
     if (q->want[1])
@@ -243,7 +256,12 @@ static double multiply_adds(const plumb_view *y, const plumb_view *w)
     return 2 * (double)plumb_view_count(y) * (double)w->dim[1] * area(w);
 }
 
-static double flops_conv2d(const plumb_call *call) { return multiply_adds(&call->out[0], &call->in[1]); }
+static double flops_conv2d(const plumb_call *call)
+{
+    const plumb_attr_conv2d *attr = call->attr;
+    double activation = attr->activation ? (double)plumb_view_count(&call->out[0]) : 0;
+    return multiply_adds(&call->out[0], &call->in[1]) + activation;
+}
 static double flops_backward_data(const plumb_call *call)
 {
     return multiply_adds(&call->in[0], &call->in[1]);
@@ -267,6 +285,15 @@ static void print_conv2d(const void *opaque, struct plumb_text *text)
         plumb_text_add(text, " groups=%lld", (long long)a->groups);
     if (a->flip)
         plumb_text_add(text, " flip");
+    plumb_print_activation(a->activation, text);
+}
+
+static void linear_conv2d(void *attr) { ((plumb_attr_conv2d *)attr)->activation = PLUMB_ACTIVATION_NONE; }
+
+static plumb_t branch_conv2d(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
+{
+    (void)in;
+    return plumb_activation_branch(graph, ((const plumb_attr_conv2d *)attr)->activation, out[0]);
 }
 
 /* ---- rows ---- */
@@ -282,6 +309,8 @@ const plumb_op plumb_op_conv2d = {
     .flops = flops_conv2d,
     .terms = terms_conv2d,
     .tolerance = PLUMB_TOL_DOT,
+    .linear = linear_conv2d,
+    .branch = branch_conv2d,
     .print = print_conv2d,
     .precision = PLUMB_PRECISION_LOWER,
 };

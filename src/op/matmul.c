@@ -4,7 +4,9 @@
  * - A product with an empty inner dimension is zeros.
  * - The gradient of an operand that was broadcast is summed back to its shape. Where a plain matrix (K, N)
  *   multiplies a stack of matrices (a layer over a sequence), its gradient is computed as one product over
- *   the flattened stack instead, so that no stack of (K, N) gradients ever exists. */
+ *   the flattened stack instead, so that no stack of (K, N) gradients ever exists.
+ * - A bias, one number for each column, is added at the end, and then comes the activation: what the pass `fuse`
+ *   makes of a product and the ops behind it. */
 #include "op/attr.h"
 
 /* ---- shape rule ---- */
@@ -25,6 +27,19 @@ static plumb_status need_matrix(const plumb_infer *q, int input)
                         plumb_shape_text(&q->in[input].shape, text, sizeof text));
 }
 
+static plumb_status check_bias(const plumb_infer *q, int64_t columns)
+{
+    char text[160];
+    if (q->n_in < 3)
+        return PLUMB_OK;
+    if (plumb_need_same_dtype(q, 0, 2) || plumb_need_rank(q, 2, 1))
+        return PLUMB_BAD_INPUT;
+    if (!plumb_dims_agree(q->in[2].shape.dim[0], columns))
+        return plumb_refuse(q, "bias has shape %s, the product has %lld columns",
+                            plumb_shape_text(&q->in[2].shape, text, sizeof text), (long long)columns);
+    return PLUMB_OK;
+}
+
 static plumb_status infer_matmul(plumb_infer *q)
 {
     const plumb_attr_matmul *attr = q->attr;
@@ -42,7 +57,7 @@ static plumb_status infer_matmul(plumb_infer *q)
             attr->transpose_a ? " transposed" : "", plumb_shape_text(b, text_b, sizeof text_b),
             attr->transpose_b ? " transposed" : "");
     plumb_shape lead_a = leading(a), lead_b = leading(b), out;
-    if (plumb_broadcast(q, &lead_a, &lead_b, &out))
+    if (plumb_broadcast(q, &lead_a, &lead_b, &out) || check_bias(q, n) || plumb_need_activation(q, attr->activation))
         return PLUMB_BAD_INPUT;
     out.dim[out.rank++] = m;
     out.dim[out.rank++] = n;
@@ -79,13 +94,16 @@ static bool flat(plumb_graph *g, plumb_t a, plumb_t b, plumb_t d)
 }
 
 /* With D the gradient of C = A B: dA = D Bt, dB = At D, and for a transposed operand the transpose of
- * that. */
+ * that. The bias is added to every row. */
 static plumb_status gradient_matmul(plumb_grad *q)
 {
     const plumb_attr_matmul *attr = q->attr;
     plumb_graph *g = q->graph;
     bool ta = attr->transpose_a, tb = attr->transpose_b;
-    plumb_t a = q->in[0], b = q->in[1], d = q->dout[0];
+    plumb_t a = q->in[0], b = q->in[1];
+    plumb_t d = plumb_activation_gradient(g, attr->activation, q->out[0], q->dout[0]);
+    if (q->n_in > 2 && q->want[2])
+        q->din[2] = plumb_sum_to_like(g, d, q->in[2]);
     if (q->want[0]) {
         plumb_t da = ta ? plumb_matmul(g, b, d, tb, true) : plumb_matmul(g, d, b, false, !tb);
         q->din[0] = unstretched(g, da, a);
@@ -103,16 +121,29 @@ static plumb_status gradient_matmul(plumb_grad *q)
 
 /* ---- facts ---- */
 
-static double terms_matmul(const plumb_call *call)
+static double inner_size(const plumb_call *call)
 {
     const plumb_attr_matmul *attr = call->attr;
     const plumb_view *a = &call->in[0];
     return (double)a->dim[a->rank - (attr->transpose_a ? 2 : 1)];
 }
 
+static double terms_matmul(const plumb_call *call) { return inner_size(call) + (call->n_in > 2 ? 1 : 0); }
+
+/* A multiply and an add for each term; bias and activation, one each for each result, as the ops they were. */
 static double flops_matmul(const plumb_call *call)
 {
-    return 2 * terms_matmul(call) * (double)plumb_view_count(&call->out[0]);
+    const plumb_attr_matmul *attr = call->attr;
+    double behind = (call->n_in > 2) + (attr->activation != PLUMB_ACTIVATION_NONE);
+    return (2 * inner_size(call) + behind) * (double)plumb_view_count(&call->out[0]);
+}
+
+static void linear_matmul(void *attr) { ((plumb_attr_matmul *)attr)->activation = PLUMB_ACTIVATION_NONE; }
+
+static plumb_t branch_matmul(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
+{
+    (void)in;
+    return plumb_activation_branch(graph, ((const plumb_attr_matmul *)attr)->activation, out[0]);
 }
 
 static void print_matmul(const void *opaque, struct plumb_text *text)
@@ -120,12 +151,13 @@ static void print_matmul(const void *opaque, struct plumb_text *text)
     const plumb_attr_matmul *attr = opaque;
     if (attr->transpose_a || attr->transpose_b)
         plumb_text_add(text, "transposed=%s%s", attr->transpose_a ? "a" : "", attr->transpose_b ? "b" : "");
+    plumb_print_activation(attr->activation, text);
 }
 
 const plumb_op plumb_op_matmul = {
     .name = "matmul",
     .min_in = 2,
-    .max_in = 2,
+    .max_in = 3,
     .n_out = 1,
     .attr_size = sizeof(plumb_attr_matmul),
     .infer = infer_matmul,
@@ -133,6 +165,8 @@ const plumb_op plumb_op_matmul = {
     .flops = flops_matmul,
     .terms = terms_matmul,
     .tolerance = PLUMB_TOL_DOT,
+    .linear = linear_matmul,
+    .branch = branch_matmul,
     .print = print_matmul,
     .precision = PLUMB_PRECISION_LOWER,
 };

@@ -75,6 +75,21 @@ plumb_status plumb_need_same_dtype(const plumb_infer *q, int a, int b)
                         plumb_dtype_name(q->in[a].dtype), b, plumb_dtype_name(q->in[b].dtype));
 }
 
+plumb_status plumb_need_same_shape(const plumb_infer *q, int a, int b)
+{
+    const plumb_shape *x = &q->in[a].shape, *y = &q->in[b].shape;
+    char text_x[SHAPE_ROOM], text_y[SHAPE_ROOM];
+    bool agree = x->rank == y->rank;
+    for (int d = 0; agree && d < x->rank; d++) {
+        agree = plumb_dims_agree(x->dim[d], y->dim[d]);
+    }
+    if (agree) {
+        return PLUMB_OK;
+    }
+    return plumb_refuse(q, "shapes %s and %s differ", plumb_shape_text(x, text_x, sizeof text_x),
+                        plumb_shape_text(y, text_y, sizeof text_y));
+}
+
 plumb_status plumb_need_index(const plumb_infer *q, int input)
 {
     plumb_dtype dtype = q->in[input].dtype;

@@ -42,6 +42,7 @@ static inline bool plumb_dims_agree(int64_t a, int64_t b)
 plumb_status plumb_need_float(const plumb_infer *q, int input);
 plumb_status plumb_need_rank(const plumb_infer *q, int input, int rank);
 plumb_status plumb_need_same_dtype(const plumb_infer *q, int a, int b);
+plumb_status plumb_need_same_shape(const plumb_infer *q, int a, int b); /* or not known to differ */
 plumb_status plumb_need_index(const plumb_infer *q, int input); /* i32 or i64 */
 /* NumPy broadcasting of two shapes. */
 plumb_status plumb_broadcast(const plumb_infer *q, const plumb_shape *a, const plumb_shape *b, plumb_shape *out);
@@ -78,7 +79,8 @@ typedef struct plumb_rewrite {
 typedef enum plumb_tolerance {
     PLUMB_TOL_EXACT,  /* bitwise */
     PLUMB_TOL_SCALAR, /* |y - r| <= (1 + ulps) * u * |r| + smallest normal */
-    PLUMB_TOL_DOT,    /* |y - r| <= u*|r| + 4*sqrt(K)*u_acc*R, R = the op on absolute values */
+    PLUMB_TOL_DOT,    /* |y - r| <= u*|r| + 4*sqrt(K)*u_acc*R, R = the op on absolute values; with op->linear, R of
+                         both forms added: no activation here is steeper than 1, and its own rounding is like u*|r| */
     PLUMB_TOL_NORM    /* |y - r| <= 8*(1 + log2 K)*u*scale, scale = max(|r|) over the output, at least max|input| */
 } plumb_tolerance;
 
@@ -161,7 +163,9 @@ struct plumb_op {
     double (*terms)(const plumb_call *call);                 /* K of the tolerance; NULL: 1 */
     plumb_tolerance tolerance;
     double ulps;                                             /* of PLUMB_TOL_SCALAR */
-    /* Where the op has kinks: a tensor whose bytes tell which smooth branch each element is on. NULL: smooth. */
+    void (*linear)(void *attr);                              /* takes the activation off; NULL: there never is one */
+    /* Where the op has kinks: a tensor whose bytes tell which smooth branch each element is on; PLUMB_NONE where these
+     * attributes make it smooth. NULL: smooth. */
     plumb_t (*branch)(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out);
     plumb_precision precision;
     unsigned in_f32; /* bit k: input k stays f32 when the others are lowered (scales and statistics of a normalisation) */

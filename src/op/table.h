@@ -52,6 +52,8 @@ PLUMB_OP(relu_backward)
 PLUMB_OP(leaky_relu_backward)
 PLUMB_OP(elu_backward)
 PLUMB_OP(clamp_backward)
+/* activation.c: through an activation and on to the bias before it */
+PLUMB_OP(activation_backward)
 /* reduce.c */
 PLUMB_OP(sum)
 PLUMB_OP(mean)

@@ -1,5 +1,5 @@
 /* Cases of conv2d and its two adjoints, from one table: every row is a convolution and gives a case of
- * each of the three ops, the forward one without and with bias, the backward ones with the result's shape
+ * each of the three ops, the forward one without and with bias and activation, the backward ones with the result's shape
  * in the attributes and lent by a tensor. */
 #include "cases.h"
 
@@ -101,17 +101,19 @@ static void shapes_of(const struct row *row, plumb_shape *x, plumb_shape *w, plu
 /* Nothing depends on the inputs of a result without elements. */
 static unsigned all_zero(const plumb_shape *result) { return plumb_shape_count(result) == 0 ? 7 : 0; }
 
-static void add_forward(case_list *list, const struct row *row, bool bias)
+static void add_forward(case_list *list, const struct row *row, bool bias, int activation)
 {
+    static const char *const names[] = {"", ", relu", ", sigmoid", ", tanh"};
     plumb_attr_conv2d attr = attr_of(row);
     plumb_shape x, w, y;
     shapes_of(row, &x, &w, &y);
-    op_case one = make_case(&plumb_op_conv2d, &attr, "%s%s", row->label, bias ? ", bias" : "");
+    attr.activation = activation;
+    op_case one = make_case(&plumb_op_conv2d, &attr, "%s%s%s", row->label, bias ? ", bias" : "", names[activation]);
     one.n_in = bias ? 3 : 2;
     one.in[0] = floats(x);
     one.in[1] = floats(w);
     one.in[2] = floats(PLUMB_SHAPE(row->o));
-    one.exact = true;
+    one.exact = activation <= PLUMB_ACTIVATION_RELU;
     one.no_gradient = row->big;
     one.mostly_zero = row->sparse;
     one.zero_gradient = all_zero(&y);
@@ -192,6 +194,23 @@ static void refuse_shapes(case_list *list, const plumb_op *op, plumb_shape a, pl
     add_case(list, &one);
 }
 
+static void refuse_activation(case_list *list, const plumb_op *op, int activation)
+{
+    plumb_attr_conv2d attr = attr_of(&rows[0]);
+    plumb_shape x, w, y;
+    shapes_of(&rows[0], &x, &w, &y);
+    attr.activation = activation;
+    if (op != &plumb_op_conv2d) {
+        attr.shape = op == &plumb_op_conv2d_backward_data ? x : w;
+    }
+    op_case one = make_case(op, &attr, "activation %d", activation);
+    one.n_in = 2;
+    one.in[0] = floats(op == &plumb_op_conv2d_backward_data ? y : x);
+    one.in[1] = floats(op == &plumb_op_conv2d_backward_filter ? y : w);
+    one.expect = PLUMB_BAD_INPUT;
+    add_case(list, &one);
+}
+
 static void add_refusals(case_list *list)
 {
     /* clang-format off */
@@ -229,6 +248,10 @@ static void add_refusals(case_list *list)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         refuse_attr(list, wrong[i].field, wrong[i].value, wrong[i].label);
     }
+    refuse_activation(list, &plumb_op_conv2d, 4);
+    refuse_activation(list, &plumb_op_conv2d, -1);
+    refuse_activation(list, &plumb_op_conv2d_backward_data, PLUMB_ACTIVATION_RELU);
+    refuse_activation(list, &plumb_op_conv2d_backward_filter, PLUMB_ACTIVATION_TANH);
     const plumb_op *forward = &plumb_op_conv2d, *data = &plumb_op_conv2d_backward_data;
     const plumb_op *filter = &plumb_op_conv2d_backward_filter;
     plumb_shape x = PLUMB_SHAPE(2, 3, 5, 6), w = PLUMB_SHAPE(4, 3, 3, 3), y = PLUMB_SHAPE(2, 4, 3, 4);
@@ -249,8 +272,10 @@ static void add_refusals(case_list *list)
 void cases_conv(case_list *list)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        add_forward(list, &rows[i], false);
-        add_forward(list, &rows[i], true);
+        add_forward(list, &rows[i], false, PLUMB_ACTIVATION_NONE);
+        add_forward(list, &rows[i], true, PLUMB_ACTIVATION_NONE);
+        add_forward(list, &rows[i], true, PLUMB_ACTIVATION_RELU + (int)i % 3);
+        add_forward(list, &rows[i], false, PLUMB_ACTIVATION_RELU + (int)(i + 1) % 3);
         add_backward(list, &plumb_op_conv2d_backward_data, &rows[i], i % 3 == 0);
         add_backward(list, &plumb_op_conv2d_backward_filter, &rows[i], i % 3 == 1);
     }

@@ -2,6 +2,7 @@
 CASE_FAMILY(leaf)
 CASE_FAMILY(binary)
 CASE_FAMILY(unary)
+CASE_FAMILY(activation)
 CASE_FAMILY(reduce)
 CASE_FAMILY(shape)
 CASE_FAMILY(matmul)

@@ -1,6 +1,9 @@
 /* Cases of matmul: every pair of transpositions over plain and batched products, broadcasting of the leading
- * dimensions both ways, dimensions of size 1 and 0, the shapes of real layers, and what must be refused. */
+ * dimensions both ways, dimensions of size 1 and 0, the shapes of real layers, bias and activations, and what must be
+ * refused. */
 #include "cases.h"
+
+#include <stdio.h>
 
 static op_case product(plumb_shape a, plumb_shape b, int transpose_a, int transpose_b, const char *label)
 {
@@ -51,6 +54,49 @@ static void refused(case_list *list, plumb_shape a, plumb_shape b, int ta, int t
     add_case(list, &one);
 }
 
+/* With what the pass `fuse` puts behind a product, every way of storing the operands in turn. */
+static void fused(case_list *list, plumb_shape a, plumb_shape b, bool gradient, const char *label)
+{
+    static const char *const names[] = {"", ", relu", ", sigmoid", ", tanh"};
+    int way = 0;
+    for (int bias = 0; bias < 2; bias++) {
+        for (int activation = 0; activation < 4; activation++, way = (way + 1) % 4) {
+            if (!bias && activation == PLUMB_ACTIVATION_NONE) {
+                continue;
+            }
+            op_case one = product(swapped(a, way & 1), swapped(b, way & 2), way & 1, way >> 1, label);
+            snprintf(one.label + strlen(one.label), sizeof one.label - strlen(one.label), "%s%s", bias ? ", bias" : "",
+                     names[activation]);
+            plumb_attr_matmul attr;
+            memcpy(&attr, one.attr, sizeof attr);
+            attr.activation = activation;
+            memcpy(one.attr, &attr, sizeof attr);
+            if (bias) {
+                one.in[one.n_in++] = floats(PLUMB_SHAPE(b.dim[b.rank - 1]));
+            }
+            one.exact = activation <= PLUMB_ACTIVATION_RELU;
+            one.no_gradient = !gradient;
+            one.zero_gradient = plumb_shape_count(&a) == 0 ? 7 : 0;
+            bool few = a.dim[a.rank - 2] * b.dim[b.rank - 1] < 32; /* relu may cut nearly all of them */
+            one.mostly_zero = (few && activation == PLUMB_ACTIVATION_RELU) ||
+                              (a.dim[a.rank - 1] == 0 && activation != PLUMB_ACTIVATION_SIGMOID);
+            add_case(list, &one);
+        }
+    }
+}
+
+static void refused_behind(case_list *list, plumb_shape bias, int activation, const char *label)
+{
+    op_case one = product(PLUMB_SHAPE(3, 4), PLUMB_SHAPE(4, 5), 0, 0, label);
+    plumb_attr_matmul attr;
+    memset(&attr, 0, sizeof attr);
+    attr.activation = activation;
+    memcpy(one.attr, &attr, sizeof attr);
+    one.in[one.n_in++] = floats(bias);
+    one.expect = PLUMB_BAD_INPUT;
+    add_case(list, &one);
+}
+
 void cases_matmul(case_list *list)
 {
     all_ways(list, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(4, 5), true, "3x4x5");
@@ -77,6 +123,22 @@ void cases_matmul(case_list *list)
     all_ways(list, PLUMB_SHAPE(65, 130), PLUMB_SHAPE(130, 67), false, "past every block size");
     all_ways(list, PLUMB_SHAPE(4, 1000), PLUMB_SHAPE(1000, 3), false, "long sums");
 
+    fused(list, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(4, 5), true, "3x4x5");
+    fused(list, PLUMB_SHAPE(6, 9), PLUMB_SHAPE(9, 1), true, "matrix times column");
+    fused(list, PLUMB_SHAPE(1, 9), PLUMB_SHAPE(9, 6), true, "row times matrix");
+    fused(list, PLUMB_SHAPE(3, 2, 4), PLUMB_SHAPE(4, 5), true, "stack times matrix");
+    fused(list, PLUMB_SHAPE(2, 4), PLUMB_SHAPE(3, 4, 5), true, "matrix times stack");
+    fused(list, PLUMB_SHAPE(3, 0), PLUMB_SHAPE(0, 5), true, "empty inner dimension");
+    fused(list, PLUMB_SHAPE(0, 4), PLUMB_SHAPE(4, 5), true, "no rows");
+    fused(list, PLUMB_SHAPE(5, 84), PLUMB_SHAPE(84, 10), false, "LeNet 84 to 10");
+    fused(list, PLUMB_SHAPE(33, 70), PLUMB_SHAPE(70, 35), false, "33x70x35");
+    fused(list, PLUMB_SHAPE(65, 130), PLUMB_SHAPE(130, 67), false, "past every block size");
+    fused(list, PLUMB_SHAPE(7, 1100), PLUMB_SHAPE(1100, 40), false, "several passes");
+
+    refused_behind(list, PLUMB_SHAPE(4), PLUMB_ACTIVATION_NONE, "bias of another size");
+    refused_behind(list, PLUMB_SHAPE(1, 5), PLUMB_ACTIVATION_NONE, "bias of rank 2");
+    refused_behind(list, PLUMB_SHAPE(5), 4, "activation 4");
+    refused_behind(list, PLUMB_SHAPE(5), -1, "activation -1");
     for (int way = 0; way < 4; way++) {
         refused(list, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(5, 6), way & 1, way >> 1, "inner dimensions differ");
         refused(list, PLUMB_SHAPE(2, 3, 3), PLUMB_SHAPE(4, 3, 3), way & 1, way >> 1, "batches differ");

@@ -408,7 +408,8 @@ static plumb_status run(const plumb_call *call, bool adjoint)
 
 static bool forward_supports(const plumb_call *call)
 {
-    return plumb_conv_supports(call, &call->in[0], &call->in[1], &call->out[0]);
+    const plumb_attr_conv2d *attr = call->attr;
+    return !attr->activation && plumb_conv_supports(call, &call->in[0], &call->in[1], &call->out[0]);
 }
 static size_t forward_workspace(const plumb_call *call) { return workspace(call, false); }
 static plumb_status forward_run(const plumb_call *call) { return run(call, false); }

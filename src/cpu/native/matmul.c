@@ -290,7 +290,8 @@ static void run_block(void *user, int64_t chunk, int worker)
 
 static bool matmul_supports(const plumb_call *call)
 {
-    return plumb_kernels_for(call->out[0].dtype, call->isa) != NULL && plumb_view_contiguous(&call->out[0]);
+    const plumb_attr_matmul *attr = call->attr;
+    return call->n_in == 2 && !attr->activation && plumb_kernels_for(call->out[0].dtype, call->isa) != NULL && plumb_view_contiguous(&call->out[0]);
 }
 
 static size_t matmul_workspace(const plumb_call *call)

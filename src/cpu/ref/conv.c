@@ -3,12 +3,12 @@
  *     y[n][o][oh][ow] = bias[o] + sum over i, kh, kw of
  *                       w[o][i][kh][kw] x[n][g C/groups + i][oh s - p + kh d][ow s - p + kw d]
  *
- * in double. Picture, filter and output planes are unpacked into rows of doubles; all three ops then visit
+ * in double, followed by the activation. Picture, filter and output planes are unpacked into rows of doubles; all three ops then visit
  * the same pairs of rows, one tap (kh, kw) at a time, and differ in what they do there. A flipped filter
  * is turned as it is unpacked. */
+#include "cpu/ref/activate.h"
 #include "cpu/ref/unpack.h"
 #include "cpu/ref/walk.h"
-#include "op/attr.h"
 
 struct shapes {
     const plumb_attr_conv2d *attr;
@@ -131,6 +131,8 @@ static plumb_status run_conv2d(const plumb_call *call)
                 s.plane[i] = start;
             load_filter(&s, w, o);
             channels(&s, FORWARD, o, s.filter);
+            for (int64_t i = 0; i < s.oh * s.ow; i++)
+                s.plane[i] = activated(s.attr->activation, s.plane[i]);
             pack(y, 2, view_offset4(y, n, o, 0, 0), s.plane);
         }
     }

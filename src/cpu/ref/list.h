@@ -49,6 +49,8 @@ PLUMB_IMPL(relu_backward, ref)
 PLUMB_IMPL(leaky_relu_backward, ref)
 PLUMB_IMPL(elu_backward, ref)
 PLUMB_IMPL(clamp_backward, ref)
+/* activation.c */
+PLUMB_IMPL(activation_backward, ref)
 /* reduce.c */
 PLUMB_IMPL(sum, ref)
 PLUMB_IMPL(mean, ref)

@@ -1,8 +1,9 @@
-/* The reference matrix product: C[m][n] = sum over k, in order, of A[m][k] B[k][n], in double. Columns are
- * done PANEL at a time so that the part of B in use is unpacked once for all rows of A. */
+/* The reference matrix product: C[m][n] = sum over k, in order, of A[m][k] B[k][n], in double,
+ * then the bias and the activation. Columns are done PANEL at a time so that the part of B in use is unpacked once for
+ * all rows of A. */
+#include "cpu/ref/activate.h"
 #include "cpu/ref/unpack.h"
 #include "cpu/ref/walk.h"
-#include "op/attr.h"
 
 enum { PANEL = 64 };
 
@@ -25,11 +26,22 @@ static size_t workspace(const plumb_call *call)
     return sizeof(double) * (inner * PANEL + inner + 1); /* a panel of B (K, PANEL), a row of A (K) */
 }
 
-/* C (M, N) at offset c from A (M, K) at a and B (K, N) at b */
-static void product(struct matrix A, int64_t a, struct matrix B, int64_t b, struct matrix C, int64_t c,
-                    double *room)
+/* Of one row's columns n.. */
+static void finish(const plumb_call *call, int64_t n, int64_t width, double *sum)
 {
-    double *panel = room, *row = room + A.columns * PANEL;
+    const plumb_view *bias = call->n_in > 2 ? &call->in[2] : NULL;
+    int activation = ((const plumb_attr_matmul *)call->attr)->activation;
+    for (int64_t j = 0; j < width; j++) {
+        double add = bias ? view_get(bias, (n + j) * bias->stride[0]) : 0;
+        sum[j] = activated(activation, sum[j] + add);
+    }
+}
+
+/* C (M, N) at offset c from A (M, K) at a and B (K, N) at b */
+static void product(const plumb_call *call, struct matrix A, int64_t a, struct matrix B, int64_t b, struct matrix C,
+                    int64_t c)
+{
+    double *panel = call->workspace, *row = panel + A.columns * PANEL;
     for (int64_t n = 0; n < C.columns; n += PANEL) {
         int64_t width = C.columns - n < PANEL ? C.columns - n : PANEL;
         memset(panel, 0, sizeof(double) * (size_t)(A.columns * PANEL));
@@ -42,6 +54,7 @@ static void product(struct matrix A, int64_t a, struct matrix B, int64_t b, stru
             for (int64_t k = 0; k < A.columns; k++)
                 for (int j = 0; j < PANEL; j++)
                     sum[j] += row[k] * panel[k * PANEL + j];
+            finish(call, n, width, sum);
             pack_row(C.view, c + m * C.row_stride + n * C.column_stride, C.column_stride, width, sum);
         }
     }
@@ -62,9 +75,8 @@ static plumb_status run(const plumb_call *call)
     walk_begin(&w, c.rank, c.dim);
     int at_a = walk_add(&w, &a), at_b = walk_add(&w, &b), at_c = walk_add(&w, &c);
     for (; w.left > 0; walk_step(&w))
-        product(matrix_of(&call->in[0], attr->transpose_a), w.at[at_a],
-                matrix_of(&call->in[1], attr->transpose_b), w.at[at_b], matrix_of(&call->out[0], false),
-                w.at[at_c], call->workspace);
+        product(call, matrix_of(&call->in[0], attr->transpose_a), w.at[at_a],
+                matrix_of(&call->in[1], attr->transpose_b), w.at[at_b], matrix_of(&call->out[0], false), w.at[at_c]);
     return PLUMB_OK;
 }
 

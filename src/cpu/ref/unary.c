@@ -1,10 +1,8 @@
 /* Reference: element-wise ops of one operand and their backward forms. Every scalar function is written once,
  * below, as an expression in double; n->a and n->b are the op's numbers. Written so that a not-a-number comes
  * through. */
+#include "cpu/ref/activate.h"
 #include "cpu/ref/walk.h"
-#include "op/attr.h"
-
-#include <math.h>
 
 typedef double unary(double x, const plumb_attr_numbers *n);
 typedef double backward(double from, double dy, const plumb_attr_numbers *n);
@@ -33,10 +31,7 @@ static plumb_status run_backward(const plumb_call *call, backward *f)
     return PLUMB_OK;
 }
 
-static double logistic(double x)
-{
-    return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)); /* neither overflows */
-}
+static double logistic(double x) { return activated(PLUMB_ACTIVATION_SIGMOID, x); }
 
 /* A shut gate gives 0 even where x is infinite. */
 static double gated(double x, double gate) { return gate == 0 ? copysign(0, x) : x * gate; }
@@ -83,9 +78,9 @@ UNARY(reciprocal, 1 / x)
 UNARY(sin, sin(x))
 UNARY(cos, cos(x))
 UNARY(erf, erf(x))
-UNARY(sigmoid, logistic(x))
-UNARY(tanh, tanh(x))
-UNARY(relu, x > 0 || isnan(x) ? x : 0)
+UNARY(sigmoid, activated(PLUMB_ACTIVATION_SIGMOID, x))
+UNARY(tanh, activated(PLUMB_ACTIVATION_TANH, x))
+UNARY(relu, activated(PLUMB_ACTIVATION_RELU, x))
 UNARY(leaky_relu, x > 0 ? x : n->a * x)
 UNARY(elu, x > 0 ? x : n->a * expm1(x))
 UNARY(gelu, gated(x, 0.5 * erfc(-x * M_SQRT1_2)))
@@ -94,9 +89,9 @@ UNARY(softplus, isnan(x) ? x : fmax(x, 0) + log1p(exp(-fabs(x))))
 UNARY(huber, fabs(x) <= n->a ? 0.5 * x * x : n->a * (fabs(x) - 0.5 * n->a))
 UNARY(clamp, x < n->a ? n->a : x > n->b ? n->b : x)
 
-BACKWARD(sigmoid_backward, dy * from * (1 - from))
-BACKWARD(tanh_backward, dy * ((1 - from) * (1 + from)))
-BACKWARD(relu_backward, from > 0 || isnan(from) ? dy : 0)
+BACKWARD(sigmoid_backward, activated_backward(PLUMB_ACTIVATION_SIGMOID, from, dy))
+BACKWARD(tanh_backward, activated_backward(PLUMB_ACTIVATION_TANH, from, dy))
+BACKWARD(relu_backward, activated_backward(PLUMB_ACTIVATION_RELU, from, dy))
 BACKWARD(leaky_relu_backward, from > 0 || isnan(from) ? dy : n->a * dy)
 BACKWARD(elu_backward, from > 0 ? dy : n->a * exp(from) * dy)
 BACKWARD(clamp_backward, from < n->a || from > n->b ? 0 : dy)
