@@ -137,4 +137,5 @@ const plumb_op plumb_op_activation_backward = {
     .tolerance = PLUMB_TOL_DOT,
     .branch = branch_backward,
     .print = print_backward,
+    .precision = PLUMB_PRECISION_FOLLOW,
 };
