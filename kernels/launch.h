@@ -228,18 +228,28 @@ typedef struct pk_vector { /* one number for each channel */
     void *data;
     int64_t stride;
 } pk_vector;
-/* The values of a channel are cut into `chunks` pieces of `chunk`, at least one, which are reduced by a block each. */
+/* The values of channel 0 of some operands, and the way from a channel to the next. */
+typedef struct pk_channels {
+    pk_walk walk;
+    int64_t step[PK_WALK_OPERANDS];
+} pk_channels;
+/* A channel has count / width packs of `width` values that lie side by side; walks are over packs. They are cut into
+ * `chunks` pieces of `chunk` packs, at least one, which a block reduces or writes each. */
 typedef struct pk_norm {
-    pk_walk values; /* of one channel: x, y; backward: x, dy, dx */
-    int64_t channels, chunks, chunk;
-    int64_t channel_stride[PK_WALK_OPERANDS];
+    pk_channels read;  /* what is reduced: x; backward: x, dy, y and where dy before relu is left (or x for both) */
+    pk_channels write; /* x, residual (or x), y; backward: x, dy before relu, dx */
+    int64_t channels, count, chunks, chunk;
     pk_vector scale, shift, mean, spread; /* mean and spread: the running ones; backward: of the batch, 1/deviation */
     pk_vector out[4]; /* mean, 1/deviation, new running mean and variance; backward: dscale, dshift */
     double epsilon, momentum;
     int32_t biased_running;
     int32_t vectors; /* element type of what is per channel: that of the values, or PK_F32 for bf16 and f16 */
+    int32_t width;   /* 1, or 16 bytes of values */
+    int32_t relu, residual;
     void *partial; /* channels x (chunks + 1) x 2 accumulators (f64 for f64, else f32) */
 } pk_norm;
+/* The most values of `size` bytes that may lie in a pack. */
+#define PK_NORM_PACK(size) (16 / (int32_t)(size))
 cudaError_t plumb_k_batch_norm(cudaStream_t stream, int dtype, const pk_norm *p);
 cudaError_t plumb_k_batch_norm_inference(cudaStream_t stream, int dtype, const pk_norm *p);
 cudaError_t plumb_k_batch_norm_backward(cudaStream_t stream, int dtype, const pk_norm *p);

@@ -1,4 +1,5 @@
-/* Batch normalisation on the GPU: views without their channels as walks, and into how many chunks a channel is cut. */
+/* Batch normalisation on the GPU: views without their channels as walks, into how many chunks a channel is cut, and
+ * where values move in packs. */
 #include "cuda/cuda.h"
 
 /* Channel 0 of (N, C, ..): (N, ..). */
@@ -18,70 +19,123 @@ static pk_vector vector(const plumb_view *view)
     return (pk_vector){view->data, view->stride[0]};
 }
 
-/* A block takes up to 2048 values, and more where a channel would have over 64 chunks. By shapes alone. */
-static void cut(pk_norm *p)
+static pk_channels channels_of(const plumb_view *const *operands, int count)
 {
-    enum { VALUES = 2048, MOST = 64 };
-    p->chunks = (p->values.count + VALUES - 1) / VALUES;
-    p->chunks = p->chunks < 1 ? 1 : p->chunks > MOST ? MOST : p->chunks;
-    p->chunk = (p->values.count + p->chunks - 1) / p->chunks;
-}
-
-static pk_norm norm_of(const plumb_call *call, const plumb_view *const *operands, int count)
-{
-    const plumb_attr_batch_norm *attr = call->attr;
     plumb_view part[PK_WALK_OPERANDS];
     const plumb_view *parts[PK_WALK_OPERANDS];
-    pk_norm p = {
-        .channels = operands[0]->dim[1],
+    pk_channels v = {.step = {0}};
+    for (int i = 0; i < count; i++) {
+        part[i] = one_channel(operands[i]);
+        parts[i] = &part[i];
+        v.step[i] = operands[i]->stride[1];
+    }
+    v.walk = plumb_cuda_walk(parts, count);
+    return v;
+}
+
+/* Whether the innermost dimension of all operands is made of aligned packs of `width` values. */
+static bool packs_well(const pk_channels *v, int32_t width)
+{
+    const pk_walk *w = &v->walk;
+    bool good = w->rank > 0 && w->dim[w->rank - 1] % width == 0;
+    for (int k = 0; good && k < w->operands; k++) {
+        good = (uintptr_t)w->data[k] % 16 == 0 && v->step[k] % width == 0 && w->stride[k][w->rank - 1] == 1;
+        for (int d = 0; good && d < w->rank - 1; d++) {
+            good = w->stride[k][d] % width == 0;
+        }
+    }
+    return good;
+}
+
+static void in_packs(pk_walk *w, int32_t width)
+{
+    w->count /= width;
+    w->dim[w->rank - 1] /= width;
+    for (int k = 0; k < w->operands; k++) {
+        w->stride[k][w->rank - 1] *= width;
+    }
+}
+
+static pk_norm norm_of(const plumb_call *call)
+{
+    const plumb_attr_batch_norm *attr = call->attr;
+    return (pk_norm){
+        .channels = call->in[0].dim[1],
         .epsilon = attr->epsilon,
         .momentum = attr->momentum,
         .biased_running = attr->biased_running,
         .vectors = (int32_t)call->in[1].dtype,
+        .relu = attr->activation == PLUMB_ACTIVATION_RELU,
+        .width = 1,
         .partial = call->workspace,
     };
-    for (int i = 0; i < count; i++) {
-        part[i] = one_channel(operands[i]);
-        parts[i] = &part[i];
-        p.channel_stride[i] = operands[i]->stride[1];
+}
+
+/* A block takes up to 2048 values, and more where a channel would have over 64 chunks: how many chunks there are
+ * follows from shapes alone. In packs, where all operands allow it. */
+static void cut(pk_norm *p, size_t size)
+{
+    enum { VALUES = 2048, MOST = 64 };
+    int32_t width = PK_NORM_PACK(size);
+    p->count = p->write.walk.count;
+    p->chunks = (p->count + VALUES - 1) / VALUES;
+    p->chunks = p->chunks < 1 ? 1 : p->chunks > MOST ? MOST : p->chunks;
+    if (packs_well(&p->read, width) && packs_well(&p->write, width)) {
+        p->width = width;
+        in_packs(&p->read.walk, width);
+        in_packs(&p->write.walk, width);
     }
-    p.values = plumb_cuda_walk(parts, count);
-    cut(&p);
-    return p;
+    p->chunk = (p->count / p->width + p->chunks - 1) / p->chunks;
 }
 
 static pk_norm forward_of(const plumb_call *call)
 {
-    const plumb_view *operands[] = {&call->in[0], &call->out[0]};
-    pk_norm p = norm_of(call, operands, 2);
+    const plumb_view *x = &call->in[0], *residual = call->n_in > 5 ? &call->in[5] : x;
+    pk_norm p = norm_of(call);
+    p.read = channels_of(&x, 1);
+    p.write = channels_of((const plumb_view *const[]){x, residual, &call->out[0]}, 3);
+    p.residual = residual != x;
     p.scale = vector(&call->in[1]);
     p.shift = vector(&call->in[2]);
     p.mean = vector(&call->in[3]);
     p.spread = vector(&call->in[4]);
+    cut(&p, plumb_dtype_size(x->dtype));
     return p;
 }
 
+/* dy before relu is left in the residual's gradient, or else where dx will be. */
 static pk_norm backward_of(const plumb_call *call)
 {
-    const plumb_view *operands[] = {&call->in[0], &call->in[4], &call->out[0]};
-    pk_norm p = norm_of(call, operands, 3);
+    const plumb_view *x = &call->in[0], *dy = &call->in[4], *dx = &call->out[0], *y = x, *left = x;
+    pk_norm p = norm_of(call);
+    if (p.relu) {
+        y = &call->in[5];
+        left = &call->out[call->n_out > 3 ? 3 : 0];
+    }
+    p.read = channels_of((const plumb_view *const[]){x, dy, y, left}, 4);
+    p.write = channels_of((const plumb_view *const[]){x, p.relu ? left : dy, dx}, 3);
     p.scale = vector(&call->in[1]);
     p.mean = vector(&call->in[2]);
     p.spread = vector(&call->in[3]);
+    cut(&p, plumb_dtype_size(x->dtype));
     return p;
 }
 
+/* By the number of chunks, which is the same forward and backward. */
 static size_t workspace(const plumb_call *call)
 {
     size_t each = call->in[0].dtype == PLUMB_F64 ? sizeof(double) : sizeof(float);
-    pk_norm p = forward_of(call);
+    const plumb_view *x = &call->in[0];
+    pk_norm p = norm_of(call);
+    p.read = p.write = channels_of(&x, 1);
+    cut(&p, plumb_dtype_size(x->dtype));
     return 2 * each * (size_t)p.channels * (size_t)(p.chunks + 1);
 }
 
 static plumb_status run_training(const plumb_call *call)
 {
     pk_norm p = forward_of(call);
-    if (p.values.count == 1 && p.channels > 0) {
+    if (p.count == 1 && p.channels > 0) {
         return plumb_call_fail(call, PLUMB_BAD_INPUT, "training needs more than one value per channel");
     }
     for (int i = 0; i < 4; i++) {

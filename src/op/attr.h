@@ -65,11 +65,14 @@ typedef struct plumb_attr_pool2d {
     int32_t ceil_mode, exclude_padding;
 } plumb_attr_pool2d;
 
-/* batch_norm (x, scale, shift, running_mean, running_var) -> y, mean, invstd, new_running_mean, new_running_var;
- * batch_norm_inference (x, scale, shift, running_mean, running_var) -> y;
- * batch_norm_backward (x, scale, mean, invstd, dy) -> dx, dscale, dshift.
- * x, y and their gradients have one dtype; all that is per channel has it too, or is f32 where it is bf16 or f16. */
-typedef struct plumb_attr_batch_norm { double epsilon, momentum; int32_t biased_running; } plumb_attr_batch_norm;
+/* batch_norm (x, scale, shift, running_mean, running_var[, residual]) -> y, mean, invstd, new_running_mean,
+ *     new_running_var: y = activation(normalised + residual), of no activation or relu;
+ * batch_norm_inference (x, scale, shift, running_mean, running_var[, residual]) -> y;
+ * batch_norm_backward (x, scale, mean, invstd, dy[, y]) -> dx, dscale, dshift[, dresidual]: y is there just where the
+ *     activation is, and dresidual, which is dy before the activation, where `residual` says so.
+ * x, y, residual and their gradients have one dtype; all that is per channel has it too, or is f32 where it is bf16 or
+ * f16. Activations and residuals are written by the pass `fuse`. */
+typedef struct plumb_attr_batch_norm { double epsilon, momentum; int32_t biased_running, activation, residual; } plumb_attr_batch_norm;
 
 /* cross_entropy (logits (N, C), labels (N)[, class_weights (C)]) -> loss (N), weight (N);
  * cross_entropy_backward (logits, labels, dloss (N)[, class_weights]) -> dlogits. loss is already times the weight. */

@@ -10,6 +10,8 @@
  *   outputs are then these statistics, unchanged.
  * - Scale, shift and statistics have the dtype of x, or are f32 where x is bf16 or f16: statistics of many
  *   steps would be lost to rounding there. All of them alike; what is computed per channel is computed in it.
+ * - A residual and relu may be part of the op, forward and backward, so that a block of a residual network is
+ *   read once less in each direction. Backward, relu is gone through before all else.
  * - y is differentiated by batch_norm_backward. The rarer gradients (of the statistics, of the backward
  *   form, of the inference form) are those of a composition of simple ops, so that they are exact at any
  *   order. */
@@ -17,7 +19,8 @@
 
 #include <math.h>
 
-enum { X, SCALE, SHIFT, RUNNING_MEAN, RUNNING_VAR }; /* inputs of batch_norm and batch_norm_inference */
+enum { X, SCALE, SHIFT, RUNNING_MEAN, RUNNING_VAR, RESIDUAL }; /* inputs of batch_norm, batch_norm_inference */
+enum { B_X, B_SCALE, B_MEAN, B_INVSTD, B_DY, B_Y };            /* inputs of batch_norm_backward */
 enum { Y, MEAN, INVSTD, NEW_RUNNING_MEAN, NEW_RUNNING_VAR }; /* outputs of batch_norm */
 
 /* ---- shape rules ---- */
@@ -51,7 +54,15 @@ static plumb_status check_options(const plumb_infer *q)
         return plumb_refuse(q, "epsilon %g, expected a finite number that is not negative", attr->epsilon);
     if (!(attr->momentum >= 0 && attr->momentum <= 1))
         return plumb_refuse(q, "momentum %g is outside [0, 1]", attr->momentum);
+    if (attr->activation != PLUMB_ACTIVATION_NONE && attr->activation != PLUMB_ACTIVATION_RELU)
+        return plumb_refuse(q, "activation %d, expected none or relu", attr->activation);
     return PLUMB_OK;
+}
+
+/* An input of x's very type: a residual, dy or y. */
+static plumb_status need_like_x(const plumb_infer *q, int input)
+{
+    return plumb_need_same_dtype(q, X, input) || plumb_need_same_shape(q, X, input) ? PLUMB_BAD_INPUT : PLUMB_OK;
 }
 
 /* Values per channel, negative while not known. */
@@ -67,10 +78,17 @@ static plumb_type per_channel(const plumb_infer *q)
     return (plumb_type){.dtype = q->in[SCALE].dtype, .shape = {.rank = 1, .dim = {q->in[0].shape.dim[1]}}};
 }
 
+static plumb_status check_forward(const plumb_infer *q)
+{
+    if (need_channels(q, SCALE, RUNNING_VAR) || check_options(q))
+        return PLUMB_BAD_INPUT;
+    return q->n_in > RESIDUAL ? need_like_x(q, RESIDUAL) : PLUMB_OK;
+}
+
 static plumb_status infer_batch_norm(plumb_infer *q)
 {
     char text[160];
-    if (need_channels(q, SCALE, RUNNING_VAR) || check_options(q))
+    if (check_forward(q))
         return PLUMB_BAD_INPUT;
     if (q->symbols && values_per_channel(&q->in[X].shape) == 1)
         return plumb_refuse(q, "training needs more than one value per channel, the input is %s",
@@ -83,26 +101,34 @@ static plumb_status infer_batch_norm(plumb_infer *q)
 
 static plumb_status infer_inference(plumb_infer *q)
 {
-    if (need_channels(q, SCALE, RUNNING_VAR) || check_options(q))
+    if (check_forward(q))
         return PLUMB_BAD_INPUT;
     q->out[0] = q->in[X];
     return PLUMB_OK;
 }
 
-/* (x, scale, mean, invstd, dy) -> dx, dscale, dshift */
+static int outputs_backward(const void *attr, int n_in)
+{
+    (void)n_in;
+    return ((const plumb_attr_batch_norm *)attr)->residual ? 4 : 3;
+}
+
 static plumb_status infer_backward(plumb_infer *q)
 {
-    char text_x[160], text[160];
-    if (need_channels(q, 1, 3) || check_options(q) || plumb_need_same_dtype(q, 0, 4) ||
-        plumb_need_rank(q, 4, q->in[0].shape.rank))
+    const plumb_attr_batch_norm *attr = q->attr;
+    bool active = attr->activation != PLUMB_ACTIVATION_NONE;
+    if (need_channels(q, B_SCALE, B_INVSTD) || check_options(q) || need_like_x(q, B_DY) ||
+        (q->n_in > B_Y && need_like_x(q, B_Y)))
         return PLUMB_BAD_INPUT;
-    for (int i = 0; i < q->in[0].shape.rank; i++)
-        if (!plumb_dims_agree(q->in[0].shape.dim[i], q->in[4].shape.dim[i]))
-            return plumb_refuse(q, "the output's gradient has shape %s, the input %s",
-                                plumb_shape_text(&q->in[4].shape, text, sizeof text),
-                                plumb_shape_text(&q->in[0].shape, text_x, sizeof text_x));
-    q->out[0] = q->in[0];
+    if (active != (q->n_in > B_Y))
+        return plumb_refuse(q, "%d inputs, expected %d: y where there is an activation", q->n_in,
+                            active ? B_Y + 1 : B_Y);
+    if (attr->residual && !active)
+        return plumb_refuse(q, "the residual's gradient is dy where there is no activation");
+    q->out[0] = q->in[B_X];
     q->out[1] = q->out[2] = per_channel(q);
+    if (attr->residual)
+        q->out[3] = q->in[B_X];
     return PLUMB_OK;
 }
 
@@ -207,11 +233,17 @@ static plumb_status gradient_batch_norm(plumb_grad *q)
     for (int i = 0; i < q->n_in; i++)
         q->din[i] = PLUMB_NO_GRADIENT;
     if (q->dout[Y] != PLUMB_NONE) {
-        const plumb_t in[] = {q->in[X], q->in[SCALE], q->out[MEAN], q->out[INVSTD], q->dout[Y]};
-        plumb_t first = plumb_emit(g, &plumb_op_batch_norm_backward, attr, in, 5);
+        const plumb_t in[] = {q->in[X], q->in[SCALE], q->out[MEAN], q->out[INVSTD], q->dout[Y], q->out[Y]};
+        bool active = attr->activation != PLUMB_ACTIVATION_NONE;
+        plumb_attr_batch_norm back;
+        memcpy(&back, attr, sizeof back);
+        back.residual = active && q->n_in > RESIDUAL && q->want[RESIDUAL];
+        plumb_t first = plumb_emit(g, &plumb_op_batch_norm_backward, &back, in, active ? 6 : 5);
         dx = dx == PLUMB_NONE ? first : plumb_add(g, first, dx);
         q->din[SCALE] = plumb_output(g, first, 1);
         q->din[SHIFT] = plumb_output(g, first, 2);
+        if (q->n_in > RESIDUAL)
+            q->din[RESIDUAL] = back.residual ? plumb_output(g, first, 3) : q->dout[Y];
     }
     if (dx != PLUMB_NONE)
         q->din[X] = dx;
@@ -223,17 +255,17 @@ static plumb_status gradient_batch_norm(plumb_grad *q)
     return PLUMB_OK;
 }
 
-/* Gradients of the composition's outputs y, of which those without a gradient are left out, to the fresh
+/* Gradients of the composition's outputs y, whose own are dy (those without one are left out), to the fresh
  * inputs. */
-static plumb_status through_composition(plumb_grad *q, const plumb_t *fresh_in, const plumb_t *y)
+static plumb_status through_composition(plumb_grad *q, const plumb_t *fresh_in, const plumb_t *y, const plumb_t *dy)
 {
-    plumb_t from[3] = {0}, seed[3] = {0}, wrt[5] = {0}, d[5] = {0};
-    int n_y = 0, n_wrt = 0, at[5];
+    plumb_t from[4] = {0}, seed[4] = {0}, wrt[6] = {0}, d[6] = {0};
+    int n_y = 0, n_wrt = 0, at[6];
     for (int i = 0; i < q->n_out; i++) {
-        if (q->dout[i] == PLUMB_NONE)
+        if (dy[i] == PLUMB_NONE)
             continue;
         from[n_y] = y[i];
-        seed[n_y++] = q->dout[i];
+        seed[n_y++] = dy[i];
     }
     for (int i = 0; i < q->n_in; i++) {
         if (!q->want[i])
@@ -247,22 +279,27 @@ static plumb_status through_composition(plumb_grad *q, const plumb_t *fresh_in, 
     return status;
 }
 
-/* dx = scale invstd (dy - mean(dy) - z mean(dy z)), dscale = sum(dy z), dshift = sum(dy), z = (x - mean)
- * invstd */
+/* Of d, dy before the activation: dx = scale invstd (d - mean(d) - z mean(d z)), dscale = sum(d z), dshift = sum(d),
+ * z = (x - mean) invstd, dresidual = d */
 static plumb_status gradient_backward(plumb_grad *q)
 {
+    const plumb_attr_batch_norm *attr = q->attr;
     plumb_graph *g = q->graph;
-    plumb_t in[5], y[3];
-    for (int i = 0; i < 5; i++)
+    plumb_t in[6], y[4];
+    for (int i = 0; i < q->n_in; i++)
         in[i] = fresh(g, q->in[i]);
-    plumb_t x = as(g, in[0], in[1]), dy = as(g, in[4], in[1]), invstd = spread(g, in[3], x);
-    plumb_t z = plumb_mul(g, plumb_sub(g, x, spread(g, in[2], x)), invstd);
-    plumb_t weighted = plumb_mul(g, dy, z);
-    plumb_t rest = plumb_sub(g, plumb_sub(g, dy, mean_of(g, dy)), plumb_mul(g, z, mean_of(g, weighted)));
-    y[0] = as(g, plumb_mul(g, plumb_mul(g, spread(g, in[1], x), invstd), rest), in[0]);
+    y[3] = q->n_in > B_Y ? plumb_activation_gradient(g, attr->activation, in[B_Y], in[B_DY]) : in[B_DY];
+    plumb_t scale = in[B_SCALE], x = as(g, in[B_X], scale), d = as(g, y[3], scale), invstd = spread(g, in[B_INVSTD], x);
+    plumb_t z = plumb_mul(g, plumb_sub(g, x, spread(g, in[B_MEAN], x)), invstd);
+    plumb_t weighted = plumb_mul(g, d, z);
+    plumb_t rest = plumb_sub(g, plumb_sub(g, d, mean_of(g, d)), plumb_mul(g, z, mean_of(g, weighted)));
+    y[0] = as(g, plumb_mul(g, plumb_mul(g, spread(g, scale, x), invstd), rest), in[B_X]);
     y[1] = flat(g, sum_of(g, weighted));
-    y[2] = flat(g, sum_of(g, dy));
-    return through_composition(q, in, y);
+    y[2] = flat(g, sum_of(g, d));
+    plumb_status status = through_composition(q, in, y, q->dout);
+    if (q->n_in > B_Y)
+        q->din[B_Y] = PLUMB_NO_GRADIENT; /* relu's second derivative */
+    return status;
 }
 
 static plumb_t invstd_of(plumb_graph *g, plumb_t variance, double epsilon)
@@ -274,15 +311,17 @@ static plumb_status gradient_inference(plumb_grad *q)
 {
     const plumb_attr_batch_norm *attr = q->attr;
     plumb_graph *g = q->graph;
-    plumb_t in[5];
-    for (int i = 0; i < 5; i++)
+    plumb_t in[6], dy = q->dout[0];
+    for (int i = 0; i < q->n_in; i++)
         in[i] = fresh(g, q->in[i]);
     plumb_t factor = plumb_mul(g, invstd_of(g, in[RUNNING_VAR], attr->epsilon), in[SCALE]);
     plumb_t x = as(g, in[X], in[SCALE]);
     plumb_t centred = plumb_sub(g, x, spread(g, in[RUNNING_MEAN], x));
     plumb_t y = plumb_add(g, plumb_mul(g, centred, spread(g, factor, x)), spread(g, in[SHIFT], x));
     y = as(g, y, in[X]);
-    return through_composition(q, in, &y);
+    y = q->n_in > RESIDUAL ? plumb_add(g, y, in[RESIDUAL]) : y;
+    dy = plumb_activation_gradient(g, attr->activation, q->out[0], dy);
+    return through_composition(q, in, &y, &dy);
 }
 
 static plumb_status inference_form(plumb_rewrite *q)
@@ -307,11 +346,25 @@ static double flops_training(const plumb_call *call) { return 6 * (double)plumb_
 static double flops_inference(const plumb_call *call) { return 2 * (double)plumb_view_count(&call->in[0]); }
 static double flops_backward(const plumb_call *call) { return 10 * (double)plumb_view_count(&call->in[0]); }
 
+static plumb_t branch_forward(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
+{
+    (void)in;
+    return plumb_activation_branch(graph, ((const plumb_attr_batch_norm *)attr)->activation, out[Y]);
+}
+
+static plumb_t branch_backward(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
+{
+    (void)out;
+    int activation = ((const plumb_attr_batch_norm *)attr)->activation;
+    return activation ? plumb_activation_branch(graph, activation, in[B_Y]) : PLUMB_NONE;
+}
+
 static void print_batch_norm(const void *opaque, struct plumb_text *text)
 {
     const plumb_attr_batch_norm *a = opaque;
     plumb_text_add(text, "epsilon=%g momentum=%g%s", a->epsilon, a->momentum,
                    a->biased_running ? " biased_running" : "");
+    plumb_print_activation(a->activation, text);
 }
 
 /* ---- rows ---- */
@@ -319,7 +372,7 @@ static void print_batch_norm(const void *opaque, struct plumb_text *text)
 const plumb_op plumb_op_batch_norm = {
     .name = "batch_norm",
     .min_in = 5,
-    .max_in = 5,
+    .max_in = 6,
     .n_out = 5,
     .attr_size = sizeof(plumb_attr_batch_norm),
     .infer = infer_batch_norm,
@@ -328,6 +381,7 @@ const plumb_op plumb_op_batch_norm = {
     .flops = flops_training,
     .terms = terms_channel,
     .tolerance = PLUMB_TOL_NORM,
+    .branch = branch_forward,
     .print = print_batch_norm,
     .precision = PLUMB_PRECISION_FOLLOW,
     .in_f32 = 0x1e, /* scale, shift and running statistics */
@@ -336,13 +390,14 @@ const plumb_op plumb_op_batch_norm = {
 const plumb_op plumb_op_batch_norm_inference = {
     .name = "batch_norm_inference",
     .min_in = 5,
-    .max_in = 5,
+    .max_in = 6,
     .n_out = 1,
     .attr_size = sizeof(plumb_attr_batch_norm),
     .infer = infer_inference,
     .gradient = gradient_inference,
     .flops = flops_inference,
     .tolerance = PLUMB_TOL_NORM,
+    .branch = branch_forward,
     .print = print_batch_norm,
     .precision = PLUMB_PRECISION_FOLLOW,
     .in_f32 = 0x1e, /* scale, shift and running statistics */
@@ -351,15 +406,16 @@ const plumb_op plumb_op_batch_norm_inference = {
 const plumb_op plumb_op_batch_norm_backward = {
     .name = "batch_norm_backward",
     .min_in = 5,
-    .max_in = 5,
-    .n_out = 3,
+    .max_in = 6,
     .attr_size = sizeof(plumb_attr_batch_norm),
-    .flags = PLUMB_OP_BACKWARD,
+    .flags = PLUMB_OP_BACKWARD | PLUMB_OP_VARIADIC,
+    .outputs = outputs_backward,
     .infer = infer_backward,
     .gradient = gradient_backward,
     .flops = flops_backward,
     .terms = terms_channel,
     .tolerance = PLUMB_TOL_NORM,
+    .branch = branch_backward,
     .print = print_batch_norm,
     .precision = PLUMB_PRECISION_FOLLOW,
     .in_f32 = 0xe, /* scale, mean and invstd */

@@ -11,11 +11,12 @@ struct row {
     double epsilon, momentum; /* 0: 1e-5, 0.1 */
     bool biased, big, offset; /* offset: values around 100 */
     bool wide;                /* what is per channel is f32, the data narrower */
+    bool relu, residual;
 };
 
 static const struct row *rows(int *count)
 {
-    static struct row all[26];
+    static struct row all[38];
     int n = 0;
     all[n++] = (struct row){.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5)};
     all[n++] = (struct row){.label = "features", .x = PLUMB_SHAPE(6, 5)};
@@ -43,6 +44,21 @@ static const struct row *rows(int *count)
     all[n++] = (struct row){.label = "odd sizes", .x = PLUMB_SHAPE(5, 3, 7, 13), .big = true, .wide = true};
     all[n++] = (struct row){.label = "batch 0", .x = PLUMB_SHAPE(0, 3, 4, 4), .wide = true};
     all[n++] = (struct row){.label = "biased running", .x = PLUMB_SHAPE(4, 3, 2, 2), .biased = true, .wide = true};
+    static const struct row fused[] = {
+        {.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5)}, /* these in all forms, the rest with both */
+        {.label = "features", .x = PLUMB_SHAPE(6, 5)},
+        {.label = "planes of 8", .x = PLUMB_SHAPE(3, 4, 2, 4)},
+        {.label = "residual block", .x = PLUMB_SHAPE(2, 5, 8, 8), .big = true},
+        {.label = "odd sizes", .x = PLUMB_SHAPE(5, 3, 7, 13), .big = true, .wide = true},
+        {.label = "batch 0", .x = PLUMB_SHAPE(0, 3, 4, 4)},
+    };
+    for (int i = 0; i < 6; i++) {
+        for (int form = i < 3 ? 1 : 3; form < 4; form++) {
+            all[n] = fused[i];
+            all[n].relu = form & 1;
+            all[n++].residual = form & 2;
+        }
+    }
     *count = n;
     return all;
 }
@@ -63,25 +79,36 @@ static plumb_attr_batch_norm attr_of(const struct row *row)
     attr.epsilon = row->epsilon != 0 ? row->epsilon : signbit(row->epsilon) ? 0 : 1e-5;
     attr.momentum = row->momentum != 0 ? row->momentum : signbit(row->momentum) ? 0 : 0.1;
     attr.biased_running = row->biased;
+    attr.activation = row->relu ? PLUMB_ACTIVATION_RELU : PLUMB_ACTIVATION_NONE;
     return attr;
 }
 
-/* (x, scale, shift, running_mean, running_var) of batch_norm and batch_norm_inference */
-static op_case forward(const plumb_op *op, const struct row *row)
+static op_case begin(const plumb_op *op, const struct row *row)
 {
     plumb_attr_batch_norm attr = attr_of(row);
-    plumb_shape channels = PLUMB_SHAPE(row->x.dim[1]);
-    op_case one = make_case(op, &attr, "%s%s", row->label, row->wide ? ", f32 channels" : "");
+    attr.residual = op == &plumb_op_batch_norm_backward && row->residual;
+    op_case one = make_case(op, &attr, "%s%s%s%s", row->label, row->wide ? ", f32 channels" : "",
+                            row->residual ? ", residual" : "", row->relu ? ", relu" : "");
     one.n_in = 5;
+    return one;
+}
+
+/* (x, scale, shift, running_mean, running_var[, residual]) of batch_norm and batch_norm_inference */
+static op_case forward(const plumb_op *op, const struct row *row)
+{
+    plumb_shape channels = PLUMB_SHAPE(row->x.dim[1]);
+    op_case one = begin(op, row);
+    one.n_in += row->residual;
+    one.in[5] = floats(row->x);
     one.in[0] = row->offset ? floats_in(row->x, 99, 101) : floats(row->x);
     one.in[1] = floats_in(channels, 0.5, 2);
-    one.in[2] = floats(channels);
+    one.in[2] = row->relu ? floats_in(channels, 1, 2) : floats(channels); /* not all of it 0 */
     one.in[3] = floats(channels);
     one.in[4] = floats_in(channels, 0.5, 3);
     one.no_gradient =
         row->big || row->offset; /* too large; steps in proportion to x would span its whole spread */
     one.mostly_zero = plumb_shape_count(&row->x) == 0;
-    one.zero_gradient = one.mostly_zero ? 7 : 0;
+    one.zero_gradient = one.mostly_zero ? 39 : 0;
     if (op == &plumb_op_batch_norm ? row->momentum == 1 : one.mostly_zero) {
         one.zero_gradient |= 24; /* the running statistics are not read */
     }
@@ -89,13 +116,13 @@ static op_case forward(const plumb_op *op, const struct row *row)
     return one;
 }
 
-/* (x, scale, mean, invstd, dy) */
+/* (x, scale, mean, invstd, dy[, y]) */
 static op_case backward(const struct row *row)
 {
-    plumb_attr_batch_norm attr = attr_of(row);
     plumb_shape channels = PLUMB_SHAPE(row->x.dim[1]);
-    op_case one = make_case(&plumb_op_batch_norm_backward, &attr, "%s%s", row->label, row->wide ? ", f32 channels" : "");
-    one.n_in = 5;
+    op_case one = begin(&plumb_op_batch_norm_backward, row);
+    one.n_in += row->relu;
+    one.in[5] = floats_avoiding(row->x, 0);
     one.in[0] = row->offset ? floats_in(row->x, 99, 101) : floats(row->x);
     one.in[1] = floats_in(channels, 0.5, 2);
     one.in[2] = row->offset ? floats_in(channels, 99, 101) : floats_in(channels, -0.5, 0.5);
@@ -149,6 +176,30 @@ static void add_refusals(case_list *list)
         refuse(list, forward(forms[i], &no_number), "epsilon NaN");
         refuse(list, forward(forms[i], &steep), "momentum over 1");
     }
+    struct row active = {.label = "", .x = plain.x, .relu = true, .residual = true};
+    for (int i = 0; i < 2; i++) {
+        op_case one = forward(forms[i], &active);
+        one.in[5].shape = PLUMB_SHAPE(3, 1, 2, 5);
+        refuse(list, one, "residual of another shape");
+        one = forward(forms[i], &active);
+        one.in[5].dtype = PLUMB_F64;
+        one.dtypes = PLUMB_BIT(PLUMB_F32);
+        refuse(list, one, "residual of another dtype");
+        one = forward(forms[i], &active);
+        ((plumb_attr_batch_norm *)one.attr)->activation = PLUMB_ACTIVATION_TANH;
+        refuse(list, one, "another activation");
+    }
+    op_case open = backward(&active);
+    open.n_in = 5;
+    refuse(list, open, "no y for the activation");
+    open = backward(&active);
+    open.in[5].shape = PLUMB_SHAPE(3, 4, 10);
+    refuse(list, open, "y of another rank");
+    open = backward(&active);
+    ((plumb_attr_batch_norm *)open.attr)->activation = PLUMB_ACTIVATION_NONE;
+    refuse(list, open, "y without an activation");
+    open.n_in = 5;
+    refuse(list, open, "a residual's gradient without an activation");
     struct row single = {.label = "", .x = PLUMB_SHAPE(1, 4, 1, 1)},
                single_feature = {.label = "", .x = PLUMB_SHAPE(1, 4)};
     refuse(list, forward(&plumb_op_batch_norm, &single), "one value per channel");
@@ -173,8 +224,10 @@ void cases_norm(case_list *list)
         add_case(list, &one);
         one = forward(&plumb_op_batch_norm_inference, &row[i]);
         add_case(list, &one);
-        one = backward(&row[i]);
-        add_case(list, &one);
+        if (row[i].relu || !row[i].residual) { /* else the residual's gradient is dy */
+            one = backward(&row[i]);
+            add_case(list, &one);
+        }
     }
     add_refusals(list);
 }

@@ -3,7 +3,8 @@
  * Training reads x twice: once for the sums, once to write y; the backward form likewise. Sums are kept in
  * double, of values less a number near the channel's mean, so that a mean large against the spread costs
  * no digits. Work is cut into blocks of images times channels; the sums of the blocks of a channel meet in
- * order, so results do not depend on who computed what. Plain features (S = 1) go by strips of channels
+ * order, so results do not depend on who computed what. Where there is an activation to go back through, the
+ * sums' pass leaves dy before it where the second pass finds it: in the residual's gradient, or else in dx. Plain features (S = 1) go by strips of channels
  * instead, down all examples at a time. */
 #include "cpu/native/vector.h"
 #include "op/attr.h"
@@ -26,7 +27,11 @@ struct line {
 struct norm_work {
     const plumb_call *call;
     const float *x, *dy;             /* dy NULL: forward */
+    const float *residual;           /* forward; NULL: none */
+    const float *y, *raw;            /* backward through relu, else NULL: dy is `raw` where y > 0 */
+    float *masked;                   /* dy, which the sums' pass makes of these */
     float *to;                       /* y or dx */
+    bool relu;                       /* forward */
     int64_t n, c, s, images, blocks; /* images in a block, blocks of a channel */
     struct sums *sums;               /* [c][blocks] */
     struct line *line;               /* [c] */
@@ -84,17 +89,45 @@ NATIVE_INLINE void row_sums(const float *x, const float *dy, int64_t n, double c
     }
 }
 
-NATIVE_INLINE void row_apply(const float *x, const float *dy, int64_t n, struct line a, float *to)
+/* What relu lets through: not-a-numbers too. */
+NATIVE_INLINE void row_mask(const float *raw, const float *y, int64_t n, float *dy)
 {
-    if (!dy) {
-        NATIVE_LOOP
-        for (int64_t i = 0; i < n; i++)
-            to[i] = (x[i] - a.centre) * a.factor + a.shift;
-        return;
-    }
     NATIVE_LOOP
     for (int64_t i = 0; i < n; i++)
-        to[i] = dy[i] * a.factor + ((x[i] - a.centre) * a.slope + a.shift);
+        dy[i] = y[i] <= 0 ? 0 : raw[i];
+}
+
+/* `plus` and `relu` are constants where this is called, so each loop has one form. */
+NATIVE_INLINE void row_forward(const float *x, const float *residual, int64_t n, struct line a, float *to, bool plus,
+                               bool relu)
+{
+    NATIVE_LOOP
+    for (int64_t i = 0; i < n; i++) {
+        float y = (x[i] - a.centre) * a.factor + a.shift;
+        y = plus ? y + residual[i] : y;
+        to[i] = relu && y <= 0 ? 0 : y;
+    }
+}
+
+NATIVE_INLINE void row_apply(const struct norm_work *t, int64_t at, struct line a)
+{
+    const float *x = t->x + at, *dy = t->dy, *residual = t->residual;
+    float *to = t->to + at;
+    int64_t n = t->s;
+    if (dy) {
+        dy += at;
+        NATIVE_LOOP
+        for (int64_t i = 0; i < n; i++)
+            to[i] = dy[i] * a.factor + ((x[i] - a.centre) * a.slope + a.shift);
+    } else if (residual && t->relu) {
+        row_forward(x, residual + at, n, a, to, true, true);
+    } else if (residual) {
+        row_forward(x, residual + at, n, a, to, true, false);
+    } else if (t->relu) {
+        row_forward(x, NULL, n, a, to, false, true);
+    } else {
+        row_forward(x, NULL, n, a, to, false, false);
+    }
 }
 
 /* ---- blocks of planes of one channel ---- */
@@ -111,6 +144,10 @@ NATIVE_INLINE void sum_planes(struct norm_work *t, int64_t c, int64_t block)
     int64_t begin = block * t->images, end = block_end(t, block), step = t->c * t->s;
     const float *x = t->x + (begin * t->c + c) * t->s, *dy = t->dy ? t->dy + (begin * t->c + c) * t->s : NULL;
     memset(&sum, 0, sizeof sum);
+    for (int64_t n = begin; t->y && n < end; n++) {
+        int64_t at = (n * t->c + c) * t->s;
+        row_mask(t->raw + at, t->y + at, t->s, t->masked + at);
+    }
     if (dy)
         for (int64_t n = begin; n < end; n++, x += step, dy += step)
             row_sums(x, dy, t->s, centre, &sum);
@@ -123,10 +160,8 @@ NATIVE_INLINE void sum_planes(struct norm_work *t, int64_t c, int64_t block)
 
 NATIVE_INLINE void apply_planes(struct norm_work *t, int64_t c, int64_t block)
 {
-    for (int64_t n = block * t->images; n < block_end(t, block); n++) {
-        int64_t at = (n * t->c + c) * t->s;
-        row_apply(t->x + at, t->dy ? t->dy + at : NULL, t->s, t->line[c], t->to + at);
-    }
+    for (int64_t n = block * t->images; n < block_end(t, block); n++)
+        row_apply(t, (n * t->c + c) * t->s, t->line[c]);
 }
 
 /* ---- strips of plain features: `strip` counts STRIPs of channels ---- */
@@ -139,7 +174,10 @@ NATIVE_INLINE void sum_columns(struct norm_work *t, int64_t strip, int64_t block
     for (int64_t j = 0; j < width; j++)
         centre[j] = t->line[c + j].centre;
     for (int64_t n = block * t->images; n < block_end(t, block); n++) {
-        const float *x = t->x + n * t->c + c, *dy = t->dy ? t->dy + n * t->c + c : NULL;
+        int64_t at = n * t->c + c;
+        const float *x = t->x + at, *dy = t->dy ? t->dy + at : NULL;
+        if (t->y)
+            row_mask(t->raw + at, t->y + at, width, t->masked + at);
         if (dy) {
             NATIVE_LOOP
             for (int64_t j = 0; j < width; j++) {
@@ -171,8 +209,9 @@ NATIVE_INLINE void apply_columns(struct norm_work *t, int64_t strip, int64_t blo
         shift[j] = a.shift;
     }
     for (int64_t n = block * t->images; n < block_end(t, block); n++) {
-        const float *x = t->x + n * t->c + c, *dy = t->dy ? t->dy + n * t->c + c : NULL;
-        float *to = t->to + n * t->c + c;
+        int64_t at = n * t->c + c;
+        const float *x = t->x + at, *dy = t->dy ? t->dy + at : NULL, *plus = t->residual ? t->residual + at : NULL;
+        float *to = t->to + at;
         if (dy) {
             NATIVE_LOOP
             for (int64_t j = 0; j < width; j++)
@@ -181,6 +220,10 @@ NATIVE_INLINE void apply_columns(struct norm_work *t, int64_t strip, int64_t blo
             NATIVE_LOOP
             for (int64_t j = 0; j < width; j++)
                 to[j] = (x[j] - centre[j]) * factor[j] + shift[j];
+            for (int64_t j = 0; plus && j < width; j++)
+                to[j] += plus[j];
+            for (int64_t j = 0; t->relu && j < width; j++)
+                to[j] = to[j] <= 0 ? 0 : to[j];
         }
     }
 }
@@ -232,16 +275,36 @@ static size_t workspace(const plumb_call *call)
     return sizeof(struct sums) * (size_t)(t.c * t.blocks) + sizeof(struct line) * (size_t)t.c;
 }
 
-static struct norm_work prepare(const plumb_call *call, const float *dy)
+static struct norm_work prepare(const plumb_call *call)
 {
     struct norm_work t = cut(call);
     t.x = call->in[0].data;
-    t.dy = dy;
     t.to = call->out[0].data;
     t.sums = call->workspace;
     t.line = (struct line *)(void *)(t.sums + t.c * t.blocks);
     t.sum = t.s == 1 ? NATIVE_PICK(sum_columns, call->isa) : NATIVE_PICK(sum_planes, call->isa);
     t.apply = t.s == 1 ? NATIVE_PICK(apply_columns, call->isa) : NATIVE_PICK(apply_planes, call->isa);
+    return t;
+}
+
+static struct norm_work prepare_forward(const plumb_call *call)
+{
+    const plumb_attr_batch_norm *attr = call->attr;
+    struct norm_work t = prepare(call);
+    t.residual = call->n_in > 5 ? call->in[5].data : NULL;
+    t.relu = attr->activation == PLUMB_ACTIVATION_RELU;
+    return t;
+}
+
+static struct norm_work prepare_backward(const plumb_call *call)
+{
+    struct norm_work t = prepare(call);
+    t.dy = call->in[4].data;
+    if (call->n_in > 5) {
+        t.raw = call->in[4].data;
+        t.y = call->in[5].data;
+        t.dy = t.masked = call->out[call->n_out > 3 ? 3 : 0].data;
+    }
     return t;
 }
 
@@ -290,7 +353,7 @@ static void finish_channel(const struct norm_work *t, int64_t c, int64_t m)
 
 static plumb_status run_batch_norm(const plumb_call *call)
 {
-    struct norm_work t = prepare(call, NULL);
+    struct norm_work t = prepare_forward(call);
     int64_t m = t.n * t.s;
     if (m == 1 && t.c > 0)
         return plumb_call_fail(call, PLUMB_BAD_INPUT, "training needs more than one value per channel");
@@ -306,7 +369,7 @@ static plumb_status run_batch_norm(const plumb_call *call)
 static plumb_status run_inference(const plumb_call *call)
 {
     const plumb_attr_batch_norm *attr = call->attr;
-    struct norm_work t = prepare(call, NULL);
+    struct norm_work t = prepare_forward(call);
     for (int64_t c = 0; c < t.c; c++) {
         double invstd = 1 / sqrt((double)channels(&call->in[4])[c] + attr->epsilon);
         t.line[c] = forward_line(channels(&call->in[3])[c], invstd, channels(&call->in[1])[c],
@@ -319,7 +382,7 @@ static plumb_status run_inference(const plumb_call *call)
 /* With z = (x - mean) invstd: dx = scale invstd (dy - mean(dy) - z mean(dy z)). */
 static plumb_status run_backward(const plumb_call *call)
 {
-    struct norm_work t = prepare(call, call->in[4].data);
+    struct norm_work t = prepare_backward(call);
     double m = (double)(t.n * t.s);
     for (int64_t c = 0; c < t.c; c++)
         t.line[c].centre = channels(&call->in[2])[c];

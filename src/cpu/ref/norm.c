@@ -2,6 +2,7 @@
  * and variance are taken in two passes. */
 #include <math.h>
 
+#include "cpu/ref/activate.h"
 #include "cpu/ref/unpack.h"
 #include "cpu/ref/walk.h"
 #include "op/attr.h"
@@ -54,6 +55,22 @@ static size_t one_channel(const plumb_call *call)
     return sizeof(double) * (1 + values_per_channel(&call->in[0]));
 }
 static size_t two_channels(const plumb_call *call) { return 2 * one_channel(call); }
+static size_t three_channels(const plumb_call *call) { return 3 * one_channel(call); }
+
+/* y = activation(scale ((x - mean) invstd) + shift + residual) of the m values of channel c */
+static void store_normalised(const plumb_call *call, int64_t c, int64_t m, double *values, double mean, double invstd)
+{
+    const plumb_attr_batch_norm *attr = call->attr;
+    double *residual = call->n_in > 5 ? values + 1 + m : NULL;
+    double scale = number(&call->in[1], c), shift = number(&call->in[2], c);
+    if (residual)
+        load_channel(&call->in[5], c, residual);
+    for (int64_t i = 0; i < m; i++) {
+        values[i] = scale * ((values[i] - mean) * invstd) + shift + (residual ? residual[i] : 0);
+        values[i] = activated(attr->activation, values[i]);
+    }
+    store_channel(&call->out[0], c, values);
+}
 
 static plumb_status run_batch_norm(const plumb_call *call)
 {
@@ -62,9 +79,8 @@ static plumb_status run_batch_norm(const plumb_call *call)
     double *values = call->workspace;
     for (int64_t c = 0; c < x->dim[1]; c++) {
         int64_t m = load_channel(x, c, values);
-        double mean = 0, variance = 0, scale = number(&call->in[1], c), shift = number(&call->in[2], c);
-        double running_mean = number(&call->in[3], c), running_var = number(&call->in[4], c),
-               rate = attr->momentum;
+        double mean = 0, variance = 0, rate = attr->momentum;
+        double running_mean = number(&call->in[3], c), running_var = number(&call->in[4], c);
         if (m == 1)
             return plumb_call_fail(call, PLUMB_BAD_INPUT, "training needs more than one value per channel");
         for (int64_t i = 0; i < m; i++)
@@ -76,9 +92,7 @@ static plumb_status run_batch_norm(const plumb_call *call)
         for (int64_t i = 0; i < m; i++)
             variance += (values[i] - mean) * (values[i] - mean) / (double)m;
         double invstd = 1 / sqrt(variance + attr->epsilon);
-        for (int64_t i = 0; i < m; i++)
-            values[i] = scale * ((values[i] - mean) * invstd) + shift;
-        store_channel(&call->out[0], c, values);
+        store_normalised(call, c, m, values, mean, invstd);
         put_number(&call->out[1], c, mean);
         put_number(&call->out[2], c, invstd);
         double observed = attr->biased_running ? variance : variance * (double)m / (double)(m - 1);
@@ -95,25 +109,33 @@ static plumb_status run_inference(const plumb_call *call)
     double *values = call->workspace;
     for (int64_t c = 0; c < x->dim[1]; c++) {
         int64_t m = load_channel(x, c, values);
-        double scale = number(&call->in[1], c), shift = number(&call->in[2], c),
-               mean = number(&call->in[3], c);
         double invstd = 1 / sqrt(number(&call->in[4], c) + attr->epsilon);
-        for (int64_t i = 0; i < m; i++)
-            values[i] = scale * ((values[i] - mean) * invstd) + shift;
-        store_channel(&call->out[0], c, values);
+        store_normalised(call, c, m, values, number(&call->in[3], c), invstd);
     }
     return PLUMB_OK;
 }
 
-/* dx = scale invstd (dy - mean(dy) - z mean(dy z)), dscale = sum(dy z), dshift = sum(dy), z = (x - mean)
- * invstd */
+/* d: dy of the m values of channel c before the activation, for which `y` has room. */
+static void load_gradient(const plumb_call *call, int64_t c, int64_t m, double *d, double *y)
+{
+    const plumb_attr_batch_norm *attr = call->attr;
+    load_channel(&call->in[4], c, d);
+    if (call->n_in > 5)
+        load_channel(&call->in[5], c, y);
+    for (int64_t i = 0; i < m && call->n_in > 5; i++)
+        d[i] = activated_backward(attr->activation, y[i], d[i]);
+    if (attr->residual)
+        store_channel(&call->out[3], c, d);
+}
+
+/* dx = scale invstd (d - mean(d) - z mean(d z)), dscale = sum(d z), dshift = sum(d), z = (x - mean) invstd */
 static plumb_status run_backward(const plumb_call *call)
 {
-    const plumb_view *x = &call->in[0], *dy = &call->in[4];
-    double *z = call->workspace, *d = z + 1 + values_per_channel(x);
+    const plumb_view *x = &call->in[0];
+    double *z = call->workspace, *d = z + 1 + values_per_channel(x), *y = d + 1 + values_per_channel(x);
     for (int64_t c = 0; c < x->dim[1]; c++) {
         int64_t m = load_channel(x, c, z);
-        load_channel(dy, c, d);
+        load_gradient(call, c, m, d, y);
         double scale = number(&call->in[1], c), mean = number(&call->in[2], c),
                invstd = number(&call->in[3], c);
         double dscale = 0, dshift = 0;
@@ -135,7 +157,7 @@ const plumb_impl plumb_impl_batch_norm_ref = {
     .op = &plumb_op_batch_norm,
     .name = "cpu.ref",
     .dtypes = PLUMB_FLOATS,
-    .workspace = one_channel,
+    .workspace = two_channels,
     .run = run_batch_norm,
 };
 
@@ -143,7 +165,7 @@ const plumb_impl plumb_impl_batch_norm_inference_ref = {
     .op = &plumb_op_batch_norm_inference,
     .name = "cpu.ref",
     .dtypes = PLUMB_FLOATS,
-    .workspace = one_channel,
+    .workspace = two_channels,
     .run = run_inference,
 };
 
@@ -151,6 +173,6 @@ const plumb_impl plumb_impl_batch_norm_backward_ref = {
     .op = &plumb_op_batch_norm_backward,
     .name = "cpu.ref",
     .dtypes = PLUMB_FLOATS,
-    .workspace = two_channels,
+    .workspace = three_channels,
     .run = run_backward,
 };
