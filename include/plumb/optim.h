@@ -30,7 +30,20 @@ typedef struct plumb_optimizer {
     bool decay_all;       /* weight decay, L2 and L1 on biases and other rank-1 parameters too */
     double clip_norm;     /* 0: none; scales all gradients so that their global L2 norm is at most this */
     bool skip_bad_steps;  /* apply nothing in a step whose loss, gradients or new statistics are not finite */
+    plumb_dtype precision;/* plumb_compile_training compiles the step in it: 0 or PLUMB_F32 as written, PLUMB_BF16,
+                             PLUMB_F16 (plumb_compile_options.precision). Parameters and moments are f32 in all. */
+    double loss_scale;    /* multiplies the loss while gradients are computed, and is divided out of them in the update,
+                             so that small gradients are not lost in f16: a number, or PLUMB_DYNAMIC_LOSS_SCALE.
+                             0: dynamic with precision PLUMB_F16, else none; PLUMB_ZERO: none */
+    int64_t loss_scale_every; /* the dynamic scale doubles after so many good steps; 0: 2000 */
 } plumb_optimizer;
+
+/* The scale starts at 2^16 and lives in the state as "NAME/loss_scale:". A step whose gradients are not finite is skipped
+ * (as with skip_bad_steps, which this implies) and halves it, down to 1; after loss_scale_every good steps in a row it
+ * doubles, up to 2^24. All of this is part of the step and happens on the device; a resumed training continues as it
+ * would have (Micikevicius et al. 2018, section 3.2). */
+#define PLUMB_DYNAMIC_LOSS_SCALE (-1.0)
+#define PLUMB_LEAST_LOSS_SCALE 1.0
 
 #define PLUMB_OPTIMIZER(rule_name, ...) (&(plumb_optimizer){.size = sizeof(plumb_optimizer), .rule = rule_name, __VA_ARGS__})
 #define PLUMB_SGD(...) PLUMB_OPTIMIZER("sgd", __VA_ARGS__)

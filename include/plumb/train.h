@@ -20,6 +20,7 @@ typedef struct plumb_epoch {
     double seconds, test_seconds; /* training without, and evaluation alone */
     double images_per_s;          /* in training */
     double data_wait;             /* share of `seconds` in which the step waited for its batch */
+    int64_t skipped;              /* of its steps, those whose gradients overflowed a dynamic loss scale */
 } plumb_epoch;
 
 /* Where an epoch stands, after each step. */
@@ -45,11 +46,13 @@ typedef struct plumb_fit_options {
     bool (*on_step)(void *user, const plumb_progress *progress); /* false: stop after this step */
     bool (*on_epoch)(void *user, const plumb_epoch *epoch);      /* false: stop after this epoch */
     void *user;
+    plumb_dtype precision;              /* of the steps and of the tests after each epoch; 0: the optimizer's */
 } plumb_fit_options;
 
 /* Trains `model` into `state`. `history` has room for the epochs (or is NULL); *done says how many were completed.
  * A loss or gradient that is not finite ends the training with PLUMB_NUMERIC: the message names the step and the first
- * tensor that went wrong, and the state is that before the step. */
+ * tensor that went wrong, and the state is that before the step. With a dynamic loss scale (plumb_optimizer) a step whose
+ * gradients overflow is skipped instead, as long as the scale can still be lowered. */
 PLUMB_API plumb_status plumb_fit(const plumb_model *model, plumb_state *state, plumb_dataset *train,
                                  const plumb_fit_options *options, plumb_epoch *history, int *done);
 
@@ -66,6 +69,7 @@ typedef struct plumb_evaluation {
     int64_t *confusion;   /* (classes, classes): true class, predicted class */
     int32_t *predicted;   /* (count) */
     float *probabilities; /* (count, classes) */
+    plumb_dtype precision;/* to be set: what is computed in, 0: f32, as written */
 } plumb_evaluation;
 PLUMB_API plumb_status plumb_evaluate(const plumb_model *model, plumb_state *state, plumb_dataset *dataset, int64_t batch,
                                       plumb_evaluation *evaluation);

@@ -75,6 +75,8 @@ int cli_refuse(const char *command, const char *format, ...) PLUMB_PRINTF(2, 3);
 
 const char *cli_model_name(int index);
 const char *cli_part_name(int index); /* "train", "test" */
+const char *cli_precision_name(int index); /* "f32", "bf16", "f16" */
+plumb_dtype cli_precision(const char *name);
 /* A model as plain argument or as option; lenet5 if neither. False after refusing, with *code set. */
 bool cli_pick_model(const char *command, const char *word, const char **model, int *code);
 

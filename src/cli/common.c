@@ -101,6 +101,20 @@ const char *cli_part_name(int index)
     return index < 2 ? parts[index] : NULL;
 }
 
+static const plumb_dtype precisions[] = {PLUMB_F32, PLUMB_BF16, PLUMB_F16};
+#define PRECISIONS ((int)(sizeof(precisions) / sizeof(precisions[0])))
+
+const char *cli_precision_name(int index) { return index < PRECISIONS ? plumb_dtype_name(precisions[index]) : NULL; }
+
+plumb_dtype cli_precision(const char *name)
+{
+    int i = 0;
+    while (i < PRECISIONS - 1 && strcmp(cli_precision_name(i), name) != 0) {
+        i++;
+    }
+    return precisions[i];
+}
+
 static const char *model_of_user(const void *user, int index)
 {
     (void)user;

@@ -3,7 +3,7 @@
 
 struct eval_options {
     struct common_options common;
-    const char *weights, *model, *data, *part, *confusion;
+    const char *weights, *model, *data, *part, *confusion, *precision;
     int64_t batch;
 };
 
@@ -55,7 +55,8 @@ static plumb_status evaluate(const struct eval_options *o, plumb_context *contex
         return plumb_last_status(context);
     }
     size_t classes = (size_t)loaded.model.classes;
-    plumb_evaluation e = {.confusion = plumb_alloc(context, classes * classes * sizeof(int64_t))};
+    plumb_evaluation e = {.confusion = plumb_alloc(context, classes * classes * sizeof(int64_t)),
+                          .precision = cli_precision(o->precision)};
     status = e.confusion ? plumb_evaluate(&loaded.model, loaded.state, dataset, o->batch, &e) : PLUMB_FAILED;
     if (!status) {
         print_result(o, &loaded, dataset, &e);
@@ -76,6 +77,7 @@ int command_eval(int argc, char **argv)
                              .weights = "out/model.safetensors",
                              .data = "fashion-mnist",
                              .part = "test",
+                             .precision = "f32",
                              .batch = 250};
     const struct option_row rows[] = {
         {"weights", "FILE", "what train wrote (default out/model.safetensors)", OPTION_TEXT, &o.weights, 0, 0,
@@ -86,6 +88,8 @@ int command_eval(int argc, char **argv)
          NULL},
         {"part", "PART", "of the data set (default test)", OPTION_NAME, &o.part, 0, 0, cli_part_name},
         {"batch", "N", "examples at a time (default 250)", OPTION_WHOLE, &o.batch, 1, 1048576, NULL},
+        {"precision", "DTYPE", "compute in f32 (default), bf16 or f16", OPTION_NAME, &o.precision, 0, 0,
+         cli_precision_name},
         {"confusion", "FILE", "write the confusion matrix as SVG", OPTION_TEXT, &o.confusion, 0, 0, NULL},
         COMMON_ROWS(o.common),
     };

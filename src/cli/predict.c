@@ -5,7 +5,7 @@
 
 struct predict_options {
     struct common_options common;
-    const char *weights, *model, *data, *part;
+    const char *weights, *model, *data, *part, *precision;
     int64_t index;
     bool picture;
 };
@@ -90,7 +90,8 @@ static plumb_status look_at_one(const struct predict_options *o, plumb_context *
         status = one ? PLUMB_OK : plumb_last_status(context);
     }
     if (!status) {
-        plumb_evaluation e = {.predicted = said, .probabilities = p};
+        plumb_evaluation e = {
+            .predicted = said, .probabilities = p, .precision = cli_precision(o->precision)};
         status = plumb_evaluate(&loaded->model, loaded->state, one, 1, &e);
     }
     plumb_free(context, x);
@@ -138,6 +139,7 @@ int command_predict(int argc, char **argv)
                                 .weights = "out/model.safetensors",
                                 .data = "fashion-mnist",
                                 .part = "test",
+                                .precision = "f32",
                                 .index = -1};
     const struct option_row rows[] = {
         {"index", "N", "which example, from 0 (also as plain argument)", OPTION_WHOLE, &o.index, 0, 9e15,
@@ -149,6 +151,8 @@ int command_predict(int argc, char **argv)
         {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0,
          NULL},
         {"part", "PART", "of the data set (default test)", OPTION_NAME, &o.part, 0, 0, cli_part_name},
+        {"precision", "DTYPE", "compute in f32 (default), bf16 or f16", OPTION_NAME, &o.precision, 0, 0,
+         cli_precision_name},
         {"picture", NULL, "show the example in letters", OPTION_FLAG, &o.picture, 0, 0, NULL},
         COMMON_ROWS(o.common),
     };

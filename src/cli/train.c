@@ -11,9 +11,9 @@
 
 struct train_options {
     struct common_options common;
-    const char *model, *data, *optimizer, *schedule, *scaling, *out, *weights;
+    const char *model, *data, *optimizer, *schedule, *scaling, *out, *weights, *precision, *loss_scale;
     int64_t epochs, batch, classes, expect;
-    double lr, weight_decay, momentum, l2, l1, clip, drop, decay, every, warmup;
+    double lr, weight_decay, momentum, l2, l1, clip, drop, decay, every, warmup, scale;
 };
 
 static const char *schedule_name(int index)
@@ -91,7 +91,8 @@ static void print_epoch_json(const plumb_epoch *e)
                  {"seconds", e->seconds},
                  {"test_seconds", e->test_seconds},
                  {"train_images_per_s", e->images_per_s},
-                 {"data_wait", e->data_wait}};
+                 {"data_wait", e->data_wait},
+                 {"skipped_steps", (double)e->skipped}};
     printf("{\"epoch\":%d", e->epoch);
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         printf(",\"%s\":", pairs[i].key);
@@ -139,6 +140,7 @@ static plumb_status evaluate_last(struct run *r)
     if (!r->test_result.confusion || !r->test_result.predicted || !r->test_result.probabilities) {
         return PLUMB_FAILED;
     }
+    r->test_result.precision = cli_precision(r->o->precision);
     return plumb_evaluate(&r->model, r->state, r->test, 0, &r->test_result);
 }
 
@@ -263,7 +265,9 @@ static plumb_status fit(struct run *r)
                                        .momentum = o->momentum,
                                        .l2 = o->l2,
                                        .l1 = o->l1,
-                                       .clip_norm = o->clip};
+                                       .clip_norm = o->clip,
+                                       .precision = cli_precision(o->precision),
+                                       .loss_scale = o->scale};
     const plumb_schedule schedule = {.size = sizeof(schedule),
                                      .rule = o->schedule,
                                      .decay = o->decay,
@@ -282,9 +286,9 @@ static plumb_status fit(struct run *r)
                                        .on_epoch = on_epoch,
                                        .user = (void *)(uintptr_t)o};
     if (!o->common.json) {
-        printf("%s on %s: %lld examples in batches of %lld, %s, %s rate, seed %lld, %d threads\n\n", o->model,
-               o->data, (long long)plumb_dataset_count(r->train), (long long)o->batch, o->optimizer,
-               o->schedule, (long long)o->common.seed, plumb_threads(r->context));
+        printf("%s on %s: %lld examples in batches of %lld, %s, %s rate, %s, seed %lld, %d threads\n\n",
+               o->model, o->data, (long long)plumb_dataset_count(r->train), (long long)o->batch, o->optimizer,
+               o->schedule, o->precision, (long long)o->common.seed, plumb_threads(r->context));
         print_header();
         fflush(stdout);
     }
@@ -335,6 +339,7 @@ int command_train(int argc, char **argv)
                               .optimizer = "adam",
                               .schedule = "constant",
                               .scaling = "standard",
+                              .precision = "f32",
                               .epochs = 15,
                               .batch = 64,
                               .classes = 10};
@@ -364,6 +369,9 @@ int command_train(int argc, char **argv)
         {"scaling", "RULE", "of the input, from the training set, default standard", OPTION_NAME, &o.scaling,
          0, 0, scaling_name},
         {"classes", "N", "labels are below this (default 10)", OPTION_WHOLE, &o.classes, 2, 256, NULL},
+        {"precision", "DTYPE", "compute in f32 (default), bf16 or f16; weights stay f32", OPTION_NAME,
+         &o.precision, 0, 0, cli_precision_name},
+        {"loss-scale", "X", "dynamic (default with f16) or a number", OPTION_TEXT, &o.loss_scale, 0, 0, NULL},
         {"weights", "FILE", "start from these weights and their scaling", OPTION_TEXT, &o.weights, 0, 0,
          NULL},
         {"out", "DIR", "write weights, history and pictures here", OPTION_TEXT, &o.out, 0, 0, NULL},
@@ -377,6 +385,11 @@ int command_train(int argc, char **argv)
     if (cli_parse(&(struct option_set){cli_command("train"), CLI_SOME(rows), NULL, notes}, argc, argv,
                   &code)) {
         return code;
+    }
+    if (o.loss_scale && strcmp(o.loss_scale, "dynamic") == 0) {
+        o.scale = PLUMB_DYNAMIC_LOSS_SCALE;
+    } else if (o.loss_scale && !cli_number(o.loss_scale, 1e-9, 1e9, &o.scale)) {
+        return cli_refuse("train", "--loss-scale '%s': expected 'dynamic' or a number from 1e-9 to 1e9", o.loss_scale);
     }
     struct run r = {.o = &o, .context = cli_open(&o.common, &code)};
     if (!r.context) {

@@ -6,6 +6,9 @@
  * - All parameters that share a dtype and whether they decay are one update op. Parameters of rank >= 2 decay; biases
  *   and scales do only with `decay_all`.
  * - Clipping looks at the loss's gradients, before L2 and L1 are added: scale = min(1, clip / norm).
+ * - With a loss scale S the gradients are those of S * loss, and the update's `scale` is 1 / S (times clipping's, which
+ *   looks at the true norm). S is a power of two when it is dynamic, so both are exact. How S moves is a few scalar ops
+ *   and two assigns with a gate that is always open: a skipped step must move it.
  * - skip_bad_steps: one flag gates every assign of the graph that has no gate yet, so a bad batch leaves batch-norm
  *   statistics alone too. It is all_finite(loss, gradients, what those assigns would write): a huge input can leave
  *   loss and gradients finite and still overflow a running variance. Without skip_bad_steps the flag is a constant 1. */
@@ -23,6 +26,7 @@ struct minimizer {
     plumb_t *parameter, *gradient; /* [count] */
     plumb_dtype dtype;             /* of lr and of the norm: f64 if any parameter is */
     plumb_t loss, apply, lr, step, scale;
+    plumb_t loss_scale, good_steps; /* PLUMB_NONE where the loss is not scaled, the scale not dynamic */
 };
 
 /* A state variable of the optimiser: "NAME/WHAT:OF" */
@@ -145,7 +149,10 @@ static plumb_t clip_scale(struct minimizer *m, plumb_t *some)
         plumb_t part = converted(m, plumb_sum_squares(m->graph, some, n), m->dtype);
         total = total == PLUMB_NONE ? part : plumb_add(m->graph, total, part);
     }
-    plumb_t norm = plumb_affine(m->graph, plumb_sqrt(m->graph, total), 1, 1e-30);
+    plumb_t root = plumb_sqrt(m->graph, total);
+    if (m->loss_scale != PLUMB_NONE)
+        root = plumb_div(m->graph, root, m->loss_scale);
+    plumb_t norm = plumb_affine(m->graph, root, 1, 1e-30);
     plumb_t ratio = plumb_div(m->graph, plumb_scalar(m->graph, m->dtype, m->recipe.clip_norm), norm);
     return plumb_minimum(m->graph, plumb_scalar(m->graph, m->dtype, 1), ratio);
 }
@@ -176,6 +183,43 @@ static void head(struct minimizer *m, plumb_t *some)
     m->lr = own_variable(m, "lr", "", m->dtype, PLUMB_SCALAR_SHAPE, m->recipe.lr);
     m->step = own_variable(m, "step", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
     m->scale = m->recipe.clip_norm > 0 ? clip_scale(m, some) : plumb_scalar(g, m->dtype, 1);
+    if (m->loss_scale != PLUMB_NONE)
+        m->scale = plumb_div(g, m->scale, m->loss_scale);
+}
+
+/* ---- the loss scale ---- */
+
+enum { LOSS_SCALE_START = 1 << 16, LOSS_SCALE_MOST = 1 << 24 };
+
+/* The scalar whose gradients are computed. */
+static plumb_t scaled_loss(struct minimizer *m)
+{
+    plumb_graph *g = m->graph;
+    if (m->recipe.loss_scale == 0)
+        return m->loss;
+    if (m->recipe.loss_scale == PLUMB_DYNAMIC_LOSS_SCALE) {
+        m->loss_scale = own_variable(m, "loss_scale", "", m->dtype, PLUMB_SCALAR_SHAPE, LOSS_SCALE_START);
+        m->good_steps = own_variable(m, "good_steps", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
+    } else {
+        m->loss_scale = plumb_scalar(g, m->dtype, m->recipe.loss_scale);
+    }
+    return plumb_mul(g, m->loss, converted(m, m->loss_scale, plumb_dtype_of(g, m->loss)));
+}
+
+/* good' = apply and fewer than `every` so far ? good + 1 : 0; scale' = apply ? (doubled if that was the last) : halved */
+static void move_loss_scale(struct minimizer *m)
+{
+    plumb_graph *g = m->graph;
+    plumb_t always = plumb_full(g, PLUMB_U8, PLUMB_SCALAR_SHAPE, 1), zero = plumb_scalar(g, PLUMB_I64, 0);
+    plumb_t good = plumb_add(g, m->good_steps, plumb_scalar(g, PLUMB_I64, 1));
+    plumb_t enough = plumb_less_equal(g, plumb_scalar(g, PLUMB_I64, (double)m->recipe.loss_scale_every), good);
+    plumb_t up = plumb_minimum(g, plumb_affine(g, m->loss_scale, 2, 0), plumb_scalar(g, m->dtype, LOSS_SCALE_MOST));
+    plumb_t down = plumb_maximum(g, plumb_affine(g, m->loss_scale, 0.5, 0),
+                                 plumb_scalar(g, m->dtype, PLUMB_LEAST_LOSS_SCALE));
+    plumb_t scale = plumb_where(g, m->apply, plumb_where(g, enough, up, m->loss_scale), down);
+    plumb_t count = plumb_where(g, m->apply, plumb_where(g, enough, zero, good), zero);
+    plumb_assign(g, m->loss_scale, scale, always);
+    plumb_assign(g, m->good_steps, count, always);
 }
 
 /* ---- updates ---- */
@@ -236,7 +280,7 @@ static void updates(struct minimizer *m, plumb_t *in)
 
 static void minimize(struct minimizer *m, plumb_t *room)
 {
-    if (plumb_gradients(m->graph, m->loss, m->parameter, m->count, m->gradient) != PLUMB_OK) {
+    if (plumb_gradients(m->graph, scaled_loss(m), m->parameter, m->count, m->gradient) != PLUMB_OK) {
         if (plumb_graph_status(m->graph) == PLUMB_OK) /* memory ran out: the graph must not pass for a step */
             plumb_poison(m->graph, "optimizer '%s': no gradients", m->recipe.name);
         return;
@@ -246,6 +290,8 @@ static void minimize(struct minimizer *m, plumb_t *room)
     updates(m, room);
     if (m->recipe.skip_bad_steps)
         plumb_gate_effects(m->graph, m->apply);
+    if (m->good_steps != PLUMB_NONE)
+        move_loss_scale(m);
     plumb_set_phase(m->graph, phase);
 }
 

@@ -140,6 +140,12 @@ static bool check_recipe(plumb_graph *graph, const struct plumb_recipe *r)
         if (!check(graph, r, amount[i].name, amount[i].value, good, size))
             return false;
     }
+    if (r->loss_scale != PLUMB_DYNAMIC_LOSS_SCALE &&
+        !check(graph, r, "loss_scale", r->loss_scale, r->loss_scale >= 0 && isfinite(r->loss_scale),
+               "positive and finite, or PLUMB_DYNAMIC_LOSS_SCALE"))
+        return false;
+    if (!check(graph, r, "loss_scale_every", (double)r->loss_scale_every, r->loss_scale_every > 0, "positive"))
+        return false;
     return check(graph, r, beta1, a->beta1, a->beta1 >= 0 && a->beta1 < 1, "in [0, 1)") &&
            check(graph, r, "beta2", a->beta2, a->beta2 >= 0 && a->beta2 < 1, "in [0, 1)") &&
            check(graph, r, "epsilon", a->epsilon,
@@ -161,7 +167,10 @@ bool plumb_recipe_read(plumb_graph *graph, const plumb_optimizer *optimizer, str
     recipe->lr = choose(o.lr, rule->lr);
     recipe->clip_norm = o.clip_norm;
     recipe->decay_all = o.decay_all;
-    recipe->skip_bad_steps = o.skip_bad_steps;
+    recipe->precision = o.precision;
+    recipe->loss_scale = choose(o.loss_scale, o.precision == PLUMB_F16 ? PLUMB_DYNAMIC_LOSS_SCALE : 0);
+    recipe->loss_scale_every = o.loss_scale_every ? o.loss_scale_every : 2000;
+    recipe->skip_bad_steps = o.skip_bad_steps || recipe->loss_scale == PLUMB_DYNAMIC_LOSS_SCALE;
     plumb_attr_update *a = &recipe->attr;
     a->slots = rule->slots;
     a->weight_decay = choose(o.weight_decay, rule->weight_decay);

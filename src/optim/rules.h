@@ -22,6 +22,9 @@ struct plumb_recipe {
     const struct plumb_rule *rule;
     const char *name;
     double lr, clip_norm;
+    double loss_scale;        /* 0: none; PLUMB_DYNAMIC_LOSS_SCALE */
+    int64_t loss_scale_every;
+    plumb_dtype precision;
     bool decay_all, skip_bad_steps;
     plumb_attr_update attr;
 };

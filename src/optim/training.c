@@ -3,7 +3,7 @@
  * The user's graph must stay as it was, so the step is built in a clone of it. Tensors keep their index in a clone, so
  * the program understands the ids of the original in feeds and fetches. */
 #include "graph/graph.h"
-#include "plumb/optim.h"
+#include "optim/rules.h"
 
 #include <math.h>
 
@@ -11,7 +11,9 @@ static plumb_program *compile_clone(plumb_graph *clone, plumb_state *state, plum
                                     const plumb_optimizer *optimizer, const plumb_t *outputs, int n_outputs)
 {
     plumb_context *context = plumb_graph_context(clone);
-    if (plumb_minimize(clone, plumb_id_in(clone, loss), NULL, 0, optimizer) != PLUMB_OK)
+    struct plumb_recipe recipe;
+    if (plumb_minimize(clone, plumb_id_in(clone, loss), NULL, 0, optimizer) != PLUMB_OK ||
+        !plumb_recipe_read(clone, optimizer, &recipe))
         return NULL;
     plumb_t *all = plumb_alloc(context, sizeof *all * (size_t)(n_outputs + 1));
     if (!all)
@@ -23,7 +25,8 @@ static plumb_program *compile_clone(plumb_graph *clone, plumb_state *state, plum
                                            .outputs = all,
                                            .n_outputs = n_outputs + 1,
                                            .training = true,
-                                           .effects = true};
+                                           .effects = true,
+                                           .precision = recipe.precision};
     plumb_program *program = plumb_compile(clone, state, &options);
     plumb_free(context, all);
     return program;

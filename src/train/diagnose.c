@@ -72,7 +72,8 @@ static bool look_at(const struct graph *g, plumb_program *program, uint32_t t, c
 }
 
 void plumb_find_not_finite(const plumb_model *model, plumb_state *state, const plumb_dataset *dataset,
-                           const int64_t *indices, int64_t count, char *what, size_t room)
+                           const int64_t *indices, int64_t count, plumb_dtype precision, char *what,
+                            size_t room)
 {
     const struct graph *g = plumb_graph_get(model->graph);
     snprintf(what, room, "the forward pass is finite, the backward pass is not");
@@ -89,7 +90,8 @@ void plumb_find_not_finite(const plumb_model *model, plumb_state *state, const p
     plumb_program *program = plumb_compile(
         model->graph, state,
         &(plumb_compile_options){
-            .size = sizeof(plumb_compile_options), .outputs = ids, .n_outputs = n, .training = true});
+            .size = sizeof(plumb_compile_options), .outputs = ids, .n_outputs = n, .training = true,
+                                 .precision = precision});
     if (program && feed(model, dataset, indices, count, program) == PLUMB_OK &&
         plumb_run(program) == PLUMB_OK) {
         for (int i = 0; i < n; i++) {

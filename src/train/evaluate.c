@@ -49,7 +49,7 @@ int64_t plumb_count_right(const plumb_dataset *dataset, const int64_t *indices, 
 }
 
 plumb_status plumb_evaluator_open(const plumb_model *model, plumb_state *state, plumb_dataset *dataset,
-                                  int64_t batch, struct plumb_evaluator *e)
+                                  int64_t batch, plumb_dtype precision, struct plumb_evaluator *e)
 {
     *e = (struct plumb_evaluator){.model = model, .dataset = dataset, .batch = batch};
     plumb_status status = plumb_model_check(model, state, dataset, "evaluation");
@@ -60,7 +60,8 @@ plumb_status plumb_evaluator_open(const plumb_model *model, plumb_state *state, 
     const plumb_t outputs[2] = {model->loss, model->logits};
     e->program = plumb_compile(
         model->graph, state,
-        &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = outputs, .n_outputs = 2});
+        &(plumb_compile_options){
+            .size = sizeof(plumb_compile_options), .outputs = outputs, .n_outputs = 2, .precision = precision});
     e->loader = plumb_loader_new(
         dataset, &(plumb_loader_options){.size = sizeof(plumb_loader_options), .batch = batch});
     e->logits = plumb_alloc(e->context, (size_t)(batch * model->classes) * sizeof(float));
@@ -149,7 +150,8 @@ plumb_status plumb_evaluate(const plumb_model *model, plumb_state *state, plumb_
     struct plumb_evaluator e;
     int64_t count = plumb_dataset_count(dataset);
     batch = batch > 0 ? batch : 250; /* divides the usual test sets */
-    plumb_status status = plumb_evaluator_open(model, state, dataset, batch < count ? batch : count, &e);
+    plumb_status status = plumb_evaluator_open(model, state, dataset, batch < count ? batch : count,
+                                               evaluation->precision, &e);
     if (!status) {
         status = plumb_evaluator_run(&e, evaluation);
         plumb_evaluator_close(&e);

@@ -1,11 +1,16 @@
 /* The training loop: shuffled batches through one compiled step, a moving learning rate, test metrics after every
  * epoch, and a stop at the first step that is not finite.
  *
+ * With a dynamic loss scale some steps overflow by design: they are skipped on the device, the scale goes down, and only
+ * a step that is bad with the scale at its least ends the training. A loss that is not finite always does: no scale can
+ * mend the forward pass.
+ *
  * The step is compiled so that it applies nothing when its loss or a gradient is not finite; so the state left behind
  * by a numeric stop is the last good one, and it can be examined to say what went wrong. */
 #include <math.h>
 #include <stdio.h>
 
+#include "optim/rules.h"
 #include "train/train.h"
 
 struct fit {
@@ -25,7 +30,11 @@ struct fit {
     bool has_test;
     float *logits;
     int64_t steps_before; /* applied steps the state already had */
-    int64_t steps;        /* of this training */
+    int64_t steps;        /* of this training, applied */
+    bool dynamic;         /* the loss scale is, */
+    double loss_scale;    /* and was this after the last skipped step, */
+    int64_t since;        /* so many good steps ago; */
+    int64_t growth;       /* after so many in a row it doubles */
     bool stop;            /* a callback said so */
 };
 
@@ -76,6 +85,13 @@ static plumb_status settle_rate(struct fit *f)
     return status;
 }
 
+static plumb_status get_loss_scale(const struct fit *f, double *scale)
+{
+    char entry[96];
+    snprintf(entry, sizeof(entry), "%s/loss_scale:", f->name);
+    return plumb_state_get_number(f->state, entry, scale);
+}
+
 static plumb_status prepare(struct fit *f)
 {
     const plumb_fit_options *o = f->options;
@@ -100,9 +116,17 @@ static plumb_status prepare(struct fit *f)
     if (!status) {
         status = plumb_get_steps(f->state, f->name, &f->steps_before);
     }
+    struct plumb_recipe recipe; /* the program was compiled from it: it makes sense */
+    plumb_recipe_read(f->model->graph, &f->optimizer, &recipe);
+    f->dynamic = recipe.loss_scale == PLUMB_DYNAMIC_LOSS_SCALE;
+    f->growth = recipe.loss_scale_every;
+    if (!status && f->dynamic) {
+        status = get_loss_scale(f, &f->loss_scale);
+    }
     if (!status && o->test) {
         int64_t tests = plumb_dataset_count(o->test);
-        status = plumb_evaluator_open(f->model, f->state, o->test, tests < 250 ? tests : 250, &f->test);
+        status = plumb_evaluator_open(f->model, f->state, o->test, tests < 250 ? tests : 250,
+                                      f->optimizer.precision, &f->test);
         f->has_test = !status;
     }
     return status;
@@ -111,15 +135,29 @@ static plumb_status prepare(struct fit *f)
 static plumb_status stop_not_finite(struct fit *f, int epoch, int64_t batch, int64_t count, double loss)
 {
     char what[256];
-    plumb_find_not_finite(f->model, f->state, f->train, plumb_loader_indices(f->loader), count, what,
-                          sizeof(what));
+    plumb_find_not_finite(f->model, f->state, f->train, plumb_loader_indices(f->loader), count,
+                          f->optimizer.precision, what, sizeof(what));
     return plumb_fail(f->context, PLUMB_NUMERIC,
                       "training: step %lld (epoch %d, batch %lld): %s; %s; the step was not applied",
                       (long long)(f->steps + 1), epoch, (long long)batch,
-                      isfinite(loss) ? "a gradient is not finite"
+                      isfinite(loss) ? f->dynamic ? "a gradient is not finite even with the least loss scale"
+                                                  : "a gradient is not finite"
                       : isnan(loss)  ? "the loss is not a number"
                                      : "the loss is infinite",
                       what);
+}
+
+/* Whether a step that was not applied is the loss scale's doing: the scale was not at its least. */
+static bool overflowed(struct fit *f)
+{
+    double scale = 0;
+    if (!f->dynamic || get_loss_scale(f, &scale) != PLUMB_OK) {
+        return false;
+    }
+    bool could_fall = f->loss_scale > PLUMB_LEAST_LOSS_SCALE || f->since >= f->growth;
+    f->loss_scale = scale;
+    f->since = 0;
+    return could_fall;
 }
 
 /* Runs the step on the batch that was fed and checks that it was applied. */
@@ -142,10 +180,12 @@ static plumb_status run_step(struct fit *f, int epoch, int64_t count, plumb_prog
     if (!status) {
         status = plumb_get_steps(f->state, f->name, &applied);
     }
-    if (!status && (!isfinite(*loss) || applied != f->steps_before + f->steps + 1)) {
+    bool good = isfinite(*loss) && applied == f->steps_before + f->steps + 1;
+    if (!status && !good && !(isfinite(*loss) && overflowed(f))) {
         status = stop_not_finite(f, epoch + 1, p->step + 1, count, *loss);
     }
-    f->steps += !status;
+    f->steps += !status && good;
+    f->since += good;
     return status;
 }
 
@@ -153,7 +193,7 @@ static plumb_status run_epoch(struct fit *f, int epoch, plumb_epoch *row)
 {
     plumb_progress p = {.epoch = epoch + 1, .epochs = f->epochs, .steps = plumb_loader_batches(f->loader)};
     double loss_sum = 0, waited = 0, begin = plumb_seconds();
-    int64_t right = 0;
+    int64_t right = 0, before_epoch = f->steps;
     plumb_status status = plumb_loader_seek(f->loader, epoch, 0);
     while (!status && !f->stop && p.step < p.steps) {
         double before = plumb_seconds(), loss = 0;
@@ -187,7 +227,8 @@ static plumb_status run_epoch(struct fit *f, int epoch, plumb_epoch *row)
                          .test_accuracy = NAN,
                          .seconds = p.seconds,
                          .images_per_s = p.images_per_s,
-                         .data_wait = p.data_wait};
+                         .data_wait = p.data_wait,
+                         .skipped = p.step - (f->steps - before_epoch)};
     if (!status && f->has_test) {
         plumb_evaluation e = {0};
         double before = plumb_seconds();
@@ -203,8 +244,14 @@ static void read_options(struct fit *f)
 {
     const plumb_fit_options *o = f->options;
     f->epochs = o->epochs ? o->epochs : 10;
-    f->optimizer = o->optimizer ? *o->optimizer : (plumb_optimizer){.size = sizeof(plumb_optimizer)};
+    f->optimizer = (plumb_optimizer){0};
+    if (o->optimizer) { /* the caller's struct may be of another size than ours */
+        size_t size = o->optimizer->size, all = sizeof(f->optimizer);
+        memcpy(&f->optimizer, o->optimizer, size && size < all ? size : all);
+    }
+    f->optimizer.size = sizeof(f->optimizer);
     f->optimizer.skip_bad_steps = true;
+    f->optimizer.precision = o->precision ? o->precision : f->optimizer.precision;
     f->name = f->optimizer.name ? f->optimizer.name : f->optimizer.rule ? f->optimizer.rule : "adam";
     f->schedule = o->schedule ? *o->schedule : (plumb_schedule){.size = sizeof(plumb_schedule)};
     f->schedule.epochs = f->schedule.epochs != 0 ? f->schedule.epochs : f->epochs;
@@ -215,8 +262,11 @@ static void read_options(struct fit *f)
 plumb_status plumb_fit(const plumb_model *model, plumb_state *state, plumb_dataset *train,
                        const plumb_fit_options *options, plumb_epoch *history, int *done)
 {
-    static const plumb_fit_options defaults = {.size = sizeof(defaults)};
-    struct fit f = {.model = model, .state = state, .train = train, .options = options ? options : &defaults};
+    plumb_fit_options own = {.size = sizeof(own)}; /* the caller's struct may be of another size than ours */
+    if (options) {
+        memcpy(&own, options, options->size && options->size < sizeof(own) ? options->size : sizeof(own));
+    }
+    struct fit f = {.model = model, .state = state, .train = train, .options = &own};
     if (done) {
         *done = 0;
     }

@@ -16,7 +16,7 @@ struct plumb_evaluator {
     float *logits; /* (batch, classes) */
 };
 plumb_status plumb_evaluator_open(const plumb_model *model, plumb_state *state, plumb_dataset *dataset,
-                                  int64_t batch, struct plumb_evaluator *evaluator);
+                                  int64_t batch, plumb_dtype precision, struct plumb_evaluator *evaluator);
 plumb_status plumb_evaluator_run(struct plumb_evaluator *evaluator, plumb_evaluation *result);
 void plumb_evaluator_close(struct plumb_evaluator *evaluator);
 
@@ -31,6 +31,6 @@ int plumb_greatest(const float *row, int classes);
 /* Writes to `what` the name of the first tensor of the graph (in order of computation) that is not finite for the
  * batch the loader last gave out, or says that all are. */
 void plumb_find_not_finite(const plumb_model *model, plumb_state *state, const plumb_dataset *dataset,
-                           const int64_t *indices, int64_t count, char *what, size_t room);
+                           const int64_t *indices, int64_t count, plumb_dtype precision, char *what, size_t room);
 
 #endif
