@@ -110,6 +110,11 @@ for value in 0 1000000 -2 two; do
 done
 refuse 2 "--model: 'lenet6' is not known; did you mean lenet5?" train --model lenet6
 refuse 2 "--optimizer: 'adamm' is not known; did you mean adam?" train --optimizer adamm
+refuse 2 "--precision: 'bf61' is not known; did you mean bf16?" train --precision bf61
+refuse 2 "--precision: 'i32' is not known" eval --precision i32
+for value in 0 -1 1e10 nan dynamics ''; do
+    refuse 2 '--loss-scale' train --loss-scale "$value"
+done
 refuse 2 "--schedule: 'cosin' is not known; did you mean cosine?" train --schedule cosin
 refuse 2 "model 'lenet' is not known" summary lenet
 refuse 2 "data set 'nowhere': neither" train --data nowhere
@@ -172,6 +177,13 @@ holds 'one JSON object a line' test "$(grep -c '^{.*}$' stdout)" -eq 3 -a "$(wc 
 for key in test_accuracy test_loss train_images_per_s peak_memory_bytes; do
     holds "the last line has $key" grep -q "\"done\":true.*\"$key\":[0-9]" stdout
 done
+for precision in bf16 f16; do
+    accept 'test accuracy' "${mlp[@]}" --precision $precision --out $precision
+    accept 'mlp on data (test): accuracy' eval --weights $precision/model.safetensors --data data --precision $precision
+    accept 'mlp says' predict 3 --weights $precision/model.safetensors --data data --precision $precision
+done
+accept '"skipped_steps":0' "${mlp[@]}" --precision f16 --loss-scale 64 --json
+accept 'test accuracy' "${mlp[@]}" --loss-scale dynamic
 for threads in 1 2 3; do
     "$plumb" "${mlp[@]}" --threads $threads --out threads$threads >/dev/null 2>&1
     holds "same weights with $threads threads" cmp threads1/model.safetensors threads$threads/model.safetensors

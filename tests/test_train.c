@@ -230,6 +230,51 @@ PLUMB_TEST(train, stops_when_it_diverges)
     plumb_close(b.context);
 }
 
+/* Batches of four keep each example's share of the loss large, so that the scale of 2^16 overflows f16 at first. */
+PLUMB_TEST(train, goes_on_after_an_overflow)
+{
+    static const plumb_dtype precision[] = {PLUMB_BF16, PLUMB_F16};
+    for (int i = 0; i < 2; i++) {
+        struct bench b;
+        plumb_epoch history[3];
+        int done;
+        int64_t applied = 0, steps = 0, skipped = 0;
+        REQUIRE(open_bench(&b, "mlp", 1, -1));
+        plumb_fit_options options = {.epochs = 3, .batch = 4, .test = b.test, .precision = precision[i]};
+        CHECK_MSG(plumb_fit(&b.model, b.state, b.train, &options, history, &done) == PLUMB_OK, "%s",
+                  plumb_message(b.context));
+        for (int e = 0; e < done; e++) {
+            steps += history[e].steps;
+            skipped += history[e].skipped;
+        }
+        CHECK(plumb_get_steps(b.state, "adam", &applied) == PLUMB_OK && steps == 225 && applied == steps - skipped);
+        CHECK(precision[i] == PLUMB_F16 ? skipped > 0 && skipped < 12 : skipped == 0);
+        CHECK(done == 3 && history[2].test_accuracy > 0.9 && isfinite(history[2].train_loss));
+        CHECK(plumb_state_has(b.state, "adam/loss_scale:") == (precision[i] == PLUMB_F16));
+        plumb_close(b.context);
+    }
+}
+
+/* The derivative of a root at 0 is no number whatever the scale: the loss is finite, the gradients never. The scale falls
+ * from 2^16 to 1 in 16 steps, and the 17th ends the training. */
+PLUMB_TEST(train, stops_when_no_scale_helps)
+{
+    for (int i = 0; i < 2; i++) {
+        struct bench b;
+        int done;
+        REQUIRE(open_bench(&b, "logistic", 1, -1));
+        plumb_graph *g = b.model.graph;
+        plumb_t w = plumb_find(g, "fc1.weight");
+        plumb_t nothing = plumb_sqrt(g, plumb_sum(g, plumb_affine(g, w, 0, 0), NULL, 0, false));
+        b.model.loss = plumb_add(g, b.model.loss, nothing);
+        plumb_fit_options options = {.epochs = 4, .batch = 50, .precision = i ? PLUMB_F16 : PLUMB_F32};
+        CHECK(plumb_fit(&b.model, b.state, b.train, &options, NULL, &done) == PLUMB_NUMERIC);
+        CHECK_TEXT(plumb_message(b.context), i ? "step 1 (epoch 3, batch 5): a gradient is not finite even with the least loss scale"
+                                               : "step 1 (epoch 1, batch 1): a gradient is not finite;");
+        plumb_close(b.context);
+    }
+}
+
 PLUMB_TEST(train, refuses_what_does_not_fit)
 {
     struct bench b;
