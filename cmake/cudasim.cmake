@@ -1,7 +1,9 @@
 # The simulator of tests/cudasim, which runs the CUDA device without a GPU: see docs/CUDASIM.md. It needs the headers of
 # a CUDA toolkit and a C++ compiler, no nvcc and no library of CUDA; where those are missing nothing is defined here, and
-# the suite says so. Each program is built twice: plain, and asan, with AddressSanitizer and UndefinedBehaviorSanitizer.
-# The simulator itself is never instrumented: it would report what it does on purpose.
+# the suite says so. Each program is built three times: plain; asan, with AddressSanitizer and UndefinedBehaviorSanitizer;
+# and checker, whose kernels, and nothing else, are compiled with -fsanitize=thread and linked with functions of the
+# simulator in place of that sanitizer's library. The simulator itself is never instrumented: it would report what it
+# does on purpose.
 
 include(CheckLanguage)
 check_language(CXX)
@@ -15,6 +17,7 @@ enable_language(CXX)
 add_custom_target(cudasim-tests)
 
 set(PLUMB_CUDASIM_SOURCES
+  tests/cudasim/clock.c
   tests/cudasim/fiber.c
   tests/cudasim/memory.c
   tests/cudasim/queue.c
@@ -37,15 +40,29 @@ set(PLUMB_CUDASIM_TEST_SOURCES
 )
 set(PLUMB_CUDASIM_TEST_KERNELS
   tests/cudasim/bugs.cu
+  tests/cudasim/races.cu
   tests/cudasim/samples.cu
 )
 
+# Only gcc can be told to instrument accesses and not the entries of functions.
+set(PLUMB_CUDASIM_BUILDS plain asan)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND PLUMB_CUDASIM_BUILDS checker)
+endif()
 set(cudasim_define_plain "")
 set(cudasim_define_asan CUDASIM_ASAN)
+set(cudasim_define_checker CUDASIM_CHECKER)
+set(cudasim_sources_checker tests/cudasim/checker.c tests/cudasim/verdict.c)
 set(cudasim_host_plain -O2)
 set(cudasim_host_asan -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+set(cudasim_host_checker -O2)
 set(cudasim_kernel_plain -O2)
 set(cudasim_kernel_asan ${cudasim_host_asan})
+# Vectors are not taken apart, so that an access is as wide as it is on a GPU.
+set(cudasim_kernel_checker -O1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra -fno-ipa-sra)
+set(cudasim_fakes_plain "")
+set(cudasim_fakes_asan "")
+set(cudasim_fakes_checker -fsanitize=thread --param=tsan-instrument-func-entry-exit=0)
 
 function(plumb_cudasim_includes target)
   target_include_directories(${target} PRIVATE kernels tests/cudasim include src tests)
@@ -89,9 +106,10 @@ function(plumb_cudasim_program name build)
   add_dependencies(cudasim-tests ${name})
 endfunction()
 
-foreach(build plain asan)
-  plumb_cudasim_inside(cudasim-${build} ${build} ${PLUMB_CUDASIM_SOURCES})
+foreach(build ${PLUMB_CUDASIM_BUILDS})
+  plumb_cudasim_inside(cudasim-${build} ${build} ${PLUMB_CUDASIM_SOURCES} ${cudasim_sources_${build}})
   plumb_cudasim_inside(cudasim-fakes-${build} ${build} ${PLUMB_CUDASIM_FAKE_SOURCES})
+  target_compile_options(cudasim-fakes-${build} PRIVATE ${cudasim_fakes_${build}})
 
   plumb_cudasim_kernels(cudasim-test-kernels-${build} ${build} ${PLUMB_CUDASIM_TEST_KERNELS})
   plumb_cudasim_host(cudasim-test-host-${build} ${build} ${PLUMB_CUDASIM_TEST_SOURCES})
@@ -100,7 +118,7 @@ foreach(build plain asan)
 endforeach()
 
 # The whole library with the CUDA device in it, on the simulator: the cross-check of every op against the reference.
-foreach(build plain asan)
+foreach(build ${PLUMB_CUDASIM_BUILDS})
   plumb_cudasim_kernels(cudasim-kernels-${build} ${build} ${PLUMB_KERNEL_SOURCES})
   plumb_cudasim_host(cudasim-host-${build} ${build} ${PLUMB_CUDA_SOURCES})
   plumb_cudasim_program(cudasim-crosscheck-${build} ${build} ${PLUMB_CROSSCHECK_SOURCES}
@@ -111,7 +129,7 @@ foreach(build plain asan)
 endforeach()
 
 # The device's own tests: memory, copies, captured programs, and every call of the runtime failing in turn.
-foreach(build plain asan)
+foreach(build ${PLUMB_CUDASIM_BUILDS})
   plumb_cudasim_program(cudasim-device-${build} ${build} tests/runner.c tests/nets.c tests/cudasim/test_device.c
     $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:cudasim-fakes-${build}>)
   plumb_cudasim_includes(cudasim-device-${build})

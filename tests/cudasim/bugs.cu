@@ -1,77 +1,7 @@
 /* The bugs that the simulator must notice, each as small as it can be: see bugs.h. */
-#include "plumb_cuda.h"
-
-#include <stdio.h>
-#include <unistd.h>
-
-#include "samples.h"
+#include "planted.h"
 
 namespace {
-
-enum { N = 256 };
-const unsigned ALL = 0xffffffffu;
-
-/* ---- what the host side does ---- */
-
-void say(const char *text)
-{
-    fprintf(stderr, "%s\n", text);
-    fflush(stderr);
-    _exit(3);
-}
-
-void need(bool right)
-{
-    if (!right) {
-        say("wrong value");
-    }
-}
-
-void ok(cudaError_t code)
-{
-    if (code != cudaSuccess) {
-        say(cudaGetErrorName(code));
-    }
-}
-
-float *device(int n)
-{
-    void *p = nullptr;
-    ok(cudaMalloc(&p, (size_t)n * sizeof(float)));
-    return static_cast<float *>(p);
-}
-
-float *pinned(int n)
-{
-    void *p = nullptr;
-    ok(cudaMallocHost(&p, (size_t)n * sizeof(float)));
-    return static_cast<float *>(p);
-}
-
-/* 0, 1, 2, ... */
-float *ramp(int n)
-{
-    float x[1024], *d = device(n);
-    for (int i = 0; i < n; i++) {
-        x[i] = (float)i;
-    }
-    ok(cudaMemcpy(d, x, (size_t)n * sizeof(float), cudaMemcpyHostToDevice));
-    return d;
-}
-
-float fetch(const float *d, int i)
-{
-    float v = 0.0f;
-    ok(cudaMemcpy(&v, d + i, sizeof v, cudaMemcpyDeviceToHost));
-    return v;
-}
-
-cudaStream_t stream()
-{
-    cudaStream_t s = nullptr;
-    ok(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
-    return s;
-}
 
 /* ---- kernels ---- */
 
@@ -250,7 +180,11 @@ __attribute__((noinline)) float deep(const float *above, int n)
     const float v = kept[n & 511];
     return n ? deep(&v, n - 1) + kept[0] : v;
 }
-__global__ void k_stack_overflow(float *y) { *y = deep(y, 100000); }
+__global__ void k_stack_overflow(float *y)
+{
+    const float zero = 0.0f;
+    *y = deep(&zero, 100000);
+}
 
 __global__ void k_too_much_shared(float *y)
 {
@@ -261,13 +195,11 @@ __global__ void k_too_much_shared(float *y)
 
 __global__ void k_view(sample_view x, float *y) { *y = x.data[0]; }
 
-/* ---- barriers and warps ---- */
+} // namespace
 
-void launch_and_wait(cudaError_t code)
-{
-    ok(code);
-    ok(cudaDeviceSynchronize());
-}
+namespace planted {
+
+/* ---- barriers and warps ---- */
 
 void missing_barrier()
 {
@@ -328,7 +260,7 @@ void block_order()
 
 void spin_wait()
 {
-    launch_and_wait(PLUMB_LAUNCH(k_spin_wait, 2, 1, 0, 0, reinterpret_cast<int *>(device(1))));
+    launch_and_wait(PLUMB_LAUNCH(k_spin_wait, 2, 1, 0, 0, reinterpret_cast<int *>(ramp(1))));
 }
 
 /* ---- memory ---- */
@@ -474,12 +406,12 @@ void malloc_in_capture()
     device(4);
 }
 
-} // namespace
+} // namespace planted
 
 void sample_bug(int number)
 {
     static void (*const bugs[])() = {
-#define BUG(name, options, plain, asan) name,
+#define BUG(name, options, plain, asan, checker) planted::name,
 #include "bugs.h"
     };
     bugs[number]();

@@ -47,7 +47,7 @@ static cudaError_t release(void *p, bool pinned, const char *call)
     if (cudasim_breaks_capture()) {
         return cudasim_return(cudaErrorStreamCaptureUnsupported);
     }
-    cudasim_drain_all(); /* freeing waits for the device */
+    cudasim_wait_all(); /* freeing waits for the device */
     cudasim_block *block = cudasim_block_at(p, false);
     if (!block || block->data != p || (block->kind == CUDASIM_PINNED) != pinned) {
         cudasim_error("bad-free", "%s(%p): not the start of a live block of its kind", call, p);
@@ -164,7 +164,7 @@ static cudaError_t copy(void *to, size_t to_pitch, const void *from, size_t from
     step->pitch_from = from_pitch;
     cudaError_t code = cudasim_put(stream, step);
     if (!code && !target && !stream->capture) {
-        cudasim_drain(stream); /* into pageable memory: there when the call returns */
+        cudasim_wait(stream); /* into pageable memory: there when the call returns */
     }
     return code;
 }
@@ -182,7 +182,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
         return cudasim_return(cudaErrorStreamCaptureUnsupported);
     }
     cudaError_t code = copy(to, 0, from, 0, bytes, 1, kind, &cudasim_legacy);
-    cudasim_drain(&cudasim_legacy);
+    cudasim_wait(&cudasim_legacy);
     return code ? code : cudasim_waited();
 }
 

@@ -50,9 +50,9 @@ static inline int __syncthreads_and(int p, CUDASIM_HERE)
 {
     return cudasim_barrier("__syncthreads_and", !p, CUDASIM_AT) == 0;
 }
-/* Memory is in order here: a fence that is missing shows on a GPU only. */
-static inline void __threadfence() {}
-static inline void __threadfence_system() {}
+/* Memory is in order here: a fence that is missing shows in the checker build, and on a GPU. */
+static inline void __threadfence() { CUDASIM_TELL_FENCE(); }
+static inline void __threadfence_system() { CUDASIM_TELL_FENCE(); }
 static inline void __threadfence_block() {}
 static inline void __syncwarp(unsigned mask = 0xffffffffu, CUDASIM_HERE)
 {
@@ -231,15 +231,17 @@ CUDASIM_REDUCE(unsigned, __reduce_xor_sync, 5)
 /* ---- atomics: threads never run at once, so a plain step is one ---- */
 
 #define CUDASIM_ATOMIC(T, name, expression) \
-    static inline T name(T *address, T v) \
+    CUDASIM_UNSEEN static inline T name(T *address, T v) \
     { \
+        CUDASIM_TELL_ATOMIC(address); \
         const T old = *address; \
         *address = (T)(expression); \
         return old; \
     }
 #define CUDASIM_ATOMIC_CAS(T) \
-    static inline T atomicCAS(T *address, T compare, T v) \
+    CUDASIM_UNSEEN static inline T atomicCAS(T *address, T compare, T v) \
     { \
+        CUDASIM_TELL_ATOMIC(address); \
         const T old = *address; \
         *address = old == compare ? v : old; \
         return old; \
@@ -456,6 +458,7 @@ cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block
     k.invoke = closure<P...>::invoke;
     k.destroy = closure<P...>::destroy;
     k.closure = c;
+    k.closure_bytes = sizeof *c;
     k.function = reinterpret_cast<const void *>(kernel);
     k.grid = grid;
     k.block = block;

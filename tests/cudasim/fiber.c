@@ -2,7 +2,7 @@
  * thread after CUDA thread and is only given up when one blocks, so that a kernel without barriers is a plain loop.
  * Switching is by the compiler's built-in setjmp and longjmp: they are not intercepted by AddressSanitizer, whose
  * interceptors of swapcontext and longjmp would lift the red zones of the stack that is switched to. */
-#include "inside.h"
+#include "checker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +45,9 @@ typedef struct thread {
     int size, arg, width;
 } thread;
 
-uint3 threadIdx, blockIdx;
-dim3 blockDim, gridDim;
+/* In a section of their own: the only variables of the program that the checker lets a kernel read. */
+uint3 threadIdx __attribute__((section("cudasim_index"))), blockIdx __attribute__((section("cudasim_index")));
+dim3 blockDim __attribute__((section("cudasim_index"))), gridDim __attribute__((section("cudasim_index")));
 uint64_t cudasim_launch_serial;
 
 static struct {
@@ -154,6 +155,8 @@ static void set_index(int t)
     if (t >= 0) {
         block.threads[t].state = RUNNING;
         threadIdx = block.threads[t].index;
+        const fiber *f = block.threads[t].fiber;
+        cudasim_check_thread(t, f->map + PAGE, (size_t)(f->top - f->map) - PAGE);
     }
 }
 
@@ -290,6 +293,7 @@ static void barrier_check(void)
     }
     block.last_predicates = block.predicates;
     block.at_barrier = block.predicates = 0;
+    cudasim_check_barrier();
     if (cudasim_option.order == CUDASIM_RANDOM) { /* new threads no longer start: all have come */
         shuffle_order();
     }
@@ -342,7 +346,11 @@ static void warp_meet(int warp, unsigned mask)
         }
     }
     if (any && any->combine) {
+        cudasim_check_pause(true);
         any->combine(&meet);
+        cudasim_check_pause(false);
+    } else {
+        cudasim_check_syncwarp(warp);
     }
     block.warp_waiting[warp] &= ~wanted;
     for (int i = 0; i < 32; i++) {
@@ -458,6 +466,7 @@ static void start_block(uint64_t linear)
         memset(shared[i].data, 0xFF, shared[i].bytes); /* NaN, or -1 */
     }
     shuffle_order();
+    cudasim_check_block(linear);
     cudasim_total.blocks++;
     cudasim_total.threads += (uint64_t)block.count;
 }
@@ -484,10 +493,22 @@ static void run_block(uint64_t linear)
     }
 }
 
-static void *shared_new(size_t bytes)
+#ifdef CUDASIM_CHECKER
+static void *shared_take(size_t bytes) { return cudasim_check_shared(bytes); }
+static void shared_give(void *data) { (void)data; }
+#else
+static void *shared_take(size_t bytes)
 {
     void *data = NULL;
-    if (shared_count == MAX_SHARED || posix_memalign(&data, 16, bytes ? bytes : 1) != 0) {
+    return posix_memalign(&data, 16, bytes) ? NULL : data;
+}
+static void shared_give(void *data) { free(data); }
+#endif
+
+static void *shared_new(size_t bytes)
+{
+    void *data = shared_count < MAX_SHARED ? shared_take(bytes ? bytes : 1) : NULL;
+    if (!data) {
         fprintf(stderr, "cudasim: no room for shared memory\n");
         abort();
     }
@@ -534,6 +555,7 @@ void cudasim_run(const cudasim_kernel *k)
     cudasim_launch_serial++;
     cudasim_total.launches++;
     index_threads(k);
+    cudasim_check_launch(k);
     dynamic = shared_new(k->shared);
     alarm(cudasim_option.watchdog);
     uint64_t begin = 0, step = 1;
@@ -549,12 +571,13 @@ void cudasim_run(const cudasim_kernel *k)
     }
     alarm(0);
     for (int i = 0; i < shared_count; i++) {
-        free(shared[i].data);
+        shared_give(shared[i].data);
     }
     shared_count = 0;
     cudasim_launch_serial++; /* no tag is of the next launch */
     block.kernel = NULL;
     block.running = -1;
+    cudasim_check_end();
 }
 
 /* ---- what others ask ---- */
@@ -574,6 +597,16 @@ const char *cudasim_where(char *out, size_t size)
     snprintf(out, size, "; kernel %s, block (%u, %u, %u), thread (%u, %u, %u)", block.kernel->name, blockIdx.x, blockIdx.y,
              blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
     return out;
+}
+
+int cudasim_stack_of(uintptr_t address)
+{
+    for (int i = 0; i < fiber_count; i++) {
+        if (address - (uintptr_t)fibers[i].map < STACK + PAGE) {
+            return i;
+        }
+    }
+    return -1;
 }
 
 bool cudasim_guard_page(const void *p)

@@ -36,6 +36,7 @@ void cudasim_forget_fault(void);
 void cudasim_run(const cudasim_kernel *kernel);
 bool cudasim_inside(void);              /* a kernel's thread is running */
 void cudasim_give_up(void);             /* leaves the running block; only inside */
+int cudasim_stack_of(uintptr_t address); /* a number of the thread's stack that it lies in, or -1 */
 bool cudasim_guard_page(const void *p); /* below a fiber's stack */
 /* For reports: where the running thread is. */
 const char *cudasim_where(char *out, size_t size);
@@ -51,6 +52,7 @@ typedef struct cudasim_block {
     uint64_t serial;
 } cudasim_block;
 
+char *cudasim_range(void); /* where all memory lies, but in the asan build; NULL when there are no addresses */
 cudasim_block *cudasim_block_new(size_t bytes, int kind); /* filled with 0xFF; NULL when the device is full */
 void cudasim_block_free(cudasim_block *block);
 /* The live block that p lies in (`end` allows one past it), or NULL. */

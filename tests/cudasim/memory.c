@@ -2,7 +2,7 @@
  * while kernels and copies run. With AddressSanitizer each block is a heap block of its own, poisoned while closed: an
  * access beyond its end or after its end is reported with a stack trace. Otherwise blocks lie in one reserved range, a
  * page apart and never used twice, protected while closed, and the signal handler says what was touched. */
-#include "inside.h"
+#include "checker.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +16,12 @@
 #endif
 
 #define PAGE ((size_t)4096)
-#define RANGE ((size_t)1 << 38) /* of addresses; memory is only taken when touched */
+/* Of addresses; memory is only taken when touched. The checker needs thirty times as many. */
+#ifdef CUDASIM_CHECKER
+#define RANGE ((size_t)1 << 36)
+#else
+#define RANGE ((size_t)1 << 38)
+#endif
 
 static cudasim_block **blocks; /* by address */
 static size_t block_count, block_capacity;
@@ -115,19 +120,40 @@ static void all_access(bool open)
 
 static char *range, *range_next;
 
+#ifdef CUDASIM_CHECKER
+/* Shared memory comes first: what the checker remembers of both is one array. */
+static size_t range_begin(char *p)
+{
+    mprotect(p, CUDASIM_SHARED_SPACE, PROT_READ | PROT_WRITE);
+    cudasim_check_range(p, RANGE);
+    return CUDASIM_SHARED_SPACE + PAGE;
+}
+#else
+static size_t range_begin(const char *p)
+{
+    (void)p;
+    return 0;
+}
+#endif
+
 static size_t pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+
+char *cudasim_range(void)
+{
+    if (!range) {
+        char *p = mmap(NULL, RANGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED) {
+            return NULL;
+        }
+        range = p;
+        range_next = p + range_begin(p);
+    }
+    return range;
+}
 
 static char *data_new(size_t bytes)
 {
-    if (!range) {
-        range = mmap(NULL, RANGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (range == MAP_FAILED) {
-            range = NULL;
-            return NULL;
-        }
-        range_next = range;
-    }
-    if (pages(bytes) + PAGE > RANGE - (size_t)(range_next - range)) {
+    if (!cudasim_range() || pages(bytes) + PAGE > RANGE - (size_t)(range_next - range)) {
         return NULL;
     }
     char *data = range_next;
@@ -138,6 +164,7 @@ static char *data_new(size_t bytes)
 
 static void data_free(char *data, size_t bytes)
 {
+    cudasim_check_freed(data, bytes);
     mprotect(data, pages(bytes), PROT_NONE);
     madvise(data, pages(bytes), MADV_DONTNEED);
 }

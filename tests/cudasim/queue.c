@@ -3,6 +3,8 @@
  * as the simplest program expects. A step that waits for an event first runs the event's stream up to the record. */
 #include "queue.h"
 
+#include "checker.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -94,45 +96,61 @@ static void run_copy(const cudasim_step *step)
     const char *from = step->snapshot ? step->snapshot : step->from;
     size_t pitch = step->snapshot ? step->bytes : step->pitch_from;
     for (size_t row = 0; row < step->rows; row++) {
+        cudasim_check_copy(step->to + row * step->pitch_to, from + row * pitch, step->bytes);
         memmove(step->to + row * step->pitch_to, from + row * pitch, step->bytes);
     }
 }
 
-static void run_step(cudasim_step *step)
+static void run_fill(const cudasim_step *step)
+{
+    for (size_t row = 0; row < step->rows; row++) {
+        cudasim_check_fill(step->to + row * step->pitch_to, step->bytes);
+        memset(step->to + row * step->pitch_to, step->value, step->bytes);
+    }
+}
+
+/* Kernels, work of vendors' libraries, copies and fills: device memory is open, and the clocks know of the work. */
+static void run_work(struct CUstream_st *stream, const cudasim_step *step)
+{
+    cudasim_open();
+    cudasim_work_begins(stream->slot, &stream->clock);
+    if (step->kind == STEP_KERNEL) {
+        cudasim_run(&step->work->kernel);
+    } else if (step->kind == STEP_VENDOR) {
+        cudasim_check_vendor(true);
+        step->work->kernel.invoke(step->work->kernel.closure);
+        cudasim_check_vendor(false);
+    } else if (step->kind == STEP_COPY) {
+        run_copy(step);
+    } else {
+        run_fill(step);
+    }
+    cudasim_work_ends(stream->slot, &stream->clock);
+    cudasim_close();
+}
+
+static void run_step(struct CUstream_st *stream, cudasim_step *step)
 {
     if (cudasim_lost() && step->kind != STEP_RECORD && step->kind != STEP_FREE) {
         return; /* the device is lost: nothing runs on it any more */
     }
     cudasim_block *block;
+    cudasim_clock_join(&stream->clock, &step->clock);
     switch (step->kind) {
     case STEP_KERNEL:
-        cudasim_open();
-        cudasim_run(&step->work->kernel);
-        cudasim_close();
-        break;
     case STEP_VENDOR:
-        cudasim_open();
-        step->work->kernel.invoke(step->work->kernel.closure);
-        cudasim_close();
-        break;
     case STEP_COPY:
-        cudasim_open();
-        run_copy(step);
-        cudasim_close();
-        break;
-    case STEP_FILL:
-        cudasim_open();
-        for (size_t row = 0; row < step->rows; row++) {
-            memset(step->to + row * step->pitch_to, step->value, step->bytes);
-        }
-        cudasim_close();
-        break;
+    case STEP_FILL: run_work(stream, step); break;
     case STEP_HOST: step->function(step->data); break;
     case STEP_RECORD:
         step->event->done = step->generation;
         step->event->time = now();
+        step->event->clock = stream->clock;
         break;
-    case STEP_WAIT: cudasim_drain_event(step->event, step->generation); break;
+    case STEP_WAIT:
+        cudasim_drain_event(step->event, step->generation);
+        cudasim_clock_join(&stream->clock, &step->event->clock);
+        break;
     case STEP_FREE:
         block = cudasim_block_at(step->to, false);
         if (block) {
@@ -146,7 +164,7 @@ static void run_first(struct CUstream_st *stream)
 {
     cudasim_step *step = stream->steps.first;
     stream->running = true;
-    run_step(step);
+    run_step(stream, step);
     stream->running = false;
     stream->steps.first = step->next;
     stream->steps.count--;
@@ -166,10 +184,16 @@ void cudasim_drain(struct CUstream_st *stream)
     }
 }
 
-void cudasim_drain_all(void)
+void cudasim_wait(struct CUstream_st *stream)
+{
+    cudasim_drain(stream);
+    cudasim_clock_join(&cudasim_host_clock, &stream->clock);
+}
+
+void cudasim_wait_all(void)
 {
     for (struct CUstream_st *s = &cudasim_legacy; s; s = s->next) {
-        cudasim_drain(s);
+        cudasim_wait(s);
     }
 }
 
@@ -193,22 +217,25 @@ void cudasim_chance(void)
 }
 
 /* Stream 0 and the streams that block with it wait for each other: what was queued before is done before. */
-static void order_with_legacy(const struct CUstream_st *stream)
+static void order_with_legacy(const struct CUstream_st *stream, cudasim_clock *clock)
 {
     if (stream == &cudasim_legacy) {
         for (struct CUstream_st *s = cudasim_legacy.next; s; s = s->next) {
             if (s->blocking) {
                 cudasim_drain(s);
+                cudasim_clock_join(clock, &s->clock);
             }
         }
     } else if (stream->blocking) {
         cudasim_drain(&cudasim_legacy);
+        cudasim_clock_join(clock, &cudasim_legacy.clock);
     }
 }
 
 void cudasim_submit(struct CUstream_st *stream, cudasim_step *step)
 {
-    order_with_legacy(stream);
+    step->clock = cudasim_host_clock;
+    order_with_legacy(stream, &step->clock);
     cudasim_step_add(&stream->steps, step);
     if (cudasim_option.streams == CUDASIM_EAGER) {
         cudasim_drain(stream);

@@ -2,6 +2,7 @@
 #ifndef CUDASIM_QUEUE_H
 #define CUDASIM_QUEUE_H
 
+#include "clock.h"
 #include "inside.h"
 
 enum cudasim_step_kind { STEP_KERNEL, STEP_COPY, STEP_FILL, STEP_HOST, STEP_RECORD, STEP_WAIT, STEP_FREE, STEP_VENDOR };
@@ -25,6 +26,7 @@ typedef struct cudasim_step {
     void *data;
     struct CUevent_st *event;         /* RECORD, WAIT */
     uint64_t generation;
+    cudasim_clock clock;              /* what it comes after, but for its stream and events */
 } cudasim_step;
 
 typedef struct cudasim_steps {
@@ -36,7 +38,8 @@ struct CUstream_st {
     struct CUstream_st *next;
     cudasim_steps steps;
     bool blocking, running;
-    int priority;
+    int priority, slot;
+    cudasim_clock clock;        /* what the next step comes after */
     struct CUgraph_st *capture; /* that it is captured into */
     bool origin, broken;        /* the capture began here; it was invalidated */
     enum cudaStreamCaptureMode mode;
@@ -50,6 +53,7 @@ struct CUevent_st {
     bool timing, dead;
     int references; /* steps that name it */
     double time;
+    cudasim_clock clock; /* of the last record that ran */
 };
 
 struct CUgraph_st {
@@ -75,7 +79,9 @@ void cudasim_event_release(struct CUevent_st *event);
 /* Queues a step, in order with stream 0, and runs what the policy says. Takes the step. */
 void cudasim_submit(struct CUstream_st *stream, cudasim_step *step);
 void cudasim_drain(struct CUstream_st *stream);
-void cudasim_drain_all(void);
+/* The same, by a call that waits: the host knows then that the work is over. */
+void cudasim_wait(struct CUstream_st *stream);
+void cudasim_wait_all(void);
 void cudasim_drain_event(struct CUevent_st *event, uint64_t generation);
 void cudasim_chance(void); /* under streams=shuffle: some queued work runs */
 

@@ -23,7 +23,21 @@ void *cudasim_shared_new(cudasim_shared *tag, size_t bytes, const char *name);
 extern uint64_t cudasim_launch_serial; /* of the launch that is running */
 void *cudasim_dyn_shared_get(void);
 
-static inline void *cudasim_shared_get(cudasim_shared *tag, size_t bytes, const char *name)
+/* Known to the checker build, whose kernels are compiled with -fsanitize=thread: an atomic on so many bytes, called from
+ * `from`, and a fence. Functions of the simulator that are compiled with kernels are kept out of its sight. */
+#if defined __SANITIZE_THREAD__
+void cudasim_atomic(const void *address, size_t bytes, const void *from);
+void cudasim_fence(void);
+#define CUDASIM_UNSEEN __attribute__((noinline, no_sanitize_thread))
+#define CUDASIM_TELL_ATOMIC(address) cudasim_atomic(address, sizeof *(address), __builtin_return_address(0))
+#define CUDASIM_TELL_FENCE() cudasim_fence()
+#else
+#define CUDASIM_UNSEEN
+#define CUDASIM_TELL_ATOMIC(address) ((void)0)
+#define CUDASIM_TELL_FENCE() ((void)0)
+#endif
+
+CUDASIM_UNSEEN static inline void *cudasim_shared_get(cudasim_shared *tag, size_t bytes, const char *name)
 {
     return tag->launch == cudasim_launch_serial ? tag->data : cudasim_shared_new(tag, bytes, name);
 }
@@ -57,6 +71,7 @@ typedef struct cudasim_kernel {
     void (*invoke)(void *closure);  /* runs one CUDA thread */
     void (*destroy)(void *closure);
     void *closure;                  /* owned */
+    size_t closure_bytes;
     const void *function;           /* address of the kernel, for its attributes */
     dim3 grid, block;
     size_t shared;

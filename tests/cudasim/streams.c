@@ -54,6 +54,7 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned flags, int 
     cudasim_steps_start(&s->steps);
     s->blocking = !(flags & cudaStreamNonBlocking);
     s->priority = priority;
+    s->slot = cudasim_slot_take();
     s->next = cudasim_legacy.next;
     cudasim_legacy.next = s;
     cudasim_counts.streams++;
@@ -92,6 +93,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
             e->stream = NULL;
         }
     }
+    cudasim_slot_give(stream->slot);
     free(stream);
     cudasim_counts.streams--;
     return cudasim_waited();
@@ -108,11 +110,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     if (s == &cudasim_legacy) {
         for (struct CUstream_st *other = cudasim_legacy.next; other; other = other->next) {
             if (other->blocking) {
-                cudasim_drain(other);
+                cudasim_wait(other);
             }
         }
     }
-    cudasim_drain(s);
+    cudasim_wait(s);
     return cudasim_waited();
 }
 
@@ -122,7 +124,7 @@ cudaError_t cudaDeviceSynchronize(void)
     if (cudasim_breaks_capture()) {
         return cudasim_return(cudaErrorStreamCaptureUnsupported);
     }
-    cudasim_drain_all();
+    cudasim_wait_all();
     return cudasim_waited();
 }
 
@@ -133,7 +135,11 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     ENTER(CUDASIM_SYNC);
     bool busy = cudasim_stream_of(stream)->steps.first != NULL;
-    cudasim_drain(cudasim_stream_of(stream));
+    if (busy) {
+        cudasim_drain(cudasim_stream_of(stream));
+    } else {
+        cudasim_wait(cudasim_stream_of(stream));
+    }
     return busy ? cudaErrorNotReady : cudasim_waited();
 }
 
@@ -242,6 +248,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
         return cudasim_return(cudaErrorStreamCaptureUnsupported);
     }
     cudasim_drain_event(event, event->recorded);
+    cudasim_clock_join(&cudasim_host_clock, &event->clock);
     return cudasim_waited();
 }
 
@@ -250,6 +257,9 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     ENTER(CUDASIM_SYNC);
     bool busy = event->done < event->recorded;
     cudasim_drain_event(event, event->recorded);
+    if (!busy) {
+        cudasim_clock_join(&cudasim_host_clock, &event->clock);
+    }
     return busy ? cudaErrorNotReady : cudasim_waited();
 }
 

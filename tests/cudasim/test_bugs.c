@@ -9,14 +9,16 @@
 #include <unistd.h>
 
 static const struct bug {
-    const char *name, *options, *expected[2];
+    const char *name, *options, *expected[3];
 } bugs[] = {
-#define BUG(name, options, plain, asan) {#name, options, {plain, asan}},
+#define BUG(name, options, plain, asan, checker) {#name, options, {plain, asan, checker}},
 #include "bugs.h"
 };
 
 #if defined CUDASIM_ASAN
 enum { BUILD = 1 };
+#elif defined CUDASIM_CHECKER
+enum { BUILD = 2 };
 #else
 enum { BUILD = 0 };
 #endif

@@ -38,6 +38,7 @@ static void scale(void)
     float x[1000], y[1000];
     ramp(x, 1000);
     float *dx = device(x, sizeof x), *dy = device(NULL, sizeof y);
+    OK(cudaMemsetAsync(dy, 0xFF, sizeof y, stream)); /* the last stays so, and is looked at */
     OK(sample_scale(stream, dx, dy, 999, 2.0f));
     fetch(y, dy, sizeof y);
     CHECK(y[998] == 2.0f * x[998] && isnan(y[999]));

@@ -229,6 +229,7 @@ static void lost_device(void)
     CHECK(sample_scale(NULL, d, d, N, 1.0f) == cudaErrorLaunchFailure);
     cudasim_reset();
     cudasim_set("onerror=abort");
+    OK(cudaMemset(d, 0, N * sizeof(float)));
     OK(sample_scale(NULL, d, d, N, 1.0f));
     OK(cudaFree(d));
 }
