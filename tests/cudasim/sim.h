@@ -25,7 +25,7 @@ void *cudasim_dyn_shared_get(void);
 
 /* Known to the checker build, whose kernels are compiled with -fsanitize=thread: an atomic on so many bytes, called from
  * `from`, and a fence. Functions of the simulator that are compiled with kernels are kept out of its sight. */
-#if defined __SANITIZE_THREAD__
+#if defined __SANITIZE_THREAD__ && defined __cplusplus
 void cudasim_atomic(const void *address, size_t bytes, const void *from);
 void cudasim_fence(void);
 #define CUDASIM_UNSEEN __attribute__((noinline, no_sanitize_thread))
