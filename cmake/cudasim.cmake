@@ -23,6 +23,7 @@ set(PLUMB_CUDASIM_SOURCES
   tests/cudasim/queue.c
   tests/cudasim/report.c
   tests/cudasim/runtime.c
+  tests/cudasim/shared.c
   tests/cudasim/streams.c
   tests/cudasim/copies.c
   tests/cudasim/graphs.c

@@ -17,7 +17,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { MAX_THREADS = 1024, MAX_SHARED = 64, STACK = 192 << 10, PAGE = 4096 };
+enum { MAX_THREADS = 1024, STACK = 192 << 10, PAGE = 4096 };
 
 typedef struct fiber {
     void *jump[5];    /* where it sleeps */
@@ -48,7 +48,6 @@ typedef struct thread {
 /* In a section of their own: the only variables of the program that the checker lets a kernel read. */
 uint3 threadIdx __attribute__((section("cudasim_index"))), blockIdx __attribute__((section("cudasim_index")));
 dim3 blockDim __attribute__((section("cudasim_index"))), gridDim __attribute__((section("cudasim_index")));
-uint64_t cudasim_launch_serial;
 
 static struct {
     const cudasim_kernel *kernel;
@@ -65,12 +64,6 @@ static struct {
 
 static fiber fibers[MAX_THREADS + 1], main_fiber = {.started = true}, *idle, *current = &main_fiber;
 static int fiber_count;
-static struct region { /* the shared memory of the running launch */
-    char *data;
-    size_t bytes;
-} shared[MAX_SHARED];
-static int shared_count;
-static void *dynamic;
 
 /* ---- fibers ---- */
 
@@ -462,9 +455,7 @@ static void start_block(uint64_t linear)
         int lanes = block.count - w * 32;
         block.warp_live[w] = lanes >= 32 ? 0xffffffffu : (1u << lanes) - 1;
     }
-    for (int i = 0; i < shared_count; i++) {
-        memset(shared[i].data, 0xFF, shared[i].bytes); /* NaN, or -1 */
-    }
+    cudasim_shared_fill();
     shuffle_order();
     cudasim_check_block(linear);
     cudasim_total.blocks++;
@@ -493,46 +484,6 @@ static void run_block(uint64_t linear)
     }
 }
 
-#ifdef CUDASIM_CHECKER
-static void *shared_take(size_t bytes) { return cudasim_check_shared(bytes); }
-static void shared_give(void *data) { (void)data; }
-#else
-static void *shared_take(size_t bytes)
-{
-    void *data = NULL;
-    return posix_memalign(&data, 16, bytes) ? NULL : data;
-}
-static void shared_give(void *data) { free(data); }
-#endif
-
-static void *shared_new(size_t bytes)
-{
-    void *data = shared_count < MAX_SHARED ? shared_take(bytes ? bytes : 1) : NULL;
-    if (!data) {
-        fprintf(stderr, "cudasim: no room for shared memory\n");
-        abort();
-    }
-    memset(data, 0xFF, bytes ? bytes : 1);
-    shared[shared_count++] = (struct region){data, bytes};
-    return data;
-}
-
-void *cudasim_shared_new(cudasim_shared *tag, size_t bytes, const char *name)
-{
-    size_t total = bytes;
-    for (int i = 0; i < shared_count; i++) {
-        total += shared[i].data == dynamic ? 0 : shared[i].bytes;
-    }
-    if (total > (48u << 10)) {
-        cudasim_error("shared-size", "%zu bytes of static shared memory with '%s', of at most 48 KiB", total, name);
-    }
-    tag->data = shared_new(bytes);
-    tag->launch = cudasim_launch_serial;
-    return tag->data;
-}
-
-void *cudasim_dyn_shared_get(void) { return dynamic; }
-
 static uint64_t common_factor(uint64_t a, uint64_t b)
 {
     while (b) {
@@ -552,11 +503,10 @@ void cudasim_run(const cudasim_kernel *k)
     block.given_up = false;
     blockDim = k->block;
     gridDim = k->grid;
-    cudasim_launch_serial++;
     cudasim_total.launches++;
     index_threads(k);
     cudasim_check_launch(k);
-    dynamic = shared_new(k->shared);
+    cudasim_shared_begin(k->shared);
     alarm(cudasim_option.watchdog);
     uint64_t begin = 0, step = 1;
     if (cudasim_option.order == CUDASIM_RANDOM) { /* a step with no common factor comes to every block once */
@@ -570,11 +520,7 @@ void cudasim_run(const cudasim_kernel *k)
         run_block(cudasim_option.order == CUDASIM_REVERSED ? blocks - 1 - at : at);
     }
     alarm(0);
-    for (int i = 0; i < shared_count; i++) {
-        shared_give(shared[i].data);
-    }
-    shared_count = 0;
-    cudasim_launch_serial++; /* no tag is of the next launch */
+    cudasim_shared_end();
     block.kernel = NULL;
     block.running = -1;
     cudasim_check_end();

@@ -41,6 +41,12 @@ bool cudasim_guard_page(const void *p); /* below a fiber's stack */
 /* For reports: where the running thread is. */
 const char *cudasim_where(char *out, size_t size);
 
+/* ---- shared.c ---- */
+
+void cudasim_shared_begin(size_t bytes); /* of a launch, which asks for so much at once */
+void cudasim_shared_fill(void);          /* of a block */
+void cudasim_shared_end(void);
+
 /* ---- memory.c ---- */
 
 enum { CUDASIM_DEVICE, CUDASIM_PINNED, CUDASIM_MANAGED };
