@@ -78,6 +78,56 @@ PLUMB_TEST(nn, fully_connected_models)
     check_summary("logistic", logistic, 2, 7850);
 }
 
+/* The counts of the literature, and torchvision's names with their shapes. */
+PLUMB_TEST(nn, residual_networks_have_the_usual_parameters)
+{
+    static const struct {
+        const char *model;
+        int64_t parameters;
+        int variables, rows;
+    } counts[] = {{"resnet18-cifar", 11173962, 62, 43}, {"resnet20-cifar", 272474, 65, 45}, {"resnet8-cifar", 78042, 29, 21}};
+    static const struct {
+        const char *name;
+        plumb_shape shape;
+    } variables[] = {
+        {"conv1.weight", PLUMB_SHAPE(64, 3, 3, 3)},
+        {"bn1.weight", PLUMB_SHAPE(64)},
+        {"bn1.bias", PLUMB_SHAPE(64)},
+        {"bn1.running_mean", PLUMB_SHAPE(64)},
+        {"bn1.running_var", PLUMB_SHAPE(64)},
+        {"layer1.0.conv1.weight", PLUMB_SHAPE(64, 64, 3, 3)},
+        {"layer2.0.conv1.weight", PLUMB_SHAPE(128, 64, 3, 3)},
+        {"layer2.0.downsample.0.weight", PLUMB_SHAPE(128, 64, 1, 1)},
+        {"layer2.0.downsample.1.running_var", PLUMB_SHAPE(128)},
+        {"layer4.1.bn2.bias", PLUMB_SHAPE(512)},
+        {"fc.weight", PLUMB_SHAPE(10, 512)},
+        {"fc.bias", PLUMB_SHAPE(10)},
+    };
+    plumb_context *context = open_context();
+    REQUIRE(context);
+    for (int i = 0; i < 3; i++) {
+        plumb_model model;
+        plumb_summary_row rows[64];
+        int64_t parameters = 0;
+        REQUIRE(plumb_model_build(context, counts[i].model, NULL, &model) == PLUMB_OK);
+        int n = plumb_summary(model.graph, model.input, model.logits, rows, 64);
+        for (int k = 0; k < n; k++)
+            parameters += rows[k].parameters;
+        CHECK_MSG(parameters == counts[i].parameters && n == counts[i].rows, "%s: %lld parameters in %d rows",
+                  counts[i].model, (long long)parameters, n);
+        CHECK(plumb_parameters(model.graph, NULL, 0) == counts[i].variables);
+        for (int k = 0; k < 12 && i == 0; k++) {
+            plumb_shape shape = plumb_shape_of(model.graph, plumb_find(model.graph, variables[k].name));
+            bool same = shape.rank == variables[k].shape.rank;
+            for (int d = 0; same && d < shape.rank; d++)
+                same = shape.dim[d] == variables[k].shape.dim[d];
+            CHECK_MSG(same, "%s", variables[k].name);
+        }
+        plumb_graph_free(model.graph);
+    }
+    plumb_close(context);
+}
+
 PLUMB_TEST(nn, every_model_builds_and_gives_class_scores)
 {
     plumb_context *context = open_context();

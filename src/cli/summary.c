@@ -20,10 +20,21 @@ struct totals {
     int64_t activation, parameters, frozen, multiply_adds;
 };
 
+static int longest_name(const plumb_summary_row *rows, int count)
+{
+    size_t longest = 12;
+    for (int i = 0; i < count; i++) {
+        size_t length = strlen(rows[i].name);
+        longest = length > longest ? length : longest;
+    }
+    return (int)longest;
+}
+
 static void print_rows(const plumb_summary_row *rows, int count, bool json, struct totals *t)
 {
+    int width = longest_name(rows, count);
     if (!json) {
-        printf("%-12s %-18s %-20s %12s %12s %14s\n", "layer", "op", "output", "activation", "parameters",
+        printf("%-*s %-18s %-20s %12s %12s %14s\n", width, "layer", "op", "output", "activation", "parameters",
                "multiply-adds");
     }
     for (int i = 0; i < count; i++) {
@@ -48,7 +59,7 @@ static void print_rows(const plumb_summary_row *rows, int count, bool json, stru
         print_count(activation, row->activation);
         print_count(parameters, row->parameters);
         print_count(cost, row->multiply_adds);
-        printf("%-12s %-18s %-20s %12s %12s %14s\n", row->name, row->op, shape, activation,
+        printf("%-*s %-18s %-20s %12s %12s %14s\n", width, row->name, row->op, shape, activation,
                row->parameters ? parameters : "-", row->multiply_adds ? cost : "-");
     }
 }
