@@ -16,7 +16,8 @@ enum {
     PLUMB_PASS_DCE = 1 << 2,     /* dead code */
     PLUMB_PASS_IN_PLACE = 1 << 3,/* outputs over inputs that are not read again */
     PLUMB_PASS_VIEWS = 1 << 4,   /* reshape, transpose, slice, expand without copying */
-    PLUMB_PASS_REUSE = 1 << 5    /* memory planned by lifetimes; off: every tensor has its own */
+    PLUMB_PASS_REUSE = 1 << 5,   /* memory planned by lifetimes; off: every tensor has its own */
+    PLUMB_PASS_FUSE = 1 << 6     /* bias and activation in the product's kernel, and other neighbours as one op */
 };
 
 typedef struct plumb_compile_options {

@@ -67,6 +67,20 @@ static plumb_status simplify(struct program *p, struct plumb_copy *copy, const s
     return plumb_pass_simplify(copy, at->root, at->n_roots, p->off, plumb_reference);
 }
 
+/* The CPU's reference is slower than the ops it would take the place of, and who forces an op wants to see it. */
+static bool takes_fused(void *user, const plumb_call *call, const plumb_op *second)
+{
+    const struct program *p = user;
+    const plumb_impl *impl = plumb_would_choose(call, p->implementations);
+    return impl && impl != plumb_reference(call->op) && !plumb_is_forced(second, p->implementations);
+}
+
+static plumb_status fuse(struct program *p, struct plumb_copy *copy, const struct passage *at)
+{
+    const struct plumb_fuse_judge judge = {p, takes_fused};
+    return plumb_pass_fuse(copy, at->root, at->n_roots, &judge);
+}
+
 static void follow(const struct plumb_copy *copy, uint32_t *tensor, int count)
 {
     for (int i = 0; i < count; i++)
@@ -104,6 +118,8 @@ static plumb_status transform(struct program *p, struct plumb_plan *plan)
         status = through(p, plan, lower, &at);
     if (status == PLUMB_OK)
         status = through(p, plan, simplify, &at);
+    if (status == PLUMB_OK && !(p->off & PLUMB_PASS_FUSE))
+        status = through(p, plan, fuse, &at);
     plan->graph = at.graph; /* freed with the plan, whatever came of it */
     plan->graph_handle = at.graph ? at.graph->handle : NULL;
     return status;

@@ -96,21 +96,28 @@ static void describe_inputs(const plumb_call *call, char *text, size_t room)
     }
 }
 
+const plumb_impl *plumb_would_choose(const plumb_call *call, const char *forced)
+{
+    char name[64];
+    if (find_forced(forced, call->op->name, name))
+        return search(call, name);
+    const plumb_impl *wished = find_forced(forced, "*", name) ? search(call, name) : NULL;
+    return wished ? wished : search(call, NULL);
+}
+
+bool plumb_is_forced(const plumb_op *op, const char *forced)
+{
+    char name[64];
+    return find_forced(forced, op->name, name);
+}
+
 const plumb_impl *plumb_choose(const plumb_call *call, const char *forced)
 {
     char name[64];
-    const plumb_impl *impl = NULL;
-    if (find_forced(forced, call->op->name, name)) {
-        impl = search(call, name);
-        if (!impl)
-            plumb_call_fail(call, PLUMB_BAD_INPUT, "the forced implementation %s does not take this call", name);
-        return impl;
-    }
-    if (find_forced(forced, "*", name))
-        impl = search(call, name);
-    if (!impl)
-        impl = search(call, NULL);
-    if (!impl) {
+    const plumb_impl *impl = plumb_would_choose(call, forced);
+    if (!impl && find_forced(forced, call->op->name, name)) {
+        plumb_call_fail(call, PLUMB_BAD_INPUT, "the forced implementation %s does not take this call", name);
+    } else if (!impl) {
         char text[512];
         describe_inputs(call, text, sizeof text);
         plumb_call_fail(call, PLUMB_BAD_INPUT, "no implementation on device %s for (%s)", call->device->table->name, text);

@@ -11,6 +11,9 @@ const plumb_provider *const *plumb_providers(int *count);
  * ("conv2d=cpu.ref,*=cpu.native"; may be NULL). NULL after an error. A choice forced by an op's name is an order; one
  * forced by '*' is a wish. */
 const plumb_impl *plumb_choose(const plumb_call *call, const char *forced);
+/* The same in silence: NULL where plumb_choose would fail. */
+const plumb_impl *plumb_would_choose(const plumb_call *call, const char *forced);
+bool plumb_is_forced(const plumb_op *op, const char *forced); /* by its own name */
 plumb_status plumb_check_forced(plumb_context *context, const char *forced); /* unknown ops or implementations */
 const plumb_impl *plumb_reference(const plumb_op *op); /* NULL: none */
 

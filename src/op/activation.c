@@ -9,18 +9,26 @@
 #include "op/attr.h"
 
 static const struct {
-    const char *name;
-    const plumb_op *backward;
+    const plumb_op *forward, *backward;
 } activations[] = {
-    [PLUMB_ACTIVATION_NONE] = {"none", NULL},
-    [PLUMB_ACTIVATION_RELU] = {"relu", &plumb_op_relu_backward},
-    [PLUMB_ACTIVATION_SIGMOID] = {"sigmoid", &plumb_op_sigmoid_backward},
-    [PLUMB_ACTIVATION_TANH] = {"tanh", &plumb_op_tanh_backward},
+    [PLUMB_ACTIVATION_NONE] = {NULL, NULL},
+    [PLUMB_ACTIVATION_RELU] = {&plumb_op_relu, &plumb_op_relu_backward},
+    [PLUMB_ACTIVATION_SIGMOID] = {&plumb_op_sigmoid, &plumb_op_sigmoid_backward},
+    [PLUMB_ACTIVATION_TANH] = {&plumb_op_tanh, &plumb_op_tanh_backward},
 };
+enum { ACTIVATIONS = sizeof activations / sizeof *activations };
+
+int plumb_activation_of(const plumb_op *op)
+{
+    for (int a = 0; a < ACTIVATIONS; a++)
+        if (activations[a].forward == op || activations[a].backward == op)
+            return a;
+    return PLUMB_ACTIVATION_NONE;
+}
 
 static bool known(int activation)
 {
-    return activation >= 0 && activation < (int)(sizeof activations / sizeof *activations);
+    return activation >= 0 && activation < ACTIVATIONS;
 }
 
 plumb_status plumb_need_activation(const plumb_infer *q, int activation)
@@ -32,7 +40,7 @@ void plumb_print_activation(int activation, struct plumb_text *text)
 {
     bool first = text->length == 0 || text->data[text->length - 1] == ' ';
     if (activation != PLUMB_ACTIVATION_NONE && known(activation))
-        plumb_text_add(text, "%sactivation=%s", first ? "" : " ", activations[activation].name);
+        plumb_text_add(text, "%sactivation=%s", first ? "" : " ", activations[activation].forward->name);
 }
 
 plumb_t plumb_activation_gradient(plumb_graph *graph, int activation, plumb_t y, plumb_t dy)

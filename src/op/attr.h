@@ -37,6 +37,7 @@ plumb_range plumb_slice_range(const plumb_attr_slice *attr, int d, int64_t size)
 /* What an op may do to each of its results before it stores it (activation.c). The pass `fuse` sets these; no builder
  * does. Values are part of no file. */
 enum plumb_fused_activation { PLUMB_ACTIVATION_NONE, PLUMB_ACTIVATION_RELU, PLUMB_ACTIVATION_SIGMOID, PLUMB_ACTIVATION_TANH };
+int plumb_activation_of(const plumb_op *op); /* that this op, or its backward form, is by itself; else none */
 plumb_status plumb_need_activation(const plumb_infer *q, int activation);
 void plumb_print_activation(int activation, struct plumb_text *text); /* " activation=relu"; nothing for none */
 /* The gradient before the activation, from the result y and its gradient; dy itself where there is none. */

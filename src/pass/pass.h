@@ -19,6 +19,14 @@ plumb_status plumb_precision_check(const struct graph *g, plumb_dtype precision)
 /* simplify.c: dead code, common subexpressions, constant folding (by `reference`, which gives an op's reference). */
 plumb_status plumb_pass_simplify(struct plumb_copy *copy, const uint32_t *roots, int n_roots, unsigned off,
                                  const plumb_impl *(*reference)(const plumb_op *op));
+/* fuse.c: neighbours become one op where the judge would have it: is there an implementation for `call` that is worth
+ * giving up the op `second` for? */
+struct plumb_fuse_judge {
+    void *user;
+    bool (*takes)(void *user, const plumb_call *call, const plumb_op *second);
+};
+plumb_status plumb_pass_fuse(struct plumb_copy *copy, const uint32_t *roots, int n_roots,
+                             const struct plumb_fuse_judge *judge);
 
 /* ---- memory (memory.c) ---- */
 enum plumb_memory { PLUMB_MEMORY_ARENA, PLUMB_MEMORY_INPUT, PLUMB_MEMORY_STATE, PLUMB_MEMORY_CONSTANT, PLUMB_MEMORY_OUTPUT };
