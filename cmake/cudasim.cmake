@@ -132,6 +132,7 @@ endforeach()
 # The device's own tests: memory, copies, captured programs, and every call of the runtime failing in turn.
 foreach(build ${PLUMB_CUDASIM_BUILDS})
   plumb_cudasim_program(cudasim-device-${build} ${build} tests/runner.c tests/nets.c tests/cudasim/test_device.c
+    tests/cudasim/test_precision.c
     $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:cudasim-fakes-${build}>)
   plumb_cudasim_includes(cudasim-device-${build})
   target_compile_definitions(cudasim-device-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
