@@ -32,6 +32,7 @@ set(PLUMB_CUDASIM_SOURCES
 set(PLUMB_CUDASIM_FAKE_SOURCES
   tests/cudasim/library.c
   tests/cudasim/cublaslt.c
+  tests/cudasim/abi.cpp
 )
 set(PLUMB_CUDASIM_TEST_SOURCES
   tests/cudasim/test_bugs.c

@@ -94,6 +94,9 @@ pk_view plumb_cuda_view(const plumb_view *view);
 /* Operands broadcast to the last one (which is written): size-1 dimensions dropped, the rest ordered by the last
  * operand's strides and merged where all operands allow it. For work that does not depend on the order. */
 pk_walk plumb_cuda_walk(const plumb_view *const *operands, int count);
+/* matmul.c: the product that a call of matmul asks for; and the same as its transpose, Ct = Bt At. */
+pk_matmul plumb_cuda_product(const plumb_call *call);
+void plumb_cuda_turn(pk_matmul *p);
 /* One operand, in its own order (row-major), merged where possible: for moving elements between different shapes. */
 pk_walk plumb_cuda_walk_in_order(const plumb_view *view);
 

@@ -28,8 +28,7 @@ static void flatten(pk_matmul *p)
     }
 }
 
-/* C is written along its columns: of a C that lies the other way round the transpose is made, Ct = Bt At. */
-static void turn(pk_matmul *p)
+void plumb_cuda_turn(pk_matmul *p)
 {
     swap(&p->rows, &p->columns);
     swap(&p->a_row, &p->b_column);
@@ -43,7 +42,7 @@ static void turn(pk_matmul *p)
     }
 }
 
-static plumb_status run(const plumb_call *call)
+pk_matmul plumb_cuda_product(const plumb_call *call)
 {
     const plumb_attr_matmul *attr = call->attr;
     const plumb_view *a = &call->in[0], *b = &call->in[1], *c = &call->out[0];
@@ -64,10 +63,16 @@ static plumb_status run(const plumb_call *call)
         .c_column = c->stride[c->rank - 1],
     };
     flatten(&p);
+    return p;
+}
+
+static plumb_status run(const plumb_call *call)
+{
+    pk_matmul p = plumb_cuda_product(call);
     if (llabs(p.c_row) < llabs(p.c_column)) {
-        turn(&p);
+        plumb_cuda_turn(&p); /* C is written along its columns */
     }
-    return plumb_cuda_check(call, "plumb_k_matmul", plumb_k_matmul(plumb_cuda_stream(call), (int)c->dtype, &p));
+    return plumb_cuda_check(call, "plumb_k_matmul", plumb_k_matmul(plumb_cuda_stream(call), (int)call->out[0].dtype, &p));
 }
 
 static bool supports(const plumb_call *call)

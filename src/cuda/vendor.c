@@ -13,6 +13,7 @@ void *plumb_cuda_vendor_state(struct plumb_cuda *cuda, enum plumb_cuda_vendor_in
         plumb_context *context = cuda->base.context;
         bool clean = context->status == PLUMB_OK;
         slot->tried = true;
+        cudaSetDevice(cuda->index); /* the library takes the GPU that is current */
         slot->state = vendors[which]->open(cuda, slot->text, sizeof slot->text);
         plumb_log_line(context, PLUMB_LOG_DEBUG, "cuda: %s: %s", vendors[which]->name, slot->text);
         if (clean) {
@@ -20,6 +21,16 @@ void *plumb_cuda_vendor_state(struct plumb_cuda *cuda, enum plumb_cuda_vendor_in
         }
     }
     return slot->state;
+}
+
+plumb_status plumb_cuda_vendor_check(const plumb_call *call, const char *function, int status)
+{
+    cudaError_t code = status ? cudaGetLastError() : cudaSuccess;
+    plumb_status told = plumb_cuda_check(call, function, code);
+    if (!status || told != PLUMB_OK) {
+        return told;
+    }
+    return plumb_call_fail(call, PLUMB_DEVICE_ERROR, "%s returned status %d", function, status);
 }
 
 void plumb_cuda_vendors_close(struct plumb_cuda *cuda)

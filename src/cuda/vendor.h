@@ -22,6 +22,10 @@ typedef struct plumb_cuda_vendor {
 /* Opens it at the first call; NULL from then on when it is not usable. Not an error: the context's stays as it was. */
 void *plumb_cuda_vendor_state(struct plumb_cuda *cuda, enum plumb_cuda_vendor_index which);
 
+/* After a call of a library within an op: remembers it as a launch; fails where `status` is not 0, with what the CUDA
+ * runtime knows of it if it knows of anything. */
+plumb_status plumb_cuda_vendor_check(const plumb_call *call, const char *function, int status);
+
 extern const plumb_cuda_vendor plumb_cuda_vendor_cublaslt;
 
 /* ---- plans.c: what was chosen, by key ---- */

@@ -43,9 +43,11 @@ static int find(const char *name)
 void cudasim_vendor(const char *name, int64_t version)
 {
     LOCK();
-    int i = find(name);
-    told[i].set = version >= 0;
-    told[i].version = version;
+    int first = name ? find(name) : 0, end = name ? first + 1 : FAKES;
+    for (int i = first; i < end; i++) {
+        told[i].set = version >= 0;
+        told[i].version = version;
+    }
 }
 
 int64_t cudasim_fake_version(const char *name)

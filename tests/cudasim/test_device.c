@@ -8,6 +8,12 @@
 
 #include <pthread.h>
 
+/* What this program tests are our own kernels. */
+__attribute__((constructor)) static void without_vendors(void)
+{
+    cudasim_vendor(NULL, 0);
+}
+
 static plumb_context *open_on(const char *device, plumb_error *error)
 {
     return plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = device, .threads = 1, .error = error});

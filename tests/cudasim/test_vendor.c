@@ -259,3 +259,204 @@ PLUMB_TEST(vendor, choices_written_at_the_same_time)
     CHECK(system(command) == 0);
     leave_folder();
 }
+
+/* ---- products ---- */
+
+enum { ROWS = 5, INNER = 100, COLUMNS = 7, STACK = 3, RUNS = 4, RESULTS = STACK * 4 * 6 }; /* runs: as they come, captured,
+                                                                                         replayed twice */
+struct products {
+    plumb_dtype dtype;
+    const char *forced; /* implementations */
+    unsigned allow;
+    char plan[4096];
+    float result[RUNS][RESULTS];
+    plumb_error error;
+};
+
+static plumb_t variable(plumb_graph *g, const char *name, plumb_shape shape, plumb_dtype dtype)
+{
+    plumb_variable_options options = {.size = sizeof options, .init = {.rule = PLUMB_INIT_UNIFORM, .a = -1, .b = 1}};
+    return plumb_cast(g, plumb_variable(g, name, PLUMB_F32, shape, &options), dtype);
+}
+
+/* A long sum, a stack times a matrix, a stack times a stack; every way of transposing. */
+static plumb_t build(plumb_graph *g, plumb_t x, plumb_dtype dtype)
+{
+    plumb_t y = plumb_matmul(g, plumb_cast(g, x, dtype), variable(g, "w", PLUMB_SHAPE(COLUMNS, INNER), dtype), false, true);
+    plumb_t s = plumb_matmul(g, variable(g, "v", PLUMB_SHAPE(STACK, 4, COLUMNS), dtype), y, false, true);
+    plumb_t r = plumb_matmul(g, plumb_transpose(g, s, (const int[]){0, 2, 1}), variable(g, "q", PLUMB_SHAPE(STACK, 6, ROWS), dtype),
+                             true, true);
+    return plumb_cast(g, r, PLUMB_F32);
+}
+
+static plumb_status run_graph(plumb_context *context, struct products *p)
+{
+    plumb_graph *g = plumb_graph_new(context, "products");
+    plumb_t x = plumb_input(g, "x", PLUMB_F32, PLUMB_SHAPE(ROWS, INNER)), out = build(g, x, p->dtype);
+    plumb_state *state = g ? plumb_state_new(g) : NULL;
+    plumb_program *program =
+        state ? plumb_compile(g, state, &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = &out,
+                                                                 .n_outputs = 1})
+              : NULL;
+    plumb_status status = program ? PLUMB_OK : plumb_last_status(context);
+    for (int i = 0; i < RUNS && status == PLUMB_OK; i++) {
+        float data[ROWS * INNER];
+        for (int k = 0; k < ROWS * INNER; k++) {
+            data[k] = (float)((k * 13 + i * 5) % 17 - 8) * 0.11f;
+        }
+        status = plumb_feed(program, x, data, sizeof data);
+        status = status == PLUMB_OK ? plumb_run(program) : status;
+        status = status == PLUMB_OK ? plumb_fetch(program, out, p->result[i], sizeof p->result[i]) : status;
+    }
+    char *text = status == PLUMB_OK ? plumb_program_text(program) : NULL;
+    snprintf(p->plan, sizeof p->plan, "%s", text ? text : "");
+    plumb_free(context, text);
+    plumb_program_free(program);
+    plumb_state_free(state);
+    plumb_graph_free(g);
+    return status;
+}
+
+static plumb_status run_products(const char *device, struct products *p)
+{
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = device, .threads = 1,
+                                                         .implementations = p->forced, .allow = p->allow,
+                                                         .error = &p->error});
+    plumb_status status = context ? run_graph(context, p) : p->error.status;
+    if (context) {
+        snprintf(p->error.message, sizeof p->error.message, "%s", plumb_message(context));
+    }
+    plumb_close(context);
+    return status;
+}
+
+static double distance(const struct products *a, const struct products *b)
+{
+    double worst = 0;
+    for (int i = 0; i < RUNS * RESULTS; i++) {
+        double d = fabs((double)a->result[i / RESULTS][i % RESULTS] - (double)b->result[i / RESULTS][i % RESULTS]);
+        if (!(d <= worst)) {
+            worst = d;
+        }
+    }
+    return worst;
+}
+
+static int occurs(const char *text, const char *word)
+{
+    int n = 0;
+    for (; (text = strstr(text, word)) != NULL; text++) {
+        n++;
+    }
+    return n;
+}
+
+PLUMB_TEST(vendor, products_are_those_of_the_cpu)
+{
+    static const struct {
+        plumb_dtype dtype;
+        double bound; /* roundings of sums of about 50 that the next products carry on */
+    } kinds[] = {{PLUMB_F32, 1e-4}, {PLUMB_F64, 1e-5}, {PLUMB_F16, 0.2}, {PLUMB_BF16, 2}};
+    static const char *const policies[] = {"streams=eager", "streams=lazy", "streams=shuffle,seed=3"};
+    for (int i = 0; i < 4; i++) {
+        struct products here = {.dtype = kinds[i].dtype, .forced = "matmul=cpu.ref"};
+        struct products there = {.dtype = kinds[i].dtype};
+        CHECK(run_products("cpu", &here) == PLUMB_OK);
+        for (int k = 0; k < 3; k++) {
+            CHECK(cudasim_set(policies[k]));
+            CHECK_MSG(run_products("cuda", &there) == PLUMB_OK, "%s", there.error.message);
+            CHECK_MSG(distance(&here, &there) <= kinds[i].bound, "%s: they differ by %g",
+                      plumb_dtype_name(kinds[i].dtype), distance(&here, &there));
+            CHECK_MSG(occurs(there.plan, "cuda.cublaslt") == 3, "%s", there.plan);
+            CHECK(nothing_left());
+        }
+        CHECK(cudasim_set("streams=eager"));
+    }
+}
+
+/* The fake makes use of whatever is allowed, so what is not asked for must not show. */
+PLUMB_TEST(vendor, only_what_is_allowed)
+{
+    struct products strict = {.dtype = PLUMB_F32}, loose = {.dtype = PLUMB_F32, .allow = PLUMB_ALLOW_TF32};
+    CHECK(run_products("cuda", &strict) == PLUMB_OK && run_products("cuda", &loose) == PLUMB_OK);
+    double difference = distance(&strict, &loose);
+    CHECK_MSG(difference > 1e-3 && difference < 1, "tf32 differs by %g", difference);
+    loose.allow = PLUMB_ALLOW_REDUCED_SUMS | PLUMB_ALLOW_NONDETERMINISTIC;
+    CHECK(run_products("cuda", &loose) == PLUMB_OK && distance(&strict, &loose) == 0); /* f32 sums have f32 parts */
+    strict.dtype = loose.dtype = PLUMB_BF16;
+    CHECK(run_products("cuda", &strict) == PLUMB_OK && run_products("cuda", &loose) == PLUMB_OK);
+    CHECK(distance(&strict, &loose) > 0);
+    loose.allow = PLUMB_ALLOW_TF32;
+    CHECK(run_products("cuda", &loose) == PLUMB_OK && distance(&strict, &loose) == 0);
+}
+
+PLUMB_TEST(vendor, without_the_library_our_kernels_serve)
+{
+    struct products here = {.dtype = PLUMB_F32}, there = {.dtype = PLUMB_F32};
+    CHECK(run_products("cpu", &here) == PLUMB_OK);
+    static const int64_t versions[] = {0, 111103};
+    for (int i = 0; i < 2; i++) {
+        cudasim_vendor("cublaslt", versions[i]);
+        CHECK(run_products("cuda", &there) == PLUMB_OK && distance(&here, &there) <= 1e-4);
+        CHECK(occurs(there.plan, "cuda.cublaslt") == 0 && occurs(there.plan, "cuda.native") >= 3);
+        there.forced = "matmul=cuda.cublaslt"; /* an order is an order */
+        CHECK(run_products("cuda", &there) == PLUMB_BAD_INPUT);
+        CHECK_TEXT(there.error.message, "cuda.cublaslt does not take this call");
+        there.forced = NULL;
+    }
+    cudasim_vendor("cublaslt", -1);
+    there.forced = "*=cuda.native";
+    CHECK(run_products("cuda", &there) == PLUMB_OK && occurs(there.plan, "cuda.cublaslt") == 0);
+    CHECK(nothing_left());
+}
+
+/* Each call of the library fails once: another implementation serves, or a run ends with an error that names the op. */
+PLUMB_TEST(vendor, every_call_may_fail)
+{
+    struct products right = {.dtype = PLUMB_F32}, p;
+    CHECK(run_products("cpu", &right) == PLUMB_OK);
+    int ended = 0, served = 0;
+    for (int64_t n = 1; n < 1000; n++) {
+        p = (struct products){.dtype = PLUMB_F32};
+        cudasim_fail(CUDASIM_VENDOR, n);
+        plumb_status status = run_products("cuda", &p);
+        bool happened = cudasim_failed();
+        cudasim_reset();
+        CHECK_MSG(nothing_left(), "call %d: something is left", (int)n);
+        CHECK_MSG((status != PLUMB_OK) == (p.error.message[0] != '\0'), "call %d: %s", (int)n, p.error.message);
+        if (status == PLUMB_OK) {
+            CHECK_MSG(distance(&right, &p) <= 1e-4, "call %d: results differ", (int)n);
+            served += happened && occurs(p.plan, "cuda.cublaslt") < 3;
+        } else {
+            CHECK_TEXT(p.error.message, "matmul");
+            CHECK_TEXT(p.error.message, "cublasLtMatmul returned status 13");
+            ended++;
+        }
+        if (!happened || check_failures() > 3) {
+            break;
+        }
+    }
+    CHECK_MSG(served > 50 && ended == 3, "%d served without, %d ended", served, ended);
+    CHECK(run_products("cuda", &p) == PLUMB_OK && distance(&right, &p) <= 1e-4);
+}
+
+/* The second process, here a second context, asks the file. */
+PLUMB_TEST(vendor, choices_are_made_once)
+{
+    const char *ask_for = "cublasLtMatmulAlgoGetHeuristic";
+    struct products p = {.dtype = PLUMB_F32}, first;
+    enter_folder();
+    uint64_t before = cudasim_vendor_calls(ask_for);
+    CHECK(run_products("cuda", &p) == PLUMB_OK);
+    CHECK_MSG(cudasim_vendor_calls(ask_for) == before + 6, "%d queries", (int)(cudasim_vendor_calls(ask_for) - before));
+    first = p;
+    before = cudasim_vendor_calls(ask_for);
+    CHECK(run_products("cuda", &p) == PLUMB_OK && cudasim_vendor_calls(ask_for) == before);
+    CHECK(distance(&p, &first) == 0 && occurs(p.plan, "cuda.cublaslt") == 3);
+    cudasim_vendor("cublaslt", 120200); /* another version has choices of its own */
+    CHECK(run_products("cuda", &p) == PLUMB_OK && cudasim_vendor_calls(ask_for) == before + 6);
+    cudasim_vendor("cublaslt", -1);
+    p.allow = PLUMB_ALLOW_TF32; /* and so has what is allowed */
+    CHECK(run_products("cuda", &p) == PLUMB_OK && cudasim_vendor_calls(ask_for) == before + 12);
+    leave_folder();
+}
