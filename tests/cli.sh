@@ -182,6 +182,7 @@ for precision in bf16 f16; do
     accept 'mlp on data (test): accuracy' eval --weights $precision/model.safetensors --data data --precision $precision
     accept 'mlp says' predict 3 --weights $precision/model.safetensors --data data --precision $precision
 done
+accept 'logistic, batch 64, adam, bf16' bench train --model logistic --precision bf16 --samples 3
 accept '"skipped_steps":0' "${mlp[@]}" --precision f16 --loss-scale 64 --json
 accept 'test accuracy' "${mlp[@]}" --loss-scale dynamic
 for threads in 1 2 3; do

@@ -14,6 +14,7 @@ struct random_kind {
     plumb_dtype dtype; /* f32 or f64 */
     bool smooth;
     bool optimised; /* one or two optimisers besides the assigns */
+    plumb_dtype precision; /* of its programs; 0: as written */
 };
 
 struct random_graph {

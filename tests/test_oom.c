@@ -121,6 +121,12 @@ static plumb_status train_cnn(plumb_context *context)
     return train_with(context, net_cnn, PLUMB_SGD(.l2 = 0.01), false);
 }
 
+/* The pass that lowers, and the loss scale. */
+static plumb_status train_low(plumb_context *context)
+{
+    return train_with(context, net_mlp, PLUMB_ADAM(.precision = PLUMB_F16), false);
+}
+
 static plumb_status save_and_load(plumb_context *context)
 {
     return train_with(context, net_mlp, PLUMB_MOMENTUM(.lr = 0.1), true);
@@ -193,7 +199,7 @@ static const struct {
     {"build", build_only},       {"state", state_only},         {"infer mlp", infer_mlp},
     {"infer views", infer_views}, {"train mlp", train_mlp},     {"train cnn", train_cnn},
     {"save and load", save_and_load}, {"texts", texts},         {"evaluate", evaluate_one},
-    {"check gradients", check_gradients},
+    {"check gradients", check_gradients}, {"train low", train_low},
 };
 enum { SCENARIOS = sizeof(scenarios) / sizeof(scenarios[0]), MANY = 100000 };
 
@@ -252,6 +258,7 @@ PLUMB_TEST(oom, save_and_load) { fail_all_allocations(6); }
 PLUMB_TEST(oom, texts) { fail_all_allocations(7); }
 PLUMB_TEST(oom, evaluate) { fail_all_allocations(8); }
 PLUMB_TEST(oom, check_gradients) { fail_all_allocations(9); }
+PLUMB_TEST(oom, train_low) { fail_all_allocations(10); }
 
 /* ---- the device ---- */
 

@@ -53,7 +53,8 @@ static plumb_program *compile(struct subject *s, bool training, bool effects, un
                                .effects = effects,
                                .passes_off = off,
                                .implementations = implementations,
-                               .max_bindings = 3};
+                               .max_bindings = 3,
+                               .precision = s->r.kind.precision};
     return plumb_compile(s->r.g, s->state, &o);
 }
 
@@ -214,6 +215,21 @@ PLUMB_TEST(random_graphs, threads_and_repetition_change_no_bit)
             make_trace(&three, seed, kind_of(seed), 0, 3, NULL, true)) {
             CHECK_MSG(same(&one, &three), "seed %llu: differs with three threads", (unsigned long long)seed);
         }
+    }
+}
+
+/* Whatever is lowered and cast, every shape rule must take it, and passes and threads must not matter more than before. */
+PLUMB_TEST(random_graphs, low_precision_is_as_steady)
+{
+    static struct trace one, other;
+    for (uint64_t seed = first_seed(); seed < first_seed() + graphs() / 2 && check_failures() < 10; seed++) {
+        struct random_kind kind = {.dtype = PLUMB_F32, .optimised = seed % 3 != 0,
+                                   .precision = seed % 2 ? PLUMB_BF16 : PLUMB_F16};
+        CHECK_MSG(make_trace(&one, seed, kind, 0, 1, "*=cpu.ref", false) &&
+                      make_trace(&other, seed, kind, ~0u, 1, "*=cpu.ref", false) && same(&one, &other),
+                  "seed %llu: differs without passes", (unsigned long long)seed);
+        CHECK_MSG(make_trace(&one, seed, kind, 0, 1, NULL, false) && make_trace(&other, seed, kind, 0, 3, NULL, true) &&
+                      same(&one, &other), "seed %llu: differs with three threads", (unsigned long long)seed);
     }
 }
 

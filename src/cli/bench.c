@@ -84,7 +84,7 @@ plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_pr
 
 struct bench_train {
     struct common_options common;
-    const char *model, *optimizer;
+    const char *model, *optimizer, *precision;
     int64_t batch, classes, samples;
     plumb_context *context;
     plumb_model net;
@@ -141,6 +141,7 @@ static plumb_status check_step(struct bench_train *b, double *worst)
                                                              .outputs = out,
                                                              .n_outputs = n + 1,
                                                              .training = true,
+                                                             .precision = cli_precision(b->precision),
                                                              .implementations = k ? "*=cpu.ref" : NULL});
         status = programs[k] ? plumb_loader_seek(b->loader, 0, 0) : plumb_last_status(b->context);
         if (!status && plumb_loader_next(b->loader, programs[k], b->net.input, b->net.label) < 0) {
@@ -155,11 +156,13 @@ static plumb_status check_step(struct bench_train *b, double *worst)
     }
     plumb_program_free(programs[0]);
     plumb_program_free(programs[1]);
-    if (!status && !(*worst <= BENCH_AGREE)) {
+    plumb_dtype dtype = cli_precision(b->precision);
+    double agree = dtype == PLUMB_BF16 ? BENCH_AGREE_BF16 : dtype == PLUMB_F16 ? BENCH_AGREE_F16 : BENCH_AGREE;
+    if (!status && !(*worst <= agree)) {
         return plumb_fail(
             b->context, PLUMB_FAILED,
             "bench: loss or gradients differ from the reference by %.3g, allowed is %.3g: not timed", *worst,
-            BENCH_AGREE);
+            agree);
     }
     return status;
 }
@@ -182,6 +185,7 @@ static void print_train(const struct bench_train *b, const struct bench_times *t
     if (b->common.json) {
         printf("{\"bench\":\"train\",\"model\":");
         json_text(stdout, b->model);
+        printf(",\"precision\":\"%s\"", b->precision);
         printf(",\"batch\":%lld,\"threads\":%d,\"difference\":", (long long)b->batch,
                plumb_threads(b->context));
         json_number(stdout, worst);
@@ -197,8 +201,8 @@ static void print_train(const struct bench_train *b, const struct bench_times *t
         return;
     }
     printf("checked: loss and gradients are within %.2g of the reference\n", worst);
-    printf("%s, batch %lld, %s, %d threads: %.3f ms a step (%.3f to %.3f, spread %.0f%%), %.0f images/s\n",
-           b->model, (long long)b->batch, b->optimizer, plumb_threads(b->context), 1e3 * t->median,
+    printf("%s, batch %lld, %s, %s, %d threads: %.3f ms a step (%.3f to %.3f, spread %.0f%%), %.0f images/s\n",
+           b->model, (long long)b->batch, b->optimizer, b->precision, plumb_threads(b->context), 1e3 * t->median,
            1e3 * t->low, 1e3 * t->high, 100 * bench_spread(t), rate);
 }
 
@@ -218,7 +222,10 @@ static plumb_status run_train(struct bench_train *b)
     if (!status) {
         b->program = plumb_compile_training(
             b->net.graph, b->state, b->net.loss,
-            &(plumb_optimizer){.size = sizeof(plumb_optimizer), .rule = b->optimizer}, &b->net.logits, 1);
+            &(plumb_optimizer){.size = sizeof(plumb_optimizer),
+                               .rule = b->optimizer,
+                               .precision = cli_precision(b->precision)},
+            &b->net.logits, 1);
         status =
             b->program ? bench_time(one_step, b, (int)b->samples, &times) : plumb_last_status(b->context);
     }
@@ -236,12 +243,14 @@ static const char *optimizer_name(int index)
 static int command_bench_train(int argc, char **argv)
 {
     struct bench_train b = {
-        .common = COMMON_DEFAULTS, .optimizer = "adam", .batch = 64, .classes = 10, .samples = 21};
+        .common = COMMON_DEFAULTS, .optimizer = "adam", .precision = "f32", .batch = 64, .classes = 10, .samples = 21};
     const struct option_row rows[] = {
         {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &b.model, 0, 0, cli_model_name},
         {"batch", "N", "examples in a step (default 64)", OPTION_WHOLE, &b.batch, 1, 65536, NULL},
         {"classes", "N", "of the model (default 10)", OPTION_WHOLE, &b.classes, 2, 256, NULL},
         {"optimizer", "RULE", "default adam", OPTION_NAME, &b.optimizer, 0, 0, optimizer_name},
+        {"precision", "DTYPE", "compute in f32 (default), bf16 or f16", OPTION_NAME, &b.precision, 0, 0,
+         cli_precision_name},
         {"samples", "N", "of at least 0.05 s each (default 21)", OPTION_WHOLE, &b.samples, 3,
          BENCH_SAMPLES_MAX, NULL},
         COMMON_ROWS(b.common),

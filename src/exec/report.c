@@ -93,7 +93,7 @@ char *plumb_program_text(plumb_program *program)
     struct plumb_text text = {.context = p->context};
     for (int i = 0; i < plan->n_steps; i++) {
         const struct plumb_step *s = &plan->step[i];
-        plumb_text_add(&text, "%3d %-24s %-12s %-16s ", i, s->call.op->name, s->impl->name, s->call.name);
+        plumb_text_add(&text, "%3d %-24s %-15s %-16s ", i, s->call.op->name, s->impl->name, s->call.name);
         add_views(&text, s->call.in, s->call.n_in);
         plumb_text_add(&text, " -> ");
         add_views(&text, s->call.out, s->call.n_out);
