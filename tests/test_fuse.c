@@ -251,6 +251,96 @@ PLUMB_TEST(fuse, the_way_back)
     plumb_close(s.context);
 }
 
+/* ---- the chosen implementations ---- */
+
+/* Layers of all the forms that products and convolutions have, and the gradients of their weights: fused, the same sums
+ * are made and the same functions applied to them. Biases' gradients are summed in another order: wanted, not compared. */
+struct layers {
+    plumb_graph *g;
+    plumb_t out[64]; /* results and weights' gradients, then biases' gradients */
+    plumb_t of_bias[16];
+    int n_out, n_of_bias;
+};
+
+static plumb_t drawn(struct layers *l, plumb_shape shape)
+{
+    char name[16];
+    snprintf(name, sizeof name, "v%d", plumb_graph_get(l->g)->n_nodes);
+    plumb_variable_options options = {.size = sizeof options, .init = {PLUMB_INIT_UNIFORM, .a = -1, .b = 1}};
+    return plumb_variable(l->g, name, PLUMB_F32, shape, &options);
+}
+
+static void add_layer(struct layers *l, plumb_t y, plumb_t weight, plumb_t bias, int activation)
+{
+    static plumb_t (*const apply[])(plumb_graph *, plumb_t) = {plumb_relu, plumb_sigmoid, plumb_tanh};
+    y = apply[activation % 3](l->g, y);
+    plumb_t loss = plumb_sum(l->g, plumb_square(l->g, y), NULL, 0, false);
+    l->out[l->n_out++] = y;
+    plumb_t by[] = {weight, bias}, gradient[2];
+    plumb_gradients(l->g, loss, by, bias == PLUMB_NONE ? 1 : 2, gradient);
+    l->out[l->n_out++] = gradient[0];
+    if (bias != PLUMB_NONE) {
+        l->of_bias[l->n_of_bias++] = gradient[1];
+    }
+}
+
+static void add_layers(struct layers *l)
+{
+    static const int64_t dense[][3] = {{64, 40, 30}, {2, 300, 20}, {3, 5, 7}, {70, 600, 33}, {9, 12, 1}, {1, 50, 17}};
+    static const int64_t picture[][6] = {{20, 3, 8, 6, 3, 1}, {2, 3, 19, 5, 3, 1}, {3, 8, 5, 24, 3, 1}, {2, 4, 9, 6, 2, 2}};
+    for (int i = 0; i < 6; i++) {
+        const int64_t *d = dense[i];
+        plumb_t w = drawn(l, PLUMB_SHAPE(d[1], d[2])), y = plumb_matmul(l->g, drawn(l, PLUMB_SHAPE(d[0], d[1])), w, false, false);
+        plumb_t bias = i == 4 ? PLUMB_NONE : drawn(l, PLUMB_SHAPE(d[2]));
+        add_layer(l, i == 4 ? y : plumb_add(l->g, y, bias), w, bias, i);
+    }
+    for (int i = 0; i < 4; i++) {
+        const int64_t *p = picture[i];
+        plumb_conv2d_options options = {.size = sizeof options, .stride = {p[5], p[5]}, .padding = {1, 1, 1, 1}};
+        plumb_t w = drawn(l, PLUMB_SHAPE(p[3], p[1], p[4], p[4]));
+        plumb_t x = drawn(l, PLUMB_SHAPE(p[0], p[1], p[2], p[2])), bias = i == 1 ? PLUMB_NONE : drawn(l, PLUMB_SHAPE(p[3]));
+        add_layer(l, plumb_conv2d(l->g, x, w, bias, &options), w, bias, i);
+    }
+    memcpy(l->out + l->n_out, l->of_bias, sizeof l->of_bias);
+}
+
+PLUMB_TEST(fuse, fast_kernels_keep_every_bit)
+{
+    static float a[1 << 16], b[1 << 16];
+    for (int isa = PLUMB_ISA_SCALAR; isa <= PLUMB_ISA_AVX512; isa++) {
+        plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .threads = 2, .seed = 3,
+                                                             .strict_memory = true, .isa = plumb_isa_name(isa)});
+        if (!context) {
+            continue; /* this machine has no such instructions */
+        }
+        struct layers l = {.g = plumb_graph_new(context, "layers")};
+        add_layers(&l);
+        plumb_state *state = plumb_state_new(l.g);
+        plumb_compile_options options = {.size = sizeof options, .outputs = l.out,
+                                         .n_outputs = l.n_out + l.n_of_bias};
+        plumb_program *fused = plumb_compile(l.g, state, &options);
+        options.passes_off = PLUMB_PASS_FUSE;
+        plumb_program *plain = plumb_compile(l.g, state, &options);
+        bool good = fused && plain && plumb_run(fused) == PLUMB_OK && plumb_run(plain) == PLUMB_OK;
+        CHECK_MSG(good, "%s", plumb_message(context));
+        char *text = good ? plumb_program_text(fused) : NULL;
+        int found = 0;
+        for (const char *at = text; at && (at = strstr(at, "activation=")) != NULL; at++) {
+            found++;
+        }
+        CHECK_MSG(found == 18, "%d fused products and sums, not 18:\n%s", found, text ? text : "");
+        plumb_text_free(context, text);
+        for (int i = 0; good && i < l.n_out; i++) {
+            plumb_shape shape = plumb_output_shape(plain, l.out[i]);
+            size_t bytes = (size_t)plumb_shape_count(&shape) * sizeof(float);
+            CHECK(bytes <= sizeof a && plumb_fetch(fused, l.out[i], a, bytes) == PLUMB_OK &&
+                  plumb_fetch(plain, l.out[i], b, bytes) == PLUMB_OK);
+            CHECK_MSG(memcmp(a, b, bytes) == 0, "%s: output %d differs", plumb_isa_name(isa), i);
+        }
+        plumb_close(context);
+    }
+}
+
 /* ---- random graphs ---- */
 
 static bool fetch_bytes(plumb_program *program, plumb_t id, unsigned char *to, size_t room, size_t *bytes)

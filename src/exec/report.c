@@ -84,6 +84,21 @@ static void add_views(struct plumb_text *text, const plumb_view *views, int coun
         plumb_text_add(text, ", ... %d in all", count);
 }
 
+/* " [activation=relu]"; nothing of ops whose attributes say nothing. */
+static void add_attributes(struct plumb_text *text, const plumb_call *call)
+{
+    size_t before = text->length;
+    if (!call->op->print || !call->attr)
+        return;
+    plumb_text_add(text, " [");
+    size_t start = text->length;
+    call->op->print(call->attr, text);
+    if (text->length > start)
+        plumb_text_add(text, "]");
+    else if (!text->failed)
+        text->data[text->length = before] = 0;
+}
+
 char *plumb_program_text(plumb_program *program)
 {
     struct program *p = plumb_program_get(program);
@@ -102,6 +117,7 @@ char *plumb_program_text(plumb_program *program)
             plumb_text_add(&text, " @%lld", (long long)b->offset);
         if (s->workspace >= 0)
             plumb_text_add(&text, " workspace %lld", (long long)plan->layout.buffer[s->workspace].bytes);
+        add_attributes(&text, &s->call);
         plumb_text_add(&text, "\n");
     }
     plumb_memory_plan m;

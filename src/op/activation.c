@@ -38,7 +38,7 @@ plumb_status plumb_need_activation(const plumb_infer *q, int activation)
 
 void plumb_print_activation(int activation, struct plumb_text *text)
 {
-    bool first = text->length == 0 || text->data[text->length - 1] == ' ';
+    bool first = text->length == 0 || strchr(" [", text->data[text->length - 1]);
     if (activation != PLUMB_ACTIVATION_NONE && known(activation))
         plumb_text_add(text, "%sactivation=%s", first ? "" : " ", activations[activation].forward->name);
 }

@@ -7,6 +7,7 @@
  * true positions first, which pays when many output channels share a panel and rows are short. All cuts
  * depend on shapes and the instruction set alone. */
 #include "cpu/native/conv.h"
+#include "cpu/native/epilogue.h"
 
 enum {
     GATHERED = 768,    /* k of a gathered panel */
@@ -17,6 +18,7 @@ enum {
 typedef struct task {
     plumb_conv conv;
     const plumb_view *bias;
+    plumb_epilogue *epilogue; /* of bias and activation; NULL: a bias alone is added as sums are stored */
     int height;     /* output channels of a strip */
     int64_t width;  /* positions of a tile */
     int64_t taps;   /* of all output phases: those of the filter that any output reads */
@@ -100,6 +102,8 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
     plumb_conv *conv = &t->conv;
     plumb_conv_plan(call, adjoint ? out : first, w, adjoint ? first : out, adjoint, conv);
     t->bias = !adjoint && call->n_in > 2 ? &call->in[2] : NULL;
+    int activation = ((const plumb_attr_conv2d *)call->attr)->activation;
+    t->epilogue = plumb_epilogue_for(out->dtype, call->isa, activation, false);
     t->height = plumb_strip_height(conv->targets, conv->kernels->rows);
     t->width = (int64_t)conv->kernels->vectors[t->height] * conv->kernels->lanes;
     t->strips = plumb_parts(conv->targets, t->height);
@@ -249,6 +253,10 @@ static void store_flat(const unit *u, const phase *p, int64_t strip, int64_t row
         m.to = plumb_at(target_of(u, u->image, channel), first, conv->size);
         m.from = plumb_at(u->sums, i * stride, conv->size);
         m.bias = bias_of(u->t, channel);
+        if (u->t->epilogue) {
+            u->t->epilogue(plumb_at(u->sums, i * stride, conv->size), stride, m.bias, 0);
+            m.bias = NULL;
+        }
         conv->kernels->move(&m);
     }
 }
@@ -305,6 +313,8 @@ static void store_dense(const unit *u, int64_t first, int64_t count)
     int64_t points = conv->axis[0].span * conv->axis[1].span,
             channel = u->group * conv->targets + u->strip0 * t->height;
     int64_t rows = plumb_least(u->strip1 * t->height, conv->targets) - u->strip0 * t->height;
+    for (int64_t i = 0; i < rows && t->epilogue; i++)
+        t->epilogue(plumb_at(u->sums, i * t->width, conv->size), count, bias_of(t, channel + i), 0);
     for (int64_t done = 0; done < count;) {
         int64_t at = (first + done) % points, run = plumb_least(points - at, count - done);
         conv->kernels->move(&(plumb_move){
@@ -316,7 +326,7 @@ static void store_dense(const unit *u, int64_t first, int64_t count)
             .to_step = 1,
             .from_row = t->width,
             .from_step = 1,
-            .bias = bias_of(t, channel),
+            .bias = t->epilogue ? NULL : bias_of(t, channel),
             .bias_row = t->bias ? t->bias->stride[0] : 0});
         done += run;
     }
@@ -408,8 +418,7 @@ static plumb_status run(const plumb_call *call, bool adjoint)
 
 static bool forward_supports(const plumb_call *call)
 {
-    const plumb_attr_conv2d *attr = call->attr;
-    return !attr->activation && plumb_conv_supports(call, &call->in[0], &call->in[1], &call->out[0]);
+    return plumb_conv_supports(call, &call->in[0], &call->in[1], &call->out[0]);
 }
 static size_t forward_workspace(const plumb_call *call) { return workspace(call, false); }
 static plumb_status forward_run(const plumb_call *call) { return run(call, false); }

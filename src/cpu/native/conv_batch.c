@@ -7,6 +7,7 @@
  * instead of meeting a border of zeros. A chunk of work is one such group of pictures and one group of
  * channels; filter gradients of chunks are added in order at the end. Strides of one only. */
 #include "cpu/native/conv.h"
+#include "cpu/native/epilogue.h"
 
 enum {
     MOST_FILTER = 1 << 16,   /* elements: beyond, other forms reach the same speed */
@@ -17,6 +18,7 @@ typedef struct task {
     plumb_conv conv; /* forward geometry, whatever is computed; a band is the whole picture */
     const plumb_view *x, *w, *y, *bias;
     enum plumb_conv_what what;
+    plumb_epilogue *epilogue;      /* of the activation; NULL: none */
     int height;                    /* of a strip */
     int64_t lanes, width;          /* pictures of a group; positions of a tile */
     int64_t taps, columns, points; /* of a filter plane; C/groups * taps; of an output plane */
@@ -59,6 +61,7 @@ static bool plan(const plumb_call *call, enum plumb_conv_what what, task *t)
     t->w = what == PLUMB_CONV_FILTER ? out : &in[1];
     t->y = what == PLUMB_CONV_FORWARD ? out : what == PLUMB_CONV_DATA ? &in[0] : &in[1];
     t->bias = what == PLUMB_CONV_FORWARD && call->n_in > 2 ? &in[2] : NULL;
+    t->epilogue = plumb_epilogue_for(out->dtype, call->isa, attr->activation, false);
     plumb_conv *conv = &t->conv;
     plumb_conv_plan(call, t->x, t->w, t->y, false, conv);
     t->inputs = conv->sources, t->outputs = conv->targets, t->lanes = conv->kernels->lanes;
@@ -184,6 +187,8 @@ static void forward(const share *s)
         for (int64_t r = 0; r < conv->axis[0].span; r++)
             sweep_row(t, rows, t->columns, a, s->x + (size_t)r * row_x, offsets(t), s->y + (size_t)r * row_y,
                       t->points * t->lanes, t->bias != NULL);
+        if (t->epilogue) /* of lanes without a picture, too: nobody reads those */
+            t->epilogue(s->y, rows * t->points * t->lanes, NULL, 0);
         for (int64_t i = 0; i < rows; i++) {
             int64_t image = t->y->dim[1] * t->points;
             conv->kernels->interleave(

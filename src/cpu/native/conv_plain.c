@@ -1,9 +1,11 @@
 /* Convolutions from their definition, element by element in double: the native provider's way out when
  * operands are not finite and the padding's zeros must not be multiplied. Speed is no aim here. */
 #include "cpu/native/conv.h"
+#include "cpu/native/epilogue.h"
 
 typedef struct plain {
     const plumb_attr_conv2d *attr;
+    plumb_epilogue *epilogue;
     const plumb_view *x, *w, *y, *bias, *out;
     enum plumb_conv_what what;
     int64_t inputs, outputs; /* channels of one group */
@@ -91,6 +93,8 @@ static void run_plane(void *user, int64_t chunk, int worker)
                                                        : filter(p, a, b, h, w);
             plumb_put(out->data, out->dtype, (chunk * height + h) * width + w, sum);
         }
+    if (p->epilogue)
+        p->epilogue(plumb_at(out->data, chunk * height * width, plumb_dtype_size(out->dtype)), height * width, NULL, 0);
 }
 
 void plumb_conv_plain(const plumb_call *call, enum plumb_conv_what what)
@@ -101,6 +105,7 @@ void plumb_conv_plain(const plumb_call *call, enum plumb_conv_what what)
     p.w = what == PLUMB_CONV_FILTER ? out : &in[1];
     p.y = what == PLUMB_CONV_FORWARD ? out : what == PLUMB_CONV_DATA ? &in[0] : &in[1];
     p.bias = what == PLUMB_CONV_FORWARD && call->n_in > 2 ? &in[2] : NULL;
+    p.epilogue = plumb_epilogue_for(out->dtype, call->isa, p.attr->activation, false);
     p.inputs = p.w->dim[1], p.outputs = p.w->dim[0] / p.attr->groups;
     plumb_pool_run(call->pool, out->dim[0] * out->dim[1], run_plane, &p);
 }

@@ -3,9 +3,10 @@
  * Three forms, by shape: few rows against columns contiguous along k are dot products; few rows against a
  * row-major B read B in place; everything else packs B into panels, a cache-sized block at a time. The output
  * is cut into blocks that threads claim; the cut depends on shapes and the instruction set alone, and a block
- * sums over k in order, so the number of threads cannot change a bit. */
+ * sums over k in order, so the number of threads cannot change a bit. Bias and activation follow while the block is
+ * in the cache. */
+#include "cpu/native/epilogue.h"
 #include "cpu/native/gemm.h"
-#include "op/attr.h"
 
 enum { DOTS, IN_PLACE, PANELS };
 
@@ -26,6 +27,9 @@ typedef struct product { /* C (m, n) = A (m, k) B (k, n), `batch` times */
     int64_t width;    /* columns of a panel */
     int64_t depth;    /* k of a pass */
     int64_t block_m, block_n, m_blocks, n_blocks;
+    plumb_epilogue *epilogue; /* NULL: none */
+    const void *bias;         /* of the columns; NULL: none */
+    int64_t bias_step;
     char *workspace;                           /* one part per worker: */
     size_t part, strip_at, edge_at, offset_at; /* panels at 0, a strip, an edge tile, two offset tables */
 } product;
@@ -61,6 +65,7 @@ static void choose_form(product *p)
         int64_t row = p->a_row, step = p->a_k;
         p->a_row = p->b_column, p->a_k = p->b_k, p->b_k = step, p->b_column = row;
         p->n = p->m, p->m = 1;
+        p->bias_step = 0; /* the one column's bias is every element's */
         const plumb_view *view = p->a_view;
         p->a_view = p->b_view, p->b_view = view;
     }
@@ -108,6 +113,9 @@ static void plan(const plumb_call *call, product *p)
     p->a_row = a->stride[am], p->a_k = a->stride[ak], p->b_k = b->stride[bk], p->b_column = b->stride[bn];
     if (p->n == 1) /* strides of single rows and columns say nothing */
         p->b_column = 1;
+    const plumb_view *bias = call->n_in > 2 ? &call->in[2] : NULL;
+    p->epilogue = plumb_epilogue_for(c->dtype, call->isa, attr->activation, bias != NULL);
+    p->bias = bias ? bias->data : NULL, p->bias_step = bias ? bias->stride[0] : 0;
     merge_batch(p);
     choose_form(p);
     choose_blocks(p);
@@ -271,6 +279,15 @@ static void run_pass(const block *w, int64_t k0, int64_t depth)
     }
 }
 
+/* Rows m0.. and columns n0.. of C, the sums being complete. */
+static void finish(const block *w)
+{
+    const product *p = w->p;
+    const void *bias = p->bias ? plumb_at(p->bias, w->n0 * p->bias_step, p->size) : NULL;
+    for (int64_t i = w->m0; i < w->m1; i++)
+        p->epilogue(plumb_at(w->c, i * p->n + w->n0, p->size), w->n1 - w->n0, bias, p->bias_step);
+}
+
 static void run_block(void *user, int64_t chunk, int worker)
 {
     const product *p = user;
@@ -281,17 +298,21 @@ static void run_block(void *user, int64_t chunk, int worker)
     w.work = p->workspace + p->part * (size_t)worker;
     w.m0 = mb * p->block_m, w.m1 = plumb_least(w.m0 + p->block_m, p->m);
     w.n0 = nb * p->block_n, w.n1 = plumb_least(w.n0 + p->block_n, p->n);
-    if (p->form == DOTS)
+    if (p->k == 0)
+        for (int64_t i = w.m0; i < w.m1; i++)
+            memset(plumb_at(w.c, i * p->n + w.n0, p->size), 0, (size_t)(w.n1 - w.n0) * p->size);
+    else if (p->form == DOTS)
         run_dots(&w);
     else
         for (int64_t k0 = 0; k0 < p->k; k0 += p->depth)
             run_pass(&w, k0, plumb_least(p->depth, p->k - k0));
+    if (p->epilogue)
+        finish(&w);
 }
 
 static bool matmul_supports(const plumb_call *call)
 {
-    const plumb_attr_matmul *attr = call->attr;
-    return call->n_in == 2 && !attr->activation && plumb_kernels_for(call->out[0].dtype, call->isa) != NULL && plumb_view_contiguous(&call->out[0]);
+    return plumb_kernels_for(call->out[0].dtype, call->isa) != NULL && plumb_view_contiguous(&call->out[0]);
 }
 
 static size_t matmul_workspace(const plumb_call *call)
@@ -308,10 +329,7 @@ static plumb_status matmul_run(const plumb_call *call)
     p.workspace = call->workspace;
     if (p.batch == 0 || p.m == 0 || p.n == 0)
         return PLUMB_OK;
-    if (p.k == 0)
-        memset(call->out[0].data, 0, (size_t)(p.batch * p.m * p.n) * p.size);
-    else
-        plumb_pool_run(call->pool, p.batch * p.m_blocks * p.n_blocks, run_block, &p);
+    plumb_pool_run(call->pool, p.batch * p.m_blocks * p.n_blocks, run_block, &p);
     return PLUMB_OK;
 }
 
