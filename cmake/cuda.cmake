@@ -2,7 +2,8 @@
 # it. With PLUMB_CUDA=ON a missing nvcc is an error, with AUTO the plugin is left out, with OFF nothing is looked for.
 #
 # PLUMB_CUDA_ARCHITECTURES, as CMAKE_CUDA_ARCHITECTURES: by default the GPU of this machine, or where there is none every
-# major architecture nvcc knows, and PTX of the newest for those to come.
+# major architecture nvcc knows, and PTX of the newest for those to come. CMake knows the words `native` and `all-major`
+# from 3.24 and 3.23 on; before, architectures have to be named.
 
 if(PLUMB_CUDA)
   include(CheckLanguage)
@@ -16,6 +17,8 @@ if(PLUMB_CUDA)
     set(PLUMB_CUDA_ARCHITECTURES "" CACHE STRING "Architectures to compile kernels for; empty: see cmake/cuda.cmake")
     if(PLUMB_CUDA_ARCHITECTURES)
       set(CMAKE_CUDA_ARCHITECTURES ${PLUMB_CUDA_ARCHITECTURES})
+    elseif(CMAKE_VERSION VERSION_LESS 3.24)
+      message(FATAL_ERROR "CMake ${CMAKE_VERSION} cannot choose: give -DPLUMB_CUDA_ARCHITECTURES=90 or alike.")
     elseif(EXISTS /dev/nvidia0)
       set(CMAKE_CUDA_ARCHITECTURES native)
     else()
@@ -49,5 +52,15 @@ if(PLUMB_CUDA)
     target_link_options(plumb_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/plumb.map
       -Wl,--no-undefined)
     install(TARGETS plumb_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+
+    # The same for embedders, libplumb-cuda.a: whoever links it before libplumb.a has the device without a plugin. The
+    # core refers to it weakly, which takes nothing out of an archive, hence the option -u.
+    add_library(plumb_cuda_static STATIC EXCLUDE_FROM_ALL $<TARGET_OBJECTS:plumb_cuda_host> $<TARGET_OBJECTS:plumb_kernels>)
+    set_target_properties(plumb_cuda_static PROPERTIES OUTPUT_NAME plumb-cuda LINKER_LANGUAGE C)
+    target_link_libraries(plumb_cuda_static PUBLIC plumb_static CUDA::cudart_static stdc++)
+    target_link_options(plumb_cuda_static INTERFACE -Wl,-u,plumb_plugin_cuda)
+    add_executable(example-embedded EXCLUDE_FROM_ALL examples/cuda/embedded.c)
+    set_target_properties(example-embedded PROPERTIES LINKER_LANGUAGE C)
+    target_link_libraries(example-embedded PRIVATE plumb_flags plumb_cuda_static)
   endif()
 endif()

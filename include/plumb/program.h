@@ -76,10 +76,11 @@ PLUMB_API PLUMB_MUST_CHECK char *plumb_program_text(plumb_program *program);
 /* Floating-point operations and bytes of memory traffic of one run, by the op table's formulas. */
 PLUMB_API plumb_status plumb_program_cost(plumb_program *program, double *flops, double *bytes);
 
-/* Every registered implementation, for `plumb ops`: fills `row` and returns true while index is in range. */
+/* Every registered implementation, for `plumb ops`: fills `row` and returns true while index is in range. Those of the
+ * CUDA plugin come last, where there is one, with or without a GPU. */
 typedef struct plumb_op_row {
     const char *op, *implementation; /* "conv2d", "cpu.native" */
-    const char *device;              /* "cpu" */
+    const char *device;              /* "cpu", "cuda" */
     const char *provider;            /* "ref", "native" */
     const char *dtypes;              /* "f64 f32 bf16 f16" */
     bool backward;                   /* made by gradient rules only */

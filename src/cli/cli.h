@@ -54,7 +54,7 @@ struct common_options {
 };
 #define COMMON_DEFAULTS ((struct common_options){.seed = 1})
 #define COMMON_ROWS(common)                                                                                           \
-    {"device", "NAME", "cpu (default), auto", OPTION_TEXT, &(common).device, 0, 0, NULL},                             \
+    {"device", "NAME", "cpu (default), cuda, cuda:N, auto", OPTION_TEXT, &(common).device, 0, 0, NULL},                \
     {"threads", "N", "threads to use (default: as many as the process may; results do not depend on it)",            \
      OPTION_WHOLE, &(common).threads, 1, 1024, NULL},                                                                 \
     {"seed", "N", "of weights, order and dropout (default 1)", OPTION_WHOLE, &(common).seed, 0, 9e15, NULL},          \

@@ -30,9 +30,9 @@ int cli_fail(const char *command, const plumb_context *context, plumb_status sta
 static void log_line(void *user, plumb_log_level level, const char *line)
 {
     (void)user;
-    if (level == PLUMB_LOG_WARNING) {
+    if (level >= PLUMB_LOG_INFO) { /* which device "auto" chose is one */
         progress_clear();
-        fprintf(stderr, "warning: ");
+        fprintf(stderr, level == PLUMB_LOG_WARNING ? "warning: " : "plumb: ");
         print_one_line(stderr, line);
     }
 }

@@ -1,5 +1,6 @@
 /* ops: the registry, one row for each op and implementation. */
 #include "cli/cli.h"
+#include "device/plugin.h"
 
 static void print_json(const plumb_op_row *row)
 {
@@ -48,7 +49,9 @@ int command_ops(int argc, char **argv)
         }
     }
     if (!common.json) {
-        printf("%d implementations\n", count);
+        char why[512];
+        printf("%d implementations%s%s\n", count, plumb_plugin_find(why, sizeof why) ? "" : "; none for cuda: ",
+               plumb_plugin_find(why, sizeof why) ? "" : why);
     }
     plumb_close(context);
     return 0;

@@ -42,6 +42,25 @@ static plumb_status parse(plumb_context *context, const char *argument, int *ind
     return PLUMB_OK;
 }
 
+/* What the runtime's own message leaves open: is there no driver, or one that is too old? */
+static void explain(cudaError_t code, char *text, size_t room)
+{
+    int driver = 0, runtime = 0;
+    if (code == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess &&
+        cudaRuntimeGetVersion(&runtime) == cudaSuccess) {
+        if (driver == 0) {
+            snprintf(text, room, "no NVIDIA driver is installed (libcuda.so.1)");
+        } else {
+            snprintf(text, room, "the NVIDIA driver is too old: it is for CUDA %d.%d, this build needs %d.%d", driver / 1000,
+                     driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+        }
+    } else if (code == cudaErrorNoDevice) {
+        snprintf(text, room, "the NVIDIA driver sees no GPU (is CUDA_VISIBLE_DEVICES set?)");
+    } else {
+        snprintf(text, room, "%s", cudaGetErrorString(code));
+    }
+}
+
 static plumb_status find_gpu(plumb_context *context, int index)
 {
     int count = 0;
@@ -54,9 +73,11 @@ static plumb_status find_gpu(plumb_context *context, int index)
         code = cudaSetDevice(index);
     }
     if (code != cudaSuccess) {
+        char why[160];
+        explain(code, why, sizeof why);
         cudaGetLastError();
-        return plumb_fail(context, PLUMB_DEVICE_ERROR, "device: cuda:%d: no CUDA device: %s (%s)", index,
-                          cudaGetErrorString(code), cudaGetErrorName(code));
+        return plumb_fail(context, PLUMB_DEVICE_ERROR, "device: cuda:%d: no CUDA device: %s (%s)", index, why,
+                          cudaGetErrorName(code));
     }
     return PLUMB_OK;
 }

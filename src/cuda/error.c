@@ -18,7 +18,9 @@ static bool is_sticky(cudaError_t code)
     case cudaErrorAssert:
     case cudaErrorECCUncorrectable:
     case cudaErrorNvlinkUncorrectable:
+#if CUDART_VERSION >= 12080 /* where it first is known */
     case cudaErrorContained:
+#endif
     case cudaErrorDevicesUnavailable:
     case cudaErrorUnknown: return true;
     default: return false;

@@ -66,8 +66,7 @@ static void *open_library(void)
     return library ? library : dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 }
 
-/* NULL after an error that says why. A library once opened stays: contexts hold its tables. */
-static const plumb_plugin *find_plugin(plumb_context *context, const char *what)
+const plumb_plugin *plumb_plugin_find(char *why, size_t room)
 {
     if (&plumb_plugin_cuda) {
         return &plumb_plugin_cuda;
@@ -75,9 +74,8 @@ static const plumb_plugin *find_plugin(plumb_context *context, const char *what)
     void *library = open_library();
     void *symbol = library ? dlsym(library, PLUMB_PLUGIN_ENTRY) : NULL;
     if (!symbol) {
-        const char *why = dlerror();
-        plumb_fail(context, PLUMB_DEVICE_ERROR, "device: '%.100s': no CUDA device: the plugin " LIBRARY
-                   " cannot be opened: %.300s", what, why ? why : "unknown reason");
+        const char *reason = dlerror();
+        snprintf(why, room, "the plugin " LIBRARY " cannot be opened: %.300s", reason ? reason : "unknown reason");
         return NULL;
     }
     plumb_plugin_entry *entry;
@@ -85,8 +83,8 @@ static const plumb_plugin *find_plugin(plumb_context *context, const char *what)
     const plumb_plugin *plugin = entry();
     if (plugin->abi != PLUMB_DEVICE_ABI || strcmp(plugin->version, plumb_version()) != 0 ||
         plugin->context_bytes != sizeof(plumb_context)) {
-        plumb_fail(context, PLUMB_DEVICE_ERROR, "device: '%.100s': no CUDA device: " LIBRARY " is of Plumb %.20s, abi %d; "
-                   "this is %s, abi %d", what, plugin->version, plugin->abi, plumb_version(), PLUMB_DEVICE_ABI);
+        snprintf(why, room, LIBRARY " is of Plumb %.20s, abi %d; this is %s, abi %d", plugin->version, plugin->abi,
+                 plumb_version(), PLUMB_DEVICE_ABI);
         return NULL;
     }
     return plugin;
@@ -94,9 +92,10 @@ static const plumb_plugin *find_plugin(plumb_context *context, const char *what)
 
 static plumb_status open_plugin(plumb_context *context, const char *what, const char *argument)
 {
-    const plumb_plugin *plugin = find_plugin(context, what);
+    char why[512];
+    const plumb_plugin *plugin = plumb_plugin_find(why, sizeof why);
     if (!plugin) {
-        return PLUMB_DEVICE_ERROR;
+        return plumb_fail(context, PLUMB_DEVICE_ERROR, "device: '%.100s': no CUDA device: %s", what, why);
     }
     plumb_status status = plugin->device->open(context, argument, &context->device);
     if (status == PLUMB_OK) {
@@ -111,14 +110,16 @@ static plumb_status open_automatic(plumb_context *context)
         plumb_log_line(context, PLUMB_LOG_INFO, "device: auto chose cuda");
         return PLUMB_OK;
     }
-    plumb_log_line(context, PLUMB_LOG_DEBUG, "%s", plumb_message(context));
+    char why[600];
+    const char *reason = strstr(plumb_message(context), "no CUDA device");
+    snprintf(why, sizeof why, "%.590s", reason ? reason : plumb_message(context));
     plumb_status status = PLUMB_DEVICE_ERROR;
     for (int i = 0; i < automatic && !context->device; i++) {
         plumb_clear_error(context);
         status = devices[i]->open(context, NULL, &context->device);
     }
     if (status == PLUMB_OK) {
-        plumb_log_line(context, PLUMB_LOG_INFO, "device: auto chose %s", context->device->table->name);
+        plumb_log_line(context, PLUMB_LOG_INFO, "device: auto chose %s (%s)", context->device->table->name, why);
     }
     return status;
 }

@@ -1,4 +1,5 @@
 /* What a program decided, for people: memory by purpose, cost, the list of steps, the registry. */
+#include "device/plugin.h"
 #include "exec/exec.h"
 
 #include <stdio.h>
@@ -150,20 +151,32 @@ static const char *dtypes_text(unsigned mask)
     return "some";
 }
 
+/* Provider p of the core, then of the plugin (also where no GPU would let its device open). NULL past the end. */
+static const plumb_provider *listed_provider(int p)
+{
+    int count;
+    char why[512];
+    const plumb_provider *const *list = plumb_providers(&count);
+    if (p < count)
+        return list[p];
+    const plumb_plugin *plugin = plumb_plugin_find(why, sizeof why);
+    return plugin && p - count < plugin->n_providers ? plugin->providers[p - count] : NULL;
+}
+
 bool plumb_op_list(plumb_context *context, int index, plumb_op_row *row)
 {
     (void)context;
-    int count;
-    const plumb_provider *const *list = plumb_providers(&count);
-    for (int p = 0; p < count; p++) {
-        if (index >= list[p]->count) {
-            index -= list[p]->count;
+    const plumb_provider *provider;
+    for (int p = 0; (provider = listed_provider(p)) != NULL; p++) {
+        if (index >= provider->count) {
+            index -= provider->count;
             continue;
         }
-        const plumb_impl *impl = list[p]->impls[index];
-        const char *dot = strchr(list[p]->name, '.');
-        *row = (plumb_op_row){.op = impl->op->name, .implementation = impl->name, .device = "cpu",
-                              .provider = dot ? dot + 1 : list[p]->name, .dtypes = dtypes_text(impl->dtypes),
+        const plumb_impl *impl = provider->impls[index];
+        const char *dot = strchr(provider->name, '.');
+        *row = (plumb_op_row){.op = impl->op->name, .implementation = impl->name,
+                              .device = strncmp(impl->name, "cuda.", 5) == 0 ? "cuda" : "cpu",
+                              .provider = dot ? dot + 1 : provider->name, .dtypes = dtypes_text(impl->dtypes),
                               .backward = (impl->op->flags & PLUMB_OP_BACKWARD) != 0,
                               .differentiable = impl->op->gradient != NULL,
                               .exact = (impl->flags & PLUMB_IMPL_EXACT) != 0};

@@ -5,6 +5,7 @@
 #include "io/safetensors.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 #define MAX_NAME 1024
 
