@@ -157,6 +157,7 @@ accept '^conv1 .* 6,272 .* 608 ' summary lenet5-teaching
 accept '61,706 parameters' summary --model lenet5
 accept '61,706 parameters' summary --model lenet5 --allow tf32,reduced-sums,nondeterministic
 accept '^  total  *[0-9]' summary lenet5-classic --batch 1
+accept 'conv2d .* bf16 (64, 6, 28, 28)' summary lenet5 --plan --precision bf16
 accept 'logistic: ok' gradcheck logistic
 accept '"ok":true' gradcheck --model logistic --json
 accept 'test accuracy' "${train[@]}" --out out

@@ -119,7 +119,7 @@ PLUMB_TEST(precision, what_is_outside_stays_f32)
                                                                              .precision = PLUMB_BF16});
     REQUIRE(program);
     const float in[6] = {1, 2, -1, 0.5f, 3, 4}, weights[6] = {1.0009765625f, 0.125f, 1, -1, 0.25f, 3};
-    float got[4], kept[6], total, away[4];
+    float got[4], kept[6], total = NAN, away[4];
     CHECK(plumb_state_dtype(state, "w") == PLUMB_F32 && plumb_state_set(state, "w", weights, sizeof weights) == PLUMB_OK);
     CHECK(plumb_feed(program, x, in, sizeof in) == PLUMB_OK && plumb_run(program) == PLUMB_OK);
     CHECK(plumb_fetch(program, y, got, sizeof got) == PLUMB_OK && plumb_fetch(program, sum, &total, sizeof total) == PLUMB_OK);
@@ -367,6 +367,44 @@ PLUMB_TEST(precision, scale_has_bounds)
         tiny_step(&t, 1, 0x1p24, 2, 0, 0.5);
     }
     plumb_close(t.context);
+}
+
+/* Two optimisers of one graph: what overflows in one is skipped there, and only its scale falls. */
+PLUMB_TEST(precision, scales_are_each_optimizers_own)
+{
+    plumb_context *context = plumb_open(NULL);
+    REQUIRE(context);
+    plumb_graph *g = plumb_graph_new(context, "two");
+    const plumb_variable_options one = {.size = sizeof one, .init = {PLUMB_INIT_CONSTANT, 1}};
+    const char *const names[2] = {"a", "b"};
+    plumb_t x[2], w[2], loss[2];
+    for (int i = 0; i < 2; i++) {
+        x[i] = plumb_input(g, i ? "y" : "x", PLUMB_F32, PLUMB_SHAPE(2));
+        w[i] = plumb_variable(g, i ? "v" : "w", PLUMB_F32, PLUMB_SHAPE(2), &one);
+        loss[i] = plumb_sum(g, plumb_mul(g, x[i], w[i]), NULL, 0, false);
+    }
+    for (int i = 0; i < 2; i++)
+        CHECK(plumb_minimize(g, loss[i], &w[i], 1, PLUMB_SGD(.name = names[i], .lr = 0.5, .loss_scale = PLUMB_DYNAMIC_LOSS_SCALE)) ==
+              PLUMB_OK);
+    plumb_state *state = plumb_state_new(g);
+    plumb_program *program = plumb_compile(g, state, &(plumb_compile_options){.size = sizeof(plumb_compile_options),
+                                                                             .training = true, .effects = true});
+    REQUIRE(program);
+    const float fine[2] = {1, 1}, large[2] = {INFINITY, 1};
+    for (int step = 0; step < 3; step++) { /* both fine; only b; only a */
+        CHECK(plumb_feed(program, x[0], step == 1 ? large : fine, sizeof fine) == PLUMB_OK);
+        CHECK(plumb_feed(program, x[1], step == 2 ? large : fine, sizeof fine) == PLUMB_OK && plumb_run(program) == PLUMB_OK);
+    }
+    double scale[2], good[2];
+    float weights[2][2];
+    for (int i = 0; i < 2; i++) {
+        CHECK(plumb_state_get_number(state, i ? "b/loss_scale:" : "a/loss_scale:", &scale[i]) == PLUMB_OK);
+        CHECK(plumb_state_get_number(state, i ? "b/good_steps:" : "a/good_steps:", &good[i]) == PLUMB_OK);
+        CHECK(plumb_state_get(state, i ? "v" : "w", weights[i], sizeof weights[i]) == PLUMB_OK);
+        CHECK_MSG(scale[i] == 0x1p15 && weights[i][0] == 0, "%s: scale %g, weight %g", names[i], scale[i], (double)weights[i][0]);
+    }
+    CHECK_MSG(good[0] == 1 && good[1] == 0, "%g and %g good steps", good[0], good[1]);
+    plumb_close(context);
 }
 
 PLUMB_TEST(precision, odd_optimizers_are_refused)

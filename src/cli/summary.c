@@ -6,7 +6,7 @@
 
 struct summary_options {
     struct common_options common;
-    const char *model, *optimizer;
+    const char *model, *optimizer, *precision;
     int64_t batch, classes;
     bool plan;
 };
@@ -95,13 +95,16 @@ static plumb_status plan(const struct summary_options *o, plumb_context *context
                          plumb_state *state, bool training)
 {
     const plumb_t outputs[2] = {model->loss, model->logits};
-    const plumb_optimizer optimizer = {.size = sizeof(optimizer), .rule = o->optimizer};
+    const plumb_optimizer optimizer = {
+        .size = sizeof(optimizer), .rule = o->optimizer, .precision = cli_precision(o->precision)};
     plumb_program *program =
         training
             ? plumb_compile_training(model->graph, state, model->loss, &optimizer, &model->logits, 1)
             : plumb_compile(model->graph, state,
-                            &(plumb_compile_options){
-                                .size = sizeof(plumb_compile_options), .outputs = outputs, .n_outputs = 2});
+                            &(plumb_compile_options){.size = sizeof(plumb_compile_options),
+                                                     .outputs = outputs,
+                                                     .n_outputs = 2,
+                                                     .precision = cli_precision(o->precision)});
     plumb_memory_plan memory;
     plumb_status status = program ? plumb_bind(program, PLUMB_BATCH, o->batch) : plumb_last_status(context);
     if (!status) {
@@ -151,7 +154,7 @@ static plumb_status summarise(const struct summary_options *o, plumb_context *co
 
 int command_summary(int argc, char **argv)
 {
-    struct summary_options o = {.common = COMMON_DEFAULTS, .optimizer = "adam", .batch = 64, .classes = 10};
+    struct summary_options o = {.common = COMMON_DEFAULTS, .optimizer = "adam", .precision = "f32", .batch = 64, .classes = 10};
     const char *word = NULL;
     const struct option_row rows[] = {
         {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &o.model, 0, 0, cli_model_name},
@@ -161,6 +164,8 @@ int command_summary(int argc, char **argv)
         {"optimizer", "RULE", "whose moments take memory, default adam", OPTION_NAME, &o.optimizer, 0, 0,
          optimizer_name},
         {"plan", NULL, "show every step of the training program too", OPTION_FLAG, &o.plan, 0, 0, NULL},
+        {"precision", "DTYPE", "of the plans: f32 (default), bf16 or f16", OPTION_NAME, &o.precision, 0, 0,
+         cli_precision_name},
         COMMON_ROWS(o.common),
     };
     int code = 0;
