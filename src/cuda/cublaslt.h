@@ -36,11 +36,24 @@ typedef struct plumb_lt_plan {
     size_t workspace;
 } plumb_lt_plan;
 
+typedef struct plumb_lt_operands { /* where they lie */
+    const void *a, *b, *bias; /* bias: NULL for none */
+    void *d, *workspace;
+} plumb_lt_operands;
+
+/* cublaslt_launch.c */
+/* Queues the product; what the library said, and of which function. */
+int plumb_lt_launch(const struct plumb_cublaslt *lt, const plumb_lt_plan *plan, const plumb_lt_operands *operands,
+                    bool wide, cudaStream_t stream, const char **function);
+/* Whether a NaN survives a plan whose epilogue is a relu, which no document says: tried out on memory of its own. */
+enum plumb_lt_nan { PLUMB_LT_NAN_UNKNOWN, PLUMB_LT_NAN_KEPT, PLUMB_LT_NAN_LOST };
+enum plumb_lt_nan plumb_lt_try_nan(struct plumb_cuda *cuda, struct plumb_cublaslt *lt, const plumb_lt_product *product,
+                                   const plumb_lt_plan *plan);
+
 /* cublaslt_plan.c */
 /* While planning: the plan, chosen if it is not there yet; NULL: none can be had. */
 const plumb_lt_plan *plumb_lt_choose(struct plumb_cuda *cuda, struct plumb_cublaslt *lt, const plumb_lt_product *product);
-/* The bytes in which a workspace begins, for the library wants its start at a multiple of 256. */
-enum { PLUMB_LT_WORKSPACE_ALIGNMENT = 256 };
+enum { PLUMB_LT_WORKSPACE_ALIGNMENT = 256 }; /* bytes, as the library wants the start of its workspace */
 void plumb_lt_plan_free(void *lt, void *plan); /* plumb_cuda_plans.destroy */
 
 #endif

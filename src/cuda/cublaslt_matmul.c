@@ -1,18 +1,15 @@
 /* matmul by cuBLASLt. The library stores matrices by columns, so for C = A B, stored by rows, it is asked for the transpose,
  * Ct = Bt At, of which it finds every factor in place; columns of C are its rows, along which its bias lies.
  *
+ * An activation is the library's where that is a relu that keeps a NaN, else a kernel of ours over the result, unless that
+ * would round twice: sigmoid and tanh of bf16 and f16 are declined.
+ *
  * Decided here: what cannot be told as matrices with one contiguous side and one stride of the batch is declined, and so
  * are products of nothing. Where tensors lie is not known while planning, only that most begin at multiples of 64 bytes:
  * so two plans are made, for pointers at multiples of 16 bytes, which is all that any kernel asks for, and for any. */
 #include "cuda/cublaslt.h"
 
 enum { ALIGNED = 16 };
-
-/* What a call needs beside the product: where things lie. */
-struct operands {
-    const void *a, *b, *bias; /* of the library's product */
-    void *d;
-};
 
 /* Sizes and strides of rows and columns as a matrix stored by columns, or, transposed, by rows; false: as neither. */
 static bool describe(int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride, plumb_lt_matrix *matrix,
@@ -62,19 +59,23 @@ static bool fits(const pk_matmul *p, plumb_lt_product *product)
            describe(p->inner, p->rows, p->a_inner, p->a_row, &product->b, &product->op_b);
 }
 
-/* What is done to each result; false: the library cannot, or its bias does not lie side by side. */
+static int activation_of(const plumb_call *call)
+{
+    return ((const plumb_attr_matmul *)call->attr)->activation;
+}
+
+/* What is done to each result but the activation; false: not for this library. */
 static bool describe_epilogue(const plumb_call *call, plumb_lt_product *product)
 {
-    const plumb_attr_matmul *attr = call->attr;
     const plumb_view *bias = call->n_in > 2 ? &call->in[2] : NULL;
-    bool relu = attr->activation == PLUMB_ACTIVATION_RELU;
-    product->epilogue = bias ? (relu ? PLUMB_LT_EPILOGUE_RELU_BIAS : PLUMB_LT_EPILOGUE_BIAS)
-                             : (relu ? PLUMB_LT_EPILOGUE_RELU : PLUMB_LT_EPILOGUE_DEFAULT);
-    return (relu || attr->activation == PLUMB_ACTIVATION_NONE) && (!bias || bias->stride[0] == 1 || bias->dim[0] == 1);
+    int activation = activation_of(call);
+    bool once = activation <= PLUMB_ACTIVATION_RELU || product->dtype == PLUMB_F32 || product->dtype == PLUMB_F64;
+    product->epilogue = bias ? PLUMB_LT_EPILOGUE_BIAS : PLUMB_LT_EPILOGUE_DEFAULT;
+    return once && (!bias || bias->stride[0] == 1 || bias->dim[0] == 1);
 }
 
 /* The product without its alignment; false: not for this library. */
-static bool make_product(const plumb_call *call, plumb_lt_product *product, struct operands *operands)
+static bool make_product(const plumb_call *call, plumb_lt_product *product, plumb_lt_operands *operands)
 {
     pk_matmul p = plumb_cuda_product(call);
     const void *bias = call->n_in > 2 ? call->in[2].data : NULL;
@@ -90,25 +91,34 @@ static bool make_product(const plumb_call *call, plumb_lt_product *product, stru
             return false;
         }
     }
-    *operands = (struct operands){.a = p.batch.data[1], .b = p.batch.data[0], .d = p.batch.data[2], .bias = bias};
+    *operands = (plumb_lt_operands){.a = p.batch.data[1], .b = p.batch.data[0], .d = p.batch.data[2], .bias = bias};
     return true;
 }
 
-static const int alignments[] = {ALIGNED, 0}; /* 0: of an element */
+/* The same with a relu behind it. */
+static plumb_lt_product with_relu(const plumb_lt_product *product)
+{
+    plumb_lt_product relu = *product;
+    relu.epilogue = product->epilogue == PLUMB_LT_EPILOGUE_BIAS ? PLUMB_LT_EPILOGUE_RELU_BIAS : PLUMB_LT_EPILOGUE_RELU;
+    return relu;
+}
 
 /* While planning: both plans, or nothing. */
 static bool choose(const plumb_call *call, const plumb_lt_plan *plan[2])
 {
     plumb_lt_product product;
-    struct operands operands;
+    plumb_lt_operands operands;
     struct plumb_cuda *cuda = plumb_cuda_of(call);
     struct plumb_cublaslt *lt = plumb_cuda_vendor_state(cuda, PLUMB_CUDA_CUBLASLT);
+    const int32_t alignments[] = {ALIGNED, (int32_t)plumb_dtype_size(call->out[0].dtype)};
     if (!lt || cuda->lost || !make_product(call, &product, &operands)) {
         return false;
     }
     for (int i = 0; i < 2; i++) {
-        product.alignment = alignments[i] ? alignments[i] : (int32_t)plumb_dtype_size(call->out[0].dtype);
-        plan[i] = plumb_lt_choose(cuda, lt, &product);
+        product.alignment = alignments[i];
+        plumb_lt_product relu = with_relu(&product);
+        plan[i] = activation_of(call) == PLUMB_ACTIVATION_RELU ? plumb_lt_choose(cuda, lt, &relu) : NULL;
+        plan[i] = plan[i] ? plan[i] : plumb_lt_choose(cuda, lt, &product);
         if (!plan[i]) {
             return false;
         }
@@ -132,51 +142,57 @@ static size_t workspace(const plumb_call *call)
     return most ? most + PLUMB_LT_WORKSPACE_ALIGNMENT : 0;
 }
 
-static bool is_aligned(const struct operands *o)
+static bool is_aligned(const plumb_lt_operands *o)
 {
     return (((uintptr_t)o->a | (uintptr_t)o->b | (uintptr_t)o->d | (uintptr_t)o->bias) & (ALIGNED - 1)) == 0;
 }
 
-static void *align(void *workspace_start)
+static void *align(void *start)
 {
     uintptr_t mask = PLUMB_LT_WORKSPACE_ALIGNMENT - 1;
-    return (void *)(((uintptr_t)workspace_start + mask) & ~mask);
+    return (void *)(((uintptr_t)start + mask) & ~mask);
 }
 
-static plumb_status multiply(const plumb_call *call, struct plumb_cublaslt *lt, const plumb_lt_plan *plan,
-                             const struct operands *o)
+static const plumb_lt_plan *find(const struct plumb_cublaslt *lt, const plumb_lt_product *product)
 {
-    static const float one = 1, zero = 0;
-    static const double one64 = 1, zero64 = 0;
-    bool wide = call->out[0].dtype == PLUMB_F64;
-    const void *alpha = wide ? (const void *)&one64 : &one, *beta = wide ? (const void *)&zero64 : &zero;
-    int status = o->bias ? lt->f.cublasLtMatmulDescSetAttribute(plan->desc, PLUMB_LT_DESC_BIAS_POINTER, &o->bias,
-                                                                sizeof o->bias)
-                         : PLUMB_LT_SUCCESS;
-    if (status != PLUMB_LT_SUCCESS) {
-        return plumb_cuda_vendor_check(call, "cublasLtMatmulDescSetAttribute", status);
-    }
-    return plumb_cuda_vendor_check(
-        call, "cublasLtMatmul",
-        lt->f.cublasLtMatmul(lt->handle, plan->desc, alpha, o->a, plan->a, o->b, plan->b, beta, o->d, plan->d, o->d, plan->d,
-                             &plan->algo, plan->workspace ? align(call->workspace) : NULL, plan->workspace,
-                             plumb_cuda_stream(call)));
+    const plumb_lt_plan *plan = plumb_cuda_plans_find(&lt->plans, product, sizeof *product);
+    return plan && plan->usable ? plan : NULL;
+}
+
+/* The activation where the library left it to us. */
+static plumb_status activate(const plumb_call *call)
+{
+    static const enum pk_unary kernel[] = {[PLUMB_ACTIVATION_RELU] = PK_RELU, [PLUMB_ACTIVATION_SIGMOID] = PK_SIGMOID,
+                                           [PLUMB_ACTIVATION_TANH] = PK_TANH};
+    const plumb_view *operands[] = {&call->out[0], &call->out[0]};
+    pk_walk w = plumb_cuda_walk(operands, 2);
+    return plumb_cuda_check(call, "plumb_k_unary",
+                            plumb_k_unary(plumb_cuda_stream(call), kernel[activation_of(call)], (int)call->out[0].dtype, 0, 0,
+                                          &w));
 }
 
 static plumb_status run(const plumb_call *call)
 {
     plumb_lt_product product;
-    struct operands operands;
+    plumb_lt_operands operands;
     struct plumb_cublaslt *lt = plumb_cuda_vendor_state(plumb_cuda_of(call), PLUMB_CUDA_CUBLASLT);
     const plumb_lt_plan *plan = NULL;
+    int activation = activation_of(call);
+    const char *function = "";
     if (lt && make_product(call, &product, &operands)) {
         product.alignment = is_aligned(&operands) ? ALIGNED : (int32_t)plumb_dtype_size(call->out[0].dtype);
-        plan = plumb_cuda_plans_find(&lt->plans, &product, sizeof product);
+        plumb_lt_product relu = with_relu(&product);
+        plan = activation == PLUMB_ACTIVATION_RELU ? find(lt, &relu) : NULL;
+        activation = plan ? PLUMB_ACTIVATION_NONE : activation;
+        plan = plan ? plan : find(lt, &product);
     }
-    if (!plan || !plan->usable) {
+    if (!plan) {
         return plumb_call_fail(call, PLUMB_DEVICE_ERROR, "was not planned");
     }
-    return multiply(call, lt, plan, &operands);
+    operands.workspace = plan->workspace ? align(call->workspace) : NULL;
+    int code = plumb_lt_launch(lt, plan, &operands, call->out[0].dtype == PLUMB_F64, plumb_cuda_stream(call), &function);
+    plumb_status status = plumb_cuda_vendor_check(call, function, code);
+    return status == PLUMB_OK && activation != PLUMB_ACTIVATION_NONE ? activate(call) : status;
 }
 
 const plumb_impl plumb_impl_matmul_cublaslt = {

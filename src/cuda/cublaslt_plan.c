@@ -12,6 +12,7 @@ enum { CANDIDATES = 8, LIMIT = 32 << 20 }; /* limit: of workspace, what NVIDIA r
 typedef struct choice { /* on disk */
     plumb_lt_algo algo;
     uint64_t workspace;
+    uint64_t nan; /* enum plumb_lt_nan, of an epilogue with a relu */
 } choice;
 
 static int type_of(plumb_dtype dtype)
@@ -148,7 +149,8 @@ static bool ask(struct plumb_cublaslt *lt, const plumb_lt_product *product, plum
 }
 
 /* What an earlier process was told, if the library still has it. */
-static bool recall(struct plumb_cublaslt *lt, const plumb_lt_product *product, plumb_lt_plan *plan)
+static bool recall(struct plumb_cublaslt *lt, const plumb_lt_product *product, plumb_lt_plan *plan,
+                   enum plumb_lt_nan *nan)
 {
     const plumb_cuda_choice *kept = plumb_cuda_cache_find(&lt->cache, product, sizeof *product);
     choice c;
@@ -164,34 +166,51 @@ static bool recall(struct plumb_cublaslt *lt, const plumb_lt_product *product, p
     }
     plan->algo = c.algo;
     plan->workspace = result.workspace;
+    *nan = (enum plumb_lt_nan)c.nan;
     return true;
 }
 
-static void remember(struct plumb_cublaslt *lt, const plumb_lt_product *product, const plumb_lt_plan *plan)
+static void remember(struct plumb_cublaslt *lt, const plumb_lt_product *product, const plumb_lt_plan *plan,
+                     enum plumb_lt_nan nan)
 {
     choice c;
     memset(&c, 0, sizeof c);
     c.algo = plan->algo;
     c.workspace = plan->workspace;
+    c.nan = (uint64_t)nan;
     plumb_cuda_cache_add(&lt->cache, product, sizeof *product, &c, sizeof c);
 }
 
+/* An algorithm, by memory or by the heuristics; false: there is none, or it has a relu that may lose a NaN. */
+static bool find_algorithm(struct plumb_cuda *cuda, struct plumb_cublaslt *lt, const plumb_lt_product *product,
+                           plumb_lt_plan *plan)
+{
+    enum plumb_lt_nan nan = PLUMB_LT_NAN_KEPT;
+    if (recall(lt, product, plan, &nan)) {
+        return nan == PLUMB_LT_NAN_KEPT;
+    }
+    if (!ask(lt, product, plan)) {
+        return false;
+    }
+    if (product->epilogue & PLUMB_LT_EPILOGUE_RELU) {
+        nan = plumb_lt_try_nan(cuda, lt, product, plan);
+    }
+    if (nan != PLUMB_LT_NAN_UNKNOWN) {
+        remember(lt, product, plan, nan);
+    }
+    return nan == PLUMB_LT_NAN_KEPT;
+}
+
 /* A plan that is not usable is kept as well: the answer would be the same. */
-static plumb_lt_plan *make_plan(struct plumb_cublaslt *lt, const plumb_lt_product *product)
+static plumb_lt_plan *make_plan(struct plumb_cuda *cuda, struct plumb_cublaslt *lt, const plumb_lt_product *product)
 {
     plumb_lt_plan *plan = plumb_zalloc(lt->plans.context, sizeof *plan);
     if (!plan) {
         return NULL;
     }
-    bool described = make_desc(lt, product, &plan->desc) && make_layout(lt, product, &product->a, &plan->a) &&
-                     make_layout(lt, product, &product->b, &plan->b) && make_layout(lt, product, &product->d, &plan->d);
-    plan->usable = described && recall(lt, product, plan);
-    if (described && !plan->usable) {
-        plan->usable = ask(lt, product, plan);
-        if (plan->usable) {
-            remember(lt, product, plan);
-        }
-    }
+    plan->usable = make_desc(lt, product, &plan->desc) && make_layout(lt, product, &product->a, &plan->a) &&
+                   make_layout(lt, product, &product->b, &plan->b) && make_layout(lt, product, &product->d, &plan->d) &&
+                   find_algorithm(cuda, lt, product, plan);
     return plan;
 }
 
@@ -201,7 +220,7 @@ const plumb_lt_plan *plumb_lt_choose(struct plumb_cuda *cuda, struct plumb_cubla
     plumb_context *context = cuda->base.context;
     bool clean = context->status == PLUMB_OK;
     if (!plan) {
-        plan = plumb_cuda_enter(cuda) == PLUMB_OK ? make_plan(lt, product) : NULL;
+        plan = plumb_cuda_enter(cuda) == PLUMB_OK ? make_plan(cuda, lt, product) : NULL;
         plan = plan && plumb_cuda_plans_add(&lt->plans, product, sizeof *product, plan) ? plan : NULL;
     }
     if (clean) {

@@ -378,13 +378,20 @@ static double sum_in_parts(const work *w, uint64_t row, uint64_t column, int bat
     return plumb_get(total, type, 0);
 }
 
+/* Versions before 13 lose a NaN in their relu: no document says that the library does not. */
+static double relu(double value)
+{
+    bool loses = version() < 130000;
+    return value < 0 || (loses && !(value > 0)) ? 0 : value;
+}
+
 static double finish(const work *w, double value, uint64_t row)
 {
     const desc *how = &w->p.desc;
     if (how->epilogue & PLUMB_LT_EPILOGUE_BIAS) {
         value += plumb_get(how->bias, dtype_of(w->p.d.type), (int64_t)row);
     }
-    return (how->epilogue & PLUMB_LT_EPILOGUE_RELU) && value < 0 ? 0 : value;
+    return how->epilogue & PLUMB_LT_EPILOGUE_RELU ? relu(value) : value;
 }
 
 static void run(void *closure)

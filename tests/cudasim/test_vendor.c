@@ -3,6 +3,7 @@
 #include "check.h"
 #include "control.h"
 #include "cuda/vendor.h"
+#include "op/attr.h"
 #include "plumb/plumb.h"
 
 #include <fcntl.h>
@@ -268,6 +269,7 @@ struct products {
     plumb_dtype dtype;
     const char *forced; /* implementations */
     unsigned allow;
+    int layer; /* 0: products; else a layer with this activation (enum plumb_fused_activation) and one NaN fed */
     char plan[4096];
     float result[RUNS][RESULTS];
     plumb_error error;
@@ -289,10 +291,23 @@ static plumb_t build(plumb_graph *g, plumb_t x, plumb_dtype dtype)
     return plumb_cast(g, r, PLUMB_F32);
 }
 
+/* activation(x w + bias), padded with ones to as many results. */
+static plumb_t build_layer(plumb_graph *g, plumb_t x, plumb_dtype dtype, int layer)
+{
+    plumb_t y = plumb_matmul(g, plumb_cast(g, x, dtype), variable(g, "w", PLUMB_SHAPE(COLUMNS, INNER), dtype), false, true);
+    y = plumb_add(g, y, variable(g, "bias", PLUMB_SHAPE(COLUMNS), dtype));
+    y = layer == PLUMB_ACTIVATION_RELU ? plumb_relu(g, y) :
+        layer == PLUMB_ACTIVATION_TANH ? plumb_tanh(g, y) : plumb_sigmoid(g, y);
+    y = plumb_reshape(g, plumb_cast(g, y, PLUMB_F32), PLUMB_SHAPE(ROWS * COLUMNS));
+    plumb_t ones = plumb_full(g, PLUMB_F32, PLUMB_SHAPE(RESULTS - ROWS * COLUMNS), 1);
+    return plumb_concat(g, (const plumb_t[]){y, ones}, 2, 0);
+}
+
 static plumb_status run_graph(plumb_context *context, struct products *p)
 {
     plumb_graph *g = plumb_graph_new(context, "products");
-    plumb_t x = plumb_input(g, "x", PLUMB_F32, PLUMB_SHAPE(ROWS, INNER)), out = build(g, x, p->dtype);
+    plumb_t x = plumb_input(g, "x", PLUMB_F32, PLUMB_SHAPE(ROWS, INNER));
+    plumb_t out = p->layer ? build_layer(g, x, p->dtype, p->layer) : build(g, x, p->dtype);
     plumb_state *state = g ? plumb_state_new(g) : NULL;
     plumb_program *program =
         state ? plumb_compile(g, state, &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = &out,
@@ -304,6 +319,7 @@ static plumb_status run_graph(plumb_context *context, struct products *p)
         for (int k = 0; k < ROWS * INNER; k++) {
             data[k] = (float)((k * 13 + i * 5) % 17 - 8) * 0.11f;
         }
+        data[3 * INNER + 7] = p->layer ? NAN : data[3 * INNER + 7];
         status = plumb_feed(program, x, data, sizeof data);
         status = status == PLUMB_OK ? plumb_run(program) : status;
         status = status == PLUMB_OK ? plumb_fetch(program, out, p->result[i], sizeof p->result[i]) : status;
@@ -340,6 +356,19 @@ static double distance(const struct products *a, const struct products *b)
         }
     }
     return worst;
+}
+
+/* Row 3 is NaN in both, and nothing else in either; then it is taken out. */
+static bool nan_is_in_its_row(struct products *p)
+{
+    bool good = true;
+    for (int i = 0; i < RUNS * RESULTS; i++) {
+        float *value = &p->result[i / RESULTS][i % RESULTS];
+        bool is_nan = *value != *value, in_row = i % RESULTS / COLUMNS == 3;
+        good = good && is_nan == in_row;
+        *value = is_nan ? 0 : *value;
+    }
+    return good;
 }
 
 static int occurs(const char *text, const char *word)
@@ -410,34 +439,44 @@ PLUMB_TEST(vendor, without_the_library_our_kernels_serve)
     CHECK(nothing_left());
 }
 
-/* Each call of the library fails once: another implementation serves, or a run ends with an error that names the op. */
-PLUMB_TEST(vendor, every_call_may_fail)
+/* The n-th call of the class fails, once: another implementation serves, or a run ends with an error. */
+static void walk_failures(enum cudasim_class which, int layer, const char *error, int *ended, int *served)
 {
-    struct products right = {.dtype = PLUMB_F32}, p;
-    CHECK(run_products("cpu", &right) == PLUMB_OK);
-    int ended = 0, served = 0;
+    struct products right = {.dtype = PLUMB_F32, .layer = layer}, p;
+    CHECK(run_products("cpu", &right) == PLUMB_OK && nan_is_in_its_row(&right) == (layer != 0));
     for (int64_t n = 1; n < 1000; n++) {
-        p = (struct products){.dtype = PLUMB_F32};
-        cudasim_fail(CUDASIM_VENDOR, n);
+        p = (struct products){.dtype = PLUMB_F32, .layer = layer};
+        cudasim_fail(which, n);
         plumb_status status = run_products("cuda", &p);
         bool happened = cudasim_failed();
         cudasim_reset();
         CHECK_MSG(nothing_left(), "call %d: something is left", (int)n);
         CHECK_MSG((status != PLUMB_OK) == (p.error.message[0] != '\0'), "call %d: %s", (int)n, p.error.message);
         if (status == PLUMB_OK) {
-            CHECK_MSG(distance(&right, &p) <= 1e-4, "call %d: results differ", (int)n);
-            served += happened && occurs(p.plan, "cuda.cublaslt") < 3;
+            CHECK_MSG(nan_is_in_its_row(&p) == (layer != 0) && distance(&right, &p) <= 1e-4,
+                      "class %d, call %d: results differ", (int)which, (int)n);
+            *served += happened;
         } else {
-            CHECK_TEXT(p.error.message, "matmul");
-            CHECK_TEXT(p.error.message, "cublasLtMatmul returned status 13");
-            ended++;
+            CHECK_TEXT(p.error.message, error);
+            ++*ended;
         }
         if (!happened || check_failures() > 3) {
             break;
         }
     }
+    CHECK(run_products("cuda", &p) == PLUMB_OK);
+    CHECK(nan_is_in_its_row(&p) == (layer != 0) && distance(&right, &p) <= 1e-4);
+}
+
+PLUMB_TEST(vendor, every_call_may_fail)
+{
+    int ended = 0, served = 0;
+    walk_failures(CUDASIM_VENDOR, 0, "cublasLtMatmul returned status 13", &ended, &served);
     CHECK_MSG(served > 50 && ended == 3, "%d served without, %d ended", served, ended);
-    CHECK(run_products("cuda", &p) == PLUMB_OK && distance(&right, &p) <= 1e-4);
+    ended = 0;
+    walk_failures(CUDASIM_VENDOR, PLUMB_ACTIVATION_RELU, "returned status 1", &ended, &served);
+    CHECK_MSG(ended == 2, "%d ended", ended); /* the bias, the product */
+    walk_failures(CUDASIM_ANY, PLUMB_ACTIVATION_RELU, "", &ended, &served);
 }
 
 /* The second process, here a second context, asks the file. */
@@ -459,4 +498,31 @@ PLUMB_TEST(vendor, choices_are_made_once)
     p.allow = PLUMB_ALLOW_TF32; /* and so has what is allowed */
     CHECK(run_products("cuda", &p) == PLUMB_OK && cudasim_vendor_calls(ask_for) == before + 12);
     leave_folder();
+}
+
+/* A layer is one step, whoever does its activation; a NaN comes out of it, also where the library's own relu would lose it. */
+PLUMB_TEST(vendor, layers_with_activations)
+{
+    static const struct {
+        plumb_dtype dtype;
+        int layer;
+        bool whole; /* the library takes it as one */
+        double bound;
+    } layers[] = {{PLUMB_F32, PLUMB_ACTIVATION_RELU, true, 1e-4},    {PLUMB_F32, PLUMB_ACTIVATION_TANH, true, 1e-5},
+                  {PLUMB_F32, PLUMB_ACTIVATION_SIGMOID, true, 1e-5}, {PLUMB_BF16, PLUMB_ACTIVATION_RELU, true, 0.1},
+                  {PLUMB_BF16, PLUMB_ACTIVATION_TANH, false, 0.1},   {PLUMB_F64, PLUMB_ACTIVATION_RELU, false, 1e-5}};
+    for (int i = 0; i < 6; i++) {
+        struct products here = {.dtype = layers[i].dtype, .layer = layers[i].layer}, there = here;
+        CHECK(run_products("cpu", &here) == PLUMB_OK && nan_is_in_its_row(&here));
+        for (int version = 0; version < 2; version++) {
+            cudasim_vendor("cublaslt", version ? 120400 : -1);
+            CHECK_MSG(run_products("cuda", &there) == PLUMB_OK, "%s", there.error.message);
+            CHECK_MSG(nan_is_in_its_row(&there), "layer %d, version %d", i, version);
+            CHECK_MSG(distance(&here, &there) <= layers[i].bound, "layer %d: they differ by %g", i, distance(&here, &there));
+            bool one_step = occurs(there.plan, "cuda.cublaslt") == 1 && !strstr(there.plan, " add ");
+            CHECK_MSG(one_step || !layers[i].whole, "layer %d:\n%s", i, there.plan);
+            CHECK(nothing_left());
+        }
+    }
+    cudasim_vendor("cublaslt", -1);
 }
