@@ -141,7 +141,7 @@ foreach(build ${PLUMB_CUDASIM_BUILDS})
 endforeach()
 
 # The vendors' libraries, as fakes: what host code does with them, without them, and when they fail.
-foreach(build plain asan)
+foreach(build ${PLUMB_CUDASIM_BUILDS})
   plumb_cudasim_program(cudasim-vendor-${build} ${build} tests/runner.c tests/cudasim/test_vendor.c
     $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}>
     $<TARGET_OBJECTS:cudasim-fakes-${build}>)

@@ -4,7 +4,6 @@
  * the type of the output where that is allowed: so a mask that allows too much shows in the numbers. */
 #include "fakes.h"
 
-#include "core/core.h"
 #include "cuda/cublaslt_abi.h"
 
 enum { HANDLE = 0x4c740001, DESC, LAYOUT, PREFERENCE };
@@ -341,7 +340,7 @@ static double element(const work *w, const layout *l, const char *data, int op, 
 {
     int64_t at = op == PLUMB_LT_OP_N ? (int64_t)row + (int64_t)column * l->leading
                                      : (int64_t)column + (int64_t)row * l->leading;
-    double value = plumb_get(data, dtype_of(l->type), at + batch * l->batch_stride);
+    double value = cudasim_fake_get(data, dtype_of(l->type), at + batch * l->batch_stride);
     return w->p.desc.compute == PLUMB_LT_COMPUTE_32F_FAST_TF32 ? tf32(value) : value;
 }
 
@@ -368,12 +367,12 @@ static double sum_in_parts(const work *w, uint64_t row, uint64_t column, int bat
     int64_t at = (int64_t)(((uint64_t)batch * p->d.columns + column) * p->d.rows + row) * PARTS;
     for (uint64_t i = 0; i < PARTS; i++) {
         uint64_t from = i * each < inner ? i * each : inner, to = from + each < inner ? from + each : inner;
-        plumb_put(w->workspace, type, at + (int64_t)i, sum(w, row, column, batch, from, to));
+        cudasim_fake_put(w->workspace, type, at + (int64_t)i, sum(w, row, column, batch, from, to));
     }
     char total[8];
     plumb_put(total, type, 0, 0);
     for (int i = 0; i < PARTS; i++) {
-        plumb_put(total, type, 0, plumb_get(total, type, 0) + plumb_get(w->workspace, type, at + i));
+        plumb_put(total, type, 0, plumb_get(total, type, 0) + cudasim_fake_get(w->workspace, type, at + i));
     }
     return plumb_get(total, type, 0);
 }
@@ -389,7 +388,7 @@ static double finish(const work *w, double value, uint64_t row)
 {
     const desc *how = &w->p.desc;
     if (how->epilogue & PLUMB_LT_EPILOGUE_BIAS) {
-        value += plumb_get(how->bias, dtype_of(w->p.d.type), (int64_t)row);
+        value += cudasim_fake_get(how->bias, dtype_of(w->p.d.type), (int64_t)row);
     }
     return how->epilogue & PLUMB_LT_EPILOGUE_RELU ? relu(value) : value;
 }
@@ -406,8 +405,8 @@ static void run(void *closure)
                 double value = w->alpha * (w->reduction == PLUMB_LT_REDUCTION_NONE ?
                                                sum(w, row, column, batch, 0, inner_of(p)) :
                                                sum_in_parts(w, row, column, batch));
-                value += w->beta == 0 ? 0 : w->beta * plumb_get(w->c, type, at);
-                plumb_put(w->d, type, at, finish(w, value, row));
+                value += w->beta == 0 ? 0 : w->beta * cudasim_fake_get(w->c, type, at);
+                cudasim_fake_put(w->d, type, at, finish(w, value, row));
             }
         }
     }

@@ -8,6 +8,8 @@
 
 #include "calls.h"
 
+#include "core/core.h"
+
 typedef void cudasim_any_function(void);
 
 typedef struct cudasim_fake {
@@ -36,6 +38,38 @@ void cudasim_fake_delete(void *object);
 
 /* Whether [p, p + bytes) lies in one live block of device memory. */
 bool cudasim_fake_on_device(const void *p, size_t bytes);
+
+/* An element of device memory, as plumb_get and plumb_put have it. Inline, because the checker sees what a fake's own file
+ * reads and writes, and nothing of the library's. */
+static inline double cudasim_fake_get(const void *data, plumb_dtype dtype, int64_t at)
+{
+    union {
+        uint64_t eight;
+        uint32_t four;
+        uint16_t two;
+    } element = {0};
+    switch (plumb_dtype_size(dtype)) {
+    case 8: element.eight = ((const uint64_t *)data)[at]; break;
+    case 4: element.four = ((const uint32_t *)data)[at]; break;
+    default: element.two = ((const uint16_t *)data)[at]; break;
+    }
+    return plumb_get(&element, dtype, 0);
+}
+
+static inline void cudasim_fake_put(void *data, plumb_dtype dtype, int64_t at, double value)
+{
+    union {
+        uint64_t eight;
+        uint32_t four;
+        uint16_t two;
+    } element = {0};
+    plumb_put(&element, dtype, 0, value);
+    switch (plumb_dtype_size(dtype)) {
+    case 8: ((uint64_t *)data)[at] = element.eight; break;
+    case 4: ((uint32_t *)data)[at] = element.four; break;
+    default: ((uint16_t *)data)[at] = element.two; break;
+    }
+}
 
 /* Work in the order of the stream, captured where the stream is: run(closure) with device memory open, as often as it is
  * replayed. Takes the closure, a heap block, in all cases. */
