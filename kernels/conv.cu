@@ -1,6 +1,7 @@
 /* Two-dimensional convolution and its adjoints as matrix products whose right operand is gathered from the picture as
  * it is needed (pk_conv of launch.h says how); nothing is unrolled in memory. The filter's gradient has few results and
  * many terms: its terms are cut into parts, which are added in order by a second kernel. */
+#include "activation.cuh"
 #include "tile.cuh"
 
 namespace {
@@ -130,7 +131,7 @@ __global__ void __launch_bounds__(PK_TILE_THREADS) conv_tiles(const pk_conv p, i
                 } else {
                     const T *bias = (const T *)p.bias;
                     const N start = bias ? load(bias[(group * p.rows + row) * p.bias_stride]) : (N)0;
-                    ((T *)p.c)[group * p.c_group + row * p.c_row + to] = store<T>(sum[i][j] + start);
+                    ((T *)p.c)[group * p.c_group + row * p.c_row + to] = store<T>(activated(p.activation, sum[i][j] + start));
                 }
             }
         }

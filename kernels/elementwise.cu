@@ -1,6 +1,7 @@
 /* Element-wise kernels. Two forms of each: packed, when every operand lies side by side (or is one scalar) and is
  * aligned, moving 16 bytes of the first operand at once; and walked, for any strides. Formulas are those of
  * src/cpu/ref, written so that a not-a-number comes through. */
+#include "activation.cuh"
 #include "number.cuh"
 
 namespace {
@@ -119,12 +120,6 @@ template <class A, class Y, class F> cudaError_t run_two(cudaStream_t stream, co
 }
 
 /* ---- one operand: structs of the op's numbers a, b with the formula ---- */
-
-template <class N> __device__ inline N logistic(N x)
-{
-    N e = m_exp(-m_abs(x)); /* never overflows */
-    return x >= 0 ? 1 / (1 + e) : e / (1 + e);
-}
 
 /* A shut gate gives 0 even where x is infinite. */
 template <class N> __device__ inline N gated(N x, N gate)

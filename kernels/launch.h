@@ -170,12 +170,18 @@ cudaError_t plumb_k_update(cudaStream_t stream, enum pk_update what, int dtype, 
 cudaError_t plumb_k_update_strided(cudaStream_t stream, enum pk_update what, int dtype, const pk_update_rule *rule,
                                    const pk_update_strided *t);
 
+/* What a kernel does to each result before it stores it: the numbers of plumb_fused_activation. */
+enum pk_activation { PK_NO_ACTIVATION, PK_ACTIVATION_RELU, PK_ACTIVATION_SIGMOID, PK_ACTIVATION_TANH };
+
 /* ---- matmul.cu ---- */
-/* C[row][column] = sum over k of A[row][k] B[k][column] for every element of a batch. */
+/* C[row][column] = activation(sum over k of A[row][k] B[k][column] + bias) for every element of a batch. */
 typedef struct pk_matmul {
     pk_walk batch; /* a, b, c over the leading dimensions */
     int64_t rows, columns, inner;
     int64_t a_row, a_inner, b_inner, b_column, c_row, c_column; /* strides */
+    const void *bias;                /* NULL: none */
+    int64_t bias_row, bias_column;   /* strides; one of them is 0 */
+    int32_t activation;
 } pk_matmul;
 cudaError_t plumb_k_matmul(cudaStream_t stream, int dtype, const pk_matmul *p);
 
@@ -187,7 +193,7 @@ typedef struct pk_triple {
 
 /* A convolution or one of its adjoints as one product for each group,
  *
- *     C[row][column] = sum over k of A[row][k] B(column, k) (+ bias[row]),
+ *     C[row][column] = activation(sum over k of A[row][k] B(column, k) (+ bias[row])),
  *
  * in which pixels are columns and taps are k, or, for the filter's gradient, the other way round. B is gathered: the
  * element at h = (from[0] + pixel.h pixel_step[0] + tap.h tap_step[0]) / divide[0], w alike, of channel tap.outer of
@@ -203,6 +209,7 @@ typedef struct pk_conv {
     pk_triple c_column; /* strides of C along what a column is made of */
     int64_t b_size[2], from[2], pixel_step[2], tap_step[2], divide[2];
     int64_t splits, part; /* the filter's gradient: k is cut into `splits` parts of `part`, a multiple of 16 */
+    int32_t activation;   /* of the forward product */
 } pk_conv;
 cudaError_t plumb_k_conv2d(cudaStream_t stream, int dtype, const pk_conv *p);
 /* `partial`: splits x groups x rows x taps accumulators (f64 for f64, else f32). */
@@ -253,6 +260,19 @@ typedef struct pk_norm {
 cudaError_t plumb_k_batch_norm(cudaStream_t stream, int dtype, const pk_norm *p);
 cudaError_t plumb_k_batch_norm_inference(cudaStream_t stream, int dtype, const pk_norm *p);
 cudaError_t plumb_k_batch_norm_backward(cudaStream_t stream, int dtype, const pk_norm *p);
+
+/* ---- activation.cu ---- */
+/* dx = dy times the activation's derivative where its result is y, and dbias, the sum of dx over each channel. A channel's
+ * elements are cut into `chunks` pieces of `chunk` packs of `width` elements. */
+typedef struct pk_back {
+    pk_channels at; /* dy, y, dx */
+    pk_vector dbias;
+    int64_t channels, count, chunks, chunk; /* count: packs of a channel */
+    int32_t activation, width;
+    int32_t across; /* neighbours in memory are channels, not elements of one; width is 1 */
+    void *partial;  /* channels x chunks accumulators (f64 for f64, else f32); unused where chunks is 1 */
+} pk_back;
+cudaError_t plumb_k_activation_backward(cudaStream_t stream, int dtype, const pk_back *p);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,6 @@
 /* Matrix products over the last two dimensions, the leading ones broadcast, any strides: a transposed operand is one
  * with its strides exchanged. Two sizes of tiles; which one depends on shapes only. */
+#include "activation.cuh"
 #include "tile.cuh"
 
 namespace {
@@ -52,7 +53,9 @@ __global__ void __launch_bounds__(PK_TILE_THREADS) matmul_tiles(const pk_matmul 
             for (int j = 0; j < TN; j++) {
                 const int64_t column = column0 + (int)threadIdx.x % PK_SIDE + PK_SIDE * j;
                 if (row < p.rows && column < p.columns) {
-                    c[at[2] + row * p.c_row + column * p.c_column] = store<T>(sum[i][j]);
+                    const T *bias = (const T *)p.bias;
+                    const N plus = bias ? load(bias[row * p.bias_row + column * p.bias_column]) : (N)0;
+                    c[at[2] + row * p.c_row + column * p.c_column] = store<T>(activated(p.activation, sum[i][j] + plus));
                 }
             }
         }

@@ -54,6 +54,7 @@ static plumb_status run_conv2d(const plumb_call *call)
         .c_row = y->stride[1],
         .c_column = {y->stride[0], y->stride[2], y->stride[3]},
         .bias_stride = bias ? bias->stride[0] : 0,
+        .activation = attr->activation,
     };
     gather_x(&p, x, w->dim[1], attr);
     p.a_group = p.rows * p.a_row;
@@ -150,14 +151,11 @@ static plumb_status run_filter(const plumb_call *call)
                             plumb_k_conv2d_filter(plumb_cuda_stream(call), (int)dw->dtype, &p, call->workspace));
 }
 
-static bool supports_conv2d(const plumb_call *call) { return !((const plumb_attr_conv2d *)call->attr)->activation; }
-
 const plumb_impl plumb_impl_conv2d_cuda = {
     .op = &plumb_op_conv2d,
     .name = "cuda.native",
     .dtypes = PLUMB_FLOATS,
     .flags = PLUMB_IMPL_EXACT,
-    .supports = supports_conv2d,
     .run = run_conv2d,
 };
 

@@ -94,6 +94,12 @@ pk_view plumb_cuda_view(const plumb_view *view);
 /* Operands broadcast to the last one (which is written): size-1 dimensions dropped, the rest ordered by the last
  * operand's strides and merged where all operands allow it. For work that does not depend on the order. */
 pk_walk plumb_cuda_walk(const plumb_view *const *operands, int count);
+/* Operands (at most four) by their `axis`: what a channel has, over the other dimensions, as a walk, and the way from one
+ * channel to the next. */
+pk_channels plumb_cuda_channels(const plumb_view *const *operands, int count, int axis);
+/* Whether the innermost dimension of all operands is made of aligned packs of `width` values; and the walk over these. */
+bool plumb_cuda_packs_well(const pk_channels *v, int32_t width);
+void plumb_cuda_in_packs(pk_walk *w, int32_t width);
 /* matmul.c: the product that a call of matmul asks for; and the same as its transpose, Ct = Bt At. */
 pk_matmul plumb_cuda_product(const plumb_call *call);
 void plumb_cuda_turn(pk_matmul *p);

@@ -65,6 +65,8 @@ PLUMB_IMPL(relu_backward, cuda)
 PLUMB_IMPL(leaky_relu_backward, cuda)
 PLUMB_IMPL(elu_backward, cuda)
 PLUMB_IMPL(clamp_backward, cuda)
+/* activation.c */
+PLUMB_IMPL(activation_backward, cuda)
 /* softmax.c */
 PLUMB_IMPL(softmax, cuda)
 PLUMB_IMPL(softmax_backward, cuda)

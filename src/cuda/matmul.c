@@ -2,6 +2,11 @@
  * batch. */
 #include "cuda/cuda.h"
 
+_Static_assert((int)PK_NO_ACTIVATION == PLUMB_ACTIVATION_NONE && (int)PK_ACTIVATION_RELU == PLUMB_ACTIVATION_RELU &&
+                   (int)PK_ACTIVATION_SIGMOID == PLUMB_ACTIVATION_SIGMOID &&
+                   (int)PK_ACTIVATION_TANH == PLUMB_ACTIVATION_TANH,
+               "kernels are given the numbers of activations");
+
 static plumb_view leading(const plumb_view *view)
 {
     plumb_view result = *view;
@@ -34,6 +39,7 @@ void plumb_cuda_turn(pk_matmul *p)
     swap(&p->a_row, &p->b_column);
     swap(&p->a_inner, &p->b_inner);
     swap(&p->c_row, &p->c_column);
+    swap(&p->bias_row, &p->bias_column);
     void *data = p->batch.data[0];
     p->batch.data[0] = p->batch.data[1];
     p->batch.data[1] = data;
@@ -61,6 +67,9 @@ pk_matmul plumb_cuda_product(const plumb_call *call)
         .b_column = b->stride[b_column],
         .c_row = c->stride[c->rank - 2],
         .c_column = c->stride[c->rank - 1],
+        .bias = call->n_in > 2 ? call->in[2].data : NULL,
+        .bias_column = call->n_in > 2 ? call->in[2].stride[0] : 0,
+        .activation = attr->activation,
     };
     flatten(&p);
     return p;
@@ -75,17 +84,10 @@ static plumb_status run(const plumb_call *call)
     return plumb_cuda_check(call, "plumb_k_matmul", plumb_k_matmul(plumb_cuda_stream(call), (int)call->out[0].dtype, &p));
 }
 
-static bool supports(const plumb_call *call)
-{
-    const plumb_attr_matmul *attr = call->attr;
-    return call->n_in == 2 && !attr->activation;
-}
-
 const plumb_impl plumb_impl_matmul_cuda = {
     .op = &plumb_op_matmul,
     .name = "cuda.native",
     .dtypes = PLUMB_FLOATS,
     .flags = PLUMB_IMPL_EXACT,
-    .supports = supports,
     .run = run,
 };

@@ -2,58 +2,9 @@
  * where values move in packs. */
 #include "cuda/cuda.h"
 
-/* Channel 0 of (N, C, ..): (N, ..). */
-static plumb_view one_channel(const plumb_view *view)
-{
-    plumb_view part = *view;
-    part.rank--;
-    for (int d = 1; d < part.rank; d++) {
-        part.dim[d] = view->dim[d + 1];
-        part.stride[d] = view->stride[d + 1];
-    }
-    return part;
-}
-
 static pk_vector vector(const plumb_view *view)
 {
     return (pk_vector){view->data, view->stride[0]};
-}
-
-static pk_channels channels_of(const plumb_view *const *operands, int count)
-{
-    plumb_view part[PK_WALK_OPERANDS];
-    const plumb_view *parts[PK_WALK_OPERANDS];
-    pk_channels v = {.step = {0}};
-    for (int i = 0; i < count; i++) {
-        part[i] = one_channel(operands[i]);
-        parts[i] = &part[i];
-        v.step[i] = operands[i]->stride[1];
-    }
-    v.walk = plumb_cuda_walk(parts, count);
-    return v;
-}
-
-/* Whether the innermost dimension of all operands is made of aligned packs of `width` values. */
-static bool packs_well(const pk_channels *v, int32_t width)
-{
-    const pk_walk *w = &v->walk;
-    bool good = w->rank > 0 && w->dim[w->rank - 1] % width == 0;
-    for (int k = 0; good && k < w->operands; k++) {
-        good = (uintptr_t)w->data[k] % 16 == 0 && v->step[k] % width == 0 && w->stride[k][w->rank - 1] == 1;
-        for (int d = 0; good && d < w->rank - 1; d++) {
-            good = w->stride[k][d] % width == 0;
-        }
-    }
-    return good;
-}
-
-static void in_packs(pk_walk *w, int32_t width)
-{
-    w->count /= width;
-    w->dim[w->rank - 1] /= width;
-    for (int k = 0; k < w->operands; k++) {
-        w->stride[k][w->rank - 1] *= width;
-    }
 }
 
 static pk_norm norm_of(const plumb_call *call)
@@ -80,10 +31,10 @@ static void cut(pk_norm *p, size_t size)
     p->count = p->write.walk.count;
     p->chunks = (p->count + VALUES - 1) / VALUES;
     p->chunks = p->chunks < 1 ? 1 : p->chunks > MOST ? MOST : p->chunks;
-    if (packs_well(&p->read, width) && packs_well(&p->write, width)) {
+    if (plumb_cuda_packs_well(&p->read, width) && plumb_cuda_packs_well(&p->write, width)) {
         p->width = width;
-        in_packs(&p->read.walk, width);
-        in_packs(&p->write.walk, width);
+        plumb_cuda_in_packs(&p->read.walk, width);
+        plumb_cuda_in_packs(&p->write.walk, width);
     }
     p->chunk = (p->count / p->width + p->chunks - 1) / p->chunks;
 }
@@ -92,8 +43,8 @@ static pk_norm forward_of(const plumb_call *call)
 {
     const plumb_view *x = &call->in[0], *residual = call->n_in > 5 ? &call->in[5] : x;
     pk_norm p = norm_of(call);
-    p.read = channels_of(&x, 1);
-    p.write = channels_of((const plumb_view *const[]){x, residual, &call->out[0]}, 3);
+    p.read = plumb_cuda_channels(&x, 1, 1);
+    p.write = plumb_cuda_channels((const plumb_view *const[]){x, residual, &call->out[0]}, 3, 1);
     p.residual = residual != x;
     p.scale = vector(&call->in[1]);
     p.shift = vector(&call->in[2]);
@@ -112,8 +63,8 @@ static pk_norm backward_of(const plumb_call *call)
         y = &call->in[5];
         left = &call->out[call->n_out > 3 ? 3 : 0];
     }
-    p.read = channels_of((const plumb_view *const[]){x, dy, y, left}, 4);
-    p.write = channels_of((const plumb_view *const[]){x, p.relu ? left : dy, dx}, 3);
+    p.read = plumb_cuda_channels((const plumb_view *const[]){x, dy, y, left}, 4, 1);
+    p.write = plumb_cuda_channels((const plumb_view *const[]){x, p.relu ? left : dy, dx}, 3, 1);
     p.scale = vector(&call->in[1]);
     p.mean = vector(&call->in[2]);
     p.spread = vector(&call->in[3]);
@@ -127,7 +78,7 @@ static size_t workspace(const plumb_call *call)
     size_t each = call->in[0].dtype == PLUMB_F64 ? sizeof(double) : sizeof(float);
     const plumb_view *x = &call->in[0];
     pk_norm p = norm_of(call);
-    p.read = p.write = channels_of(&x, 1);
+    p.read = p.write = plumb_cuda_channels(&x, 1, 1);
     cut(&p, plumb_dtype_size(x->dtype));
     return 2 * each * (size_t)p.channels * (size_t)(p.chunks + 1);
 }

@@ -98,3 +98,52 @@ pk_walk plumb_cuda_walk_in_order(const plumb_view *view)
     merge(&w);
     return w;
 }
+
+/* ---- by channels ---- */
+
+static plumb_view one_channel(const plumb_view *view, int axis)
+{
+    plumb_view part = *view;
+    part.rank--;
+    for (int d = axis; d < part.rank; d++) {
+        part.dim[d] = view->dim[d + 1];
+        part.stride[d] = view->stride[d + 1];
+    }
+    return part;
+}
+
+pk_channels plumb_cuda_channels(const plumb_view *const *operands, int count, int axis)
+{
+    plumb_view part[PK_WALK_OPERANDS];
+    const plumb_view *parts[PK_WALK_OPERANDS];
+    pk_channels v = {.step = {0}};
+    for (int i = 0; i < count; i++) {
+        part[i] = one_channel(operands[i], axis);
+        parts[i] = &part[i];
+        v.step[i] = operands[i]->stride[axis];
+    }
+    v.walk = plumb_cuda_walk(parts, count);
+    return v;
+}
+
+bool plumb_cuda_packs_well(const pk_channels *v, int32_t width)
+{
+    const pk_walk *w = &v->walk;
+    bool good = w->rank > 0 && w->dim[w->rank - 1] % width == 0;
+    for (int k = 0; good && k < w->operands; k++) {
+        good = (uintptr_t)w->data[k] % 16 == 0 && v->step[k] % width == 0 && w->stride[k][w->rank - 1] == 1;
+        for (int d = 0; good && d < w->rank - 1; d++) {
+            good = w->stride[k][d] % width == 0;
+        }
+    }
+    return good;
+}
+
+void plumb_cuda_in_packs(pk_walk *w, int32_t width)
+{
+    w->count /= width;
+    w->dim[w->rank - 1] /= width;
+    for (int k = 0; k < w->operands; k++) {
+        w->stride[k][w->rank - 1] *= width;
+    }
+}
