@@ -140,6 +140,15 @@ foreach(build ${PLUMB_CUDASIM_BUILDS})
   target_link_libraries(cudasim-device-${build} PRIVATE plumb_flags plumb_static)
 endforeach()
 
+# Networks trained on it, held against the CPU.
+foreach(build ${PLUMB_CUDASIM_BUILDS})
+  plumb_cudasim_program(cudasim-networks-${build} ${build} tests/runner.c tests/courses.c tests/cudasim/test_networks.c
+    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:cudasim-fakes-${build}>)
+  plumb_cudasim_includes(cudasim-networks-${build})
+  target_compile_definitions(cudasim-networks-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+  target_link_libraries(cudasim-networks-${build} PRIVATE plumb_flags plumb_static)
+endforeach()
+
 # The vendors' libraries, as fakes: what host code does with them, without them, and when they fail.
 foreach(build ${PLUMB_CUDASIM_BUILDS})
   plumb_cudasim_program(cudasim-vendor-${build} ${build} tests/runner.c tests/cudasim/test_vendor.c

@@ -231,7 +231,7 @@ template <class T, int W, bool RUNNING> __global__ void __launch_bounds__(PK_THR
 #pragma unroll
             for (int k = 0; k < W; k++) {
                 N value = scale * ((load(x.at[k]) - mean) * invstd) + shift;
-                value += p.residual ? load(plus.at[k]) : 0;
+                value = p.residual ? value + load(plus.at[k]) : value;
                 y.at[k] = store<T>(p.relu && value <= 0 ? (N)0 : value);
             }
             put_packed<T, W>(p.write, 2, at[2], y);

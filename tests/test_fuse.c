@@ -341,6 +341,72 @@ PLUMB_TEST(fuse, fast_kernels_keep_every_bit)
     }
 }
 
+/* ---- residual blocks ---- */
+
+static plumb_t normalised(struct scene *s, plumb_t x, const char *name, bool fixed)
+{
+    char full[4][32];
+    static const char *const parts[] = {"scale", "shift", "mean", "var"};
+    plumb_t v[4];
+    for (int i = 0; i < 4; i++) {
+        snprintf(full[i], sizeof full[i], "%s.%s", name, parts[i]);
+        v[i] = number(s, full[i], PLUMB_SHAPE(plumb_shape_of(s->g, x).dim[1]));
+    }
+    return plumb_batch_norm(s->g, x, v[0], v[1], v[2], fixed ? plumb_square(s->g, v[3]) : v[3],
+                            &(plumb_batch_norm_options){.size = sizeof(plumb_batch_norm_options), .fixed = fixed});
+}
+
+/* A block with an identity around it, then one with a projection: (2, 3, 5, 5) -> (2, 4, 4, 4). */
+static plumb_t blocks(struct scene *s, bool fixed)
+{
+    plumb_t x = plumb_relu(s->g, normalised(s, s->picture, "a", fixed));
+    plumb_t same = plumb_affine(s->g, x, 0.5, 0.25);
+    x = plumb_relu(s->g, plumb_add(s->g, x, normalised(s, same, "b", fixed)));
+    plumb_t y = normalised(s, plumb_conv2d(s->g, x, s->filter, PLUMB_NONE, NULL), "c", fixed);
+    plumb_t around = normalised(s, plumb_conv2d(s->g, x, s->filter, s->channels, NULL), "d", fixed);
+    return plumb_relu(s->g, plumb_add(s->g, y, around));
+}
+
+PLUMB_TEST(fuse, residual_blocks)
+{
+    for (int fixed = 0; fixed < 2; fixed++) {
+        const char *op = fixed ? "batch_norm_inference" : "batch_norm";
+        struct scene s;
+        REQUIRE(open_scene(&s));
+        plumb_t y = blocks(&s, fixed), both[] = {y, normalised(&s, s.picture, "e", fixed)};
+        expect(&s, &y, 1, op, "activation=relu", 3, "norm, residual, activation");
+        expect(&s, &y, 1, op, "", 5, "one is a residual, one is not asked for yet");
+        expect(&s, &y, 1, "relu", "", 0, "no activation is left");
+        expect(&s, &y, 1, "add", "", 0, "no sum is left");
+        both[0] = plumb_add(s.g, both[1], s.picture);
+        expect(&s, both, 2, "add", "", 1, "what is normalised is fetched");
+        plumb_t stretched = plumb_add(s.g, normalised(&s, s.picture, "f", fixed), plumb_scalar(s.g, PLUMB_F64, 2));
+        expect(&s, &stretched, 1, "add", "", 1, "a number is no residual");
+        plumb_t twice = normalised(&s, s.picture, "g", fixed), itself = plumb_add(s.g, twice, twice);
+        expect(&s, &itself, 1, "add", "", 2, "what is normalised plus itself");
+        plumb_t behind = plumb_add(s.g, plumb_relu(s.g, normalised(&s, s.picture, "h", fixed)), s.picture);
+        expect(&s, &behind, 1, "add", "", 3, "a residual behind the activation");
+        plumb_close(s.context);
+    }
+}
+
+/* Back through three activations: where the sum's other side goes on with dy it comes out of the norm's backward op. */
+PLUMB_TEST(fuse, residual_blocks_back)
+{
+    struct scene s;
+    REQUIRE(open_scene(&s));
+    plumb_t y = blocks(&s, false), loss = plumb_sum(s.g, plumb_square(s.g, y), NULL, 0, false);
+    plumb_t by[] = {s.picture, s.filter, s.channels, plumb_find(s.g, "a.scale"), plumb_find(s.g, "b.shift"),
+                    plumb_find(s.g, "d.scale")}, out[7];
+    REQUIRE(plumb_gradients(s.g, loss, by, 6, out) == PLUMB_OK);
+    out[6] = loss;
+    expect(&s, out, 7, "batch_norm_backward", "activation=relu", 3, "all three");
+    expect(&s, out, 7, "batch_norm_backward", "residual", 2, "those with a sum before the activation");
+    expect(&s, out, 7, "batch_norm_backward", "", 4, "that of the projection has none");
+    expect(&s, out, 7, "relu_backward", "", 0, "none is left");
+    plumb_close(s.context);
+}
+
 /* ---- random graphs ---- */
 
 static bool fetch_bytes(plumb_program *program, plumb_t id, unsigned char *to, size_t room, size_t *bytes)

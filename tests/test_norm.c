@@ -1,6 +1,8 @@
 /* Batch normalisation of bf16 and f16 data with f32 scale, shift and statistics: values, gradients and second
- * derivatives are those of f64 but for the rounding of what is stored narrow. */
+ * derivatives are those of f64 but for the rounding of what is stored narrow. And a residual network whose norms were
+ * fused with what follows trains as one whose norms were not. */
 #include "check.h"
+#include "courses.h"
 
 #include "plumb/ops.h"
 #include "plumb/program.h"
@@ -112,5 +114,24 @@ PLUMB_TEST(norm, narrow_data_with_f32_channels)
             compare(fixed ? "fixed" : "training", n, got, expected, narrow, data[i].u);
         }
     }
+    plumb_close(context);
+}
+
+PLUMB_TEST(norm, fused_networks_train_as_others)
+{
+    struct course fused = {.plan = NULL}, plain = {.plan = NULL};
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 2, .seed = 5});
+    REQUIRE(context);
+    CHECK_MSG(course_run(context, &course_residual, PLUMB_F32, 0, NULL, &fused) == PLUMB_OK &&
+                  course_run(context, &course_residual, PLUMB_F32, PLUMB_PASS_FUSE, NULL, &plain) == PLUMB_OK,
+              "%s", plumb_message(context));
+    CHECK_TEXT(plain.plan, " relu ");
+    CHECK_TEXT(plain.plan, " relu_backward ");
+    CHECK(fused.plan && !strstr(fused.plan, " relu ") && !strstr(fused.plan, " relu_backward "));
+    for (const char *at = fused.plan; at && (at = strstr(at, " batch_norm")); at++) /* also where dy is a broadcast mean */
+        CHECK(strncmp(at + 25, " cpu.native", 11) == 0);
+    course_close("fused and not", &course_residual, &fused, &plain);
+    course_free(&fused);
+    course_free(&plain);
     plumb_close(context);
 }

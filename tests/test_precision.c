@@ -78,7 +78,7 @@ PLUMB_TEST(precision, casts_of_a_training_step)
 PLUMB_TEST(precision, convolutions_and_what_lies_between)
 {
     struct step s;
-    if (open_step(&s, net_cnn, PLUMB_BF16, 0)) {
+    if (open_step(&s, net_cnn, PLUMB_BF16, PLUMB_PASS_FUSE)) {
         const char *const low[] = {"conv2d", "conv2d_backward_data", "conv2d_backward_filter", "average_pool2d", "max_pool2d",
                                    "relu", "add", "gelu", "batch_norm", "average_pool2d_backward"};
         CHECK(lines(s.text, "conv2d", " f32") == 0 && lines(s.text, "conv2d_backward_filter", " f32") == 0);

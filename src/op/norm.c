@@ -336,6 +336,18 @@ static plumb_status inference_form(plumb_rewrite *q)
 
 /* ---- facts ---- */
 
+static int over_residual(const void *attr, int output)
+{
+    (void)attr;
+    return output == Y ? RESIDUAL : -1;
+}
+
+/* What becomes of dy before the activation, where that is asked for, or else dx. */
+static int over_dy(const void *attr, int output)
+{
+    return output == (((const plumb_attr_batch_norm *)attr)->residual ? 3 : 0) ? B_DY : -1;
+}
+
 static double terms_channel(const plumb_call *call)
 {
     const plumb_view *x = &call->in[0];
@@ -365,6 +377,7 @@ static void print_batch_norm(const void *opaque, struct plumb_text *text)
     plumb_text_add(text, "epsilon=%g momentum=%g%s", a->epsilon, a->momentum,
                    a->biased_running ? " biased_running" : "");
     plumb_print_activation(a->activation, text);
+    plumb_text_add(text, "%s", a->residual ? " residual" : "");
 }
 
 /* ---- rows ---- */
@@ -377,6 +390,7 @@ const plumb_op plumb_op_batch_norm = {
     .attr_size = sizeof(plumb_attr_batch_norm),
     .infer = infer_batch_norm,
     .gradient = gradient_batch_norm,
+    .in_place = over_residual,
     .inference = inference_form,
     .flops = flops_training,
     .terms = terms_channel,
@@ -395,6 +409,7 @@ const plumb_op plumb_op_batch_norm_inference = {
     .attr_size = sizeof(plumb_attr_batch_norm),
     .infer = infer_inference,
     .gradient = gradient_inference,
+    .in_place = over_residual,
     .flops = flops_inference,
     .tolerance = PLUMB_TOL_NORM,
     .branch = branch_forward,
@@ -412,6 +427,7 @@ const plumb_op plumb_op_batch_norm_backward = {
     .outputs = outputs_backward,
     .infer = infer_backward,
     .gradient = gradient_backward,
+    .in_place = over_dy,
     .flops = flops_backward,
     .terms = terms_channel,
     .tolerance = PLUMB_TOL_NORM,

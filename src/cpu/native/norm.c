@@ -29,6 +29,8 @@ struct norm_work {
     const float *x, *dy;             /* dy NULL: forward */
     const float *residual;           /* forward; NULL: none */
     const float *y, *raw;            /* backward through relu, else NULL: dy is `raw` where y > 0 */
+    int64_t raw_step[2];             /* between images, channels */
+    bool raw_next;                   /* false: it is one number over each plane */
     float *masked;                   /* dy, which the sums' pass makes of these */
     float *to;                       /* y or dx */
     bool relu;                       /* forward */
@@ -90,11 +92,25 @@ NATIVE_INLINE void row_sums(const float *x, const float *dy, int64_t n, double c
 }
 
 /* What relu lets through: not-a-numbers too. */
-NATIVE_INLINE void row_mask(const float *raw, const float *y, int64_t n, float *dy)
+NATIVE_INLINE void row_mask(const float *raw, bool next, const float *y, int64_t n, float *dy)
 {
+    float same = n > 0 ? raw[0] : 0;
+    if (next) {
+        NATIVE_LOOP
+        for (int64_t i = 0; i < n; i++)
+            dy[i] = y[i] <= 0 ? 0 : raw[i];
+        return;
+    }
     NATIVE_LOOP
     for (int64_t i = 0; i < n; i++)
-        dy[i] = y[i] <= 0 ? 0 : raw[i];
+        dy[i] = y[i] <= 0 ? 0 : same;
+}
+
+/* Image n, channels (or a plane of) c.. */
+NATIVE_INLINE void mask(const struct norm_work *t, int64_t n, int64_t c, int64_t count)
+{
+    int64_t at = (n * t->c + c) * t->s;
+    row_mask(t->raw + n * t->raw_step[0] + c * t->raw_step[1], t->raw_next, t->y + at, count, t->masked + at);
 }
 
 /* `plus` and `relu` are constants where this is called, so each loop has one form. */
@@ -144,10 +160,8 @@ NATIVE_INLINE void sum_planes(struct norm_work *t, int64_t c, int64_t block)
     int64_t begin = block * t->images, end = block_end(t, block), step = t->c * t->s;
     const float *x = t->x + (begin * t->c + c) * t->s, *dy = t->dy ? t->dy + (begin * t->c + c) * t->s : NULL;
     memset(&sum, 0, sizeof sum);
-    for (int64_t n = begin; t->y && n < end; n++) {
-        int64_t at = (n * t->c + c) * t->s;
-        row_mask(t->raw + at, t->y + at, t->s, t->masked + at);
-    }
+    for (int64_t n = begin; t->y && n < end; n++)
+        mask(t, n, c, t->s);
     if (dy)
         for (int64_t n = begin; n < end; n++, x += step, dy += step)
             row_sums(x, dy, t->s, centre, &sum);
@@ -177,7 +191,7 @@ NATIVE_INLINE void sum_columns(struct norm_work *t, int64_t strip, int64_t block
         int64_t at = n * t->c + c;
         const float *x = t->x + at, *dy = t->dy ? t->dy + at : NULL;
         if (t->y)
-            row_mask(t->raw + at, t->y + at, width, t->masked + at);
+            mask(t, n, c, width);
         if (dy) {
             NATIVE_LOOP
             for (int64_t j = 0; j < width; j++) {
@@ -219,9 +233,7 @@ NATIVE_INLINE void apply_columns(struct norm_work *t, int64_t strip, int64_t blo
         } else {
             NATIVE_LOOP
             for (int64_t j = 0; j < width; j++)
-                to[j] = (x[j] - centre[j]) * factor[j] + shift[j];
-            for (int64_t j = 0; plus && j < width; j++)
-                to[j] += plus[j];
+                to[j] = (x[j] - centre[j]) * factor[j] + shift[j] + (plus ? plus[j] : 0);
             for (int64_t j = 0; t->relu && j < width; j++)
                 to[j] = to[j] <= 0 ? 0 : to[j];
         }
@@ -287,6 +299,18 @@ static struct norm_work prepare(const plumb_call *call)
     return t;
 }
 
+/* One number over each plane, as the gradient of a mean is: it is looked at once, to be masked. */
+static bool one_each(const plumb_view *dy)
+{
+    int64_t plane = 1;
+    bool same = true;
+    for (int d = 2; d < dy->rank; d++) {
+        plane *= dy->dim[d];
+        same = same && (dy->dim[d] == 1 || dy->stride[d] == 0);
+    }
+    return same && plane > 1;
+}
+
 static struct norm_work prepare_forward(const plumb_call *call)
 {
     const plumb_attr_batch_norm *attr = call->attr;
@@ -301,7 +325,10 @@ static struct norm_work prepare_backward(const plumb_call *call)
     struct norm_work t = prepare(call);
     t.dy = call->in[4].data;
     if (call->n_in > 5) {
-        t.raw = call->in[4].data;
+        const plumb_view *raw = &call->in[4];
+        t.raw = raw->data;
+        t.raw_step[0] = raw->stride[0], t.raw_step[1] = raw->stride[1];
+        t.raw_next = !one_each(raw);
         t.y = call->in[5].data;
         t.dy = t.masked = call->out[call->n_out > 3 ? 3 : 0].data;
     }
@@ -403,9 +430,9 @@ static plumb_status run_backward(const plumb_call *call)
 
 static bool supports(const plumb_call *call)
 {
-    bool good = true;
+    bool good = true, masks = call->op == &plumb_op_batch_norm_backward && call->n_in > 5;
     for (int i = 0; i < call->n_in; i++)
-        good = good && plumb_view_contiguous(&call->in[i]);
+        good = good && (plumb_view_contiguous(&call->in[i]) || (masks && i == 4 && one_each(&call->in[4])));
     for (int i = 0; i < call->n_out; i++)
         good = good && plumb_view_contiguous(&call->out[i]);
     return good;

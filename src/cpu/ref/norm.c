@@ -66,8 +66,8 @@ static void store_normalised(const plumb_call *call, int64_t c, int64_t m, doubl
     if (residual)
         load_channel(&call->in[5], c, residual);
     for (int64_t i = 0; i < m; i++) {
-        values[i] = scale * ((values[i] - mean) * invstd) + shift + (residual ? residual[i] : 0);
-        values[i] = activated(attr->activation, values[i]);
+        double y = scale * ((values[i] - mean) * invstd) + shift;
+        values[i] = activated(attr->activation, residual ? y + residual[i] : y);
     }
     store_channel(&call->out[0], c, values);
 }
