@@ -1,4 +1,4 @@
-/* plumb-validate STAGE [--device NAME] [--only PREFIX] [--small]: one stage of scripts/gpu-validate; see validate.h. The
+/* plumb-validate STAGE [--device NAME] [--impl LIST] [--only PREFIX] [--small]: one stage of scripts/gpu-validate; see validate.h. The
  * last line is "N passed, N failed, N skipped"; the exit status is 0, 1 after a failure, 2 when called wrongly or
  * without the device. */
 #include "validate.h"
@@ -84,7 +84,8 @@ plumb_context *validate_open(struct validate *v, const char *device)
 {
     plumb_error error = {.message = ""};
     plumb_context *context =
-        plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = device, .seed = 7, .error = &error});
+        plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = device, .seed = 7, .error = &error,
+                                    .implementations = strcmp(device, v->device) == 0 ? v->impl : NULL});
     if (!context) {
         validate_check(v, false, "the device opens", "%s", error.message);
     }
@@ -113,6 +114,8 @@ int main(int argc, char **argv)
             v.small = true;
         } else if (strcmp(argv[i], "--device") == 0 && more) {
             v.device = argv[++i];
+        } else if (strcmp(argv[i], "--impl") == 0 && more) {
+            v.impl = argv[++i];
         } else if (strcmp(argv[i], "--only") == 0 && more) {
             v.only = argv[++i];
         } else {
@@ -131,7 +134,7 @@ int main(int argc, char **argv)
     if (!context) {
         fprintf(stderr, "plumb-validate: %s\n",
                 error.message[0] ? error.message
-                                 : "assumptions, huge, determinism, training or bench, [--device NAME] [--only PREFIX] [--small]");
+                                 : "assumptions, huge, determinism, training or bench, and options, see tests/validate/main.c");
         return 2;
     }
     plumb_close(context);

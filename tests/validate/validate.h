@@ -10,6 +10,7 @@
 struct validate {
     const char *device; /* "cuda" */
     const char *only;   /* bench: measurements whose name begins so; NULL: all */
+    const char *impl;   /* implementations forced on the device, as in plumb_options; NULL: what is chosen */
     bool small;         /* sizes that the simulator gets through */
     int64_t passed, failed, skipped;
 };
