@@ -156,8 +156,7 @@ static plumb_status check_step(struct bench_train *b, double *worst)
     }
     plumb_program_free(programs[0]);
     plumb_program_free(programs[1]);
-    plumb_dtype dtype = cli_precision(b->precision);
-    double agree = dtype == PLUMB_BF16 ? BENCH_AGREE_BF16 : dtype == PLUMB_F16 ? BENCH_AGREE_F16 : BENCH_AGREE;
+    double agree = cli_precision(b->precision) == PLUMB_F32 ? BENCH_AGREE : BENCH_AGREE_LOW;
     if (!status && !(*worst <= agree)) {
         return plumb_fail(
             b->context, PLUMB_FAILED,

@@ -5,10 +5,10 @@
 #include "cli/cli.h"
 
 #define BENCH_SAMPLES_MAX 1001
-/* Where an f32 sum ends near the middle of two low numbers, another order may round it to the other one: here and there an
- * activation is off by 2^-7 (bf16) or 2^-10 (f16) of itself. */
-#define BENCH_AGREE_BF16 0x1p-6
-#define BENCH_AGREE_F16 0x1p-9
+/* In bf16 and f16, where an f32 sum ends near the middle of two low numbers, another order may round it to the other one,
+ * and a ReLU whose input is about 0 then lets a gradient through or not: up to 0.045 of a gradient in resnet8-cifar. A
+ * kernel that is wrong shows at 1. */
+#define BENCH_AGREE_LOW 0x1p-3
 #define BENCH_AGREE 1e-4 /* |a - r| / |r| over a tensor: sums in f32 in another order stay well below */
 
 struct bench_times {
