@@ -147,6 +147,44 @@ PLUMB_TEST(cuda, programs_are_replayed)
     CHECK(nothing_left());
 }
 
+static plumb_t drawn(plumb_graph *g, const char *name, plumb_shape shape)
+{
+    plumb_variable_options options = {.size = sizeof options, .init = {PLUMB_INIT_UNIFORM, .a = -1, .b = 1}};
+    return plumb_variable(g, name, PLUMB_F32, shape, &options);
+}
+
+/* One kernel in place of two or three computes what they did. */
+PLUMB_TEST(cuda, fused_kernels_keep_every_bit)
+{
+    float plain[1024], fused[1024];
+    plumb_context *context = open_on("cuda", NULL);
+    REQUIRE(context);
+    plumb_graph *g = plumb_graph_new(context, "layers");
+    plumb_t x = drawn(g, "x", PLUMB_SHAPE(3, 2, 7, 6)), y[3];
+    y[0] = plumb_tanh(g, plumb_conv2d(g, x, drawn(g, "f", PLUMB_SHAPE(5, 2, 3, 3)), drawn(g, "c", PLUMB_SHAPE(5)), NULL));
+    y[1] = plumb_matmul(g, plumb_reshape(g, y[0], PLUMB_SHAPE(3, 100)), drawn(g, "w", PLUMB_SHAPE(100, 9)), false, false);
+    y[1] = plumb_relu(g, plumb_add(g, y[1], drawn(g, "b", PLUMB_SHAPE(9))));
+    y[2] = plumb_sigmoid(g, plumb_matmul(g, y[1], drawn(g, "v", PLUMB_SHAPE(4, 9)), false, true));
+    plumb_state *state = plumb_state_new(g);
+    plumb_compile_options options = {.size = sizeof options, .outputs = y, .n_outputs = 3};
+    plumb_program *one = plumb_compile(g, state, &options);
+    options.passes_off = PLUMB_PASS_FUSE;
+    plumb_program *many = plumb_compile(g, state, &options);
+    REQUIRE(one && many && plumb_run(one) == PLUMB_OK && plumb_run(many) == PLUMB_OK);
+    char *text = plumb_program_text(one);
+    CHECK(text && strstr(text, "activation=tanh") && strstr(text, "activation=relu") && strstr(text, "activation=sigmoid"));
+    plumb_text_free(context, text);
+    for (int i = 0; i < 3; i++) {
+        plumb_shape shape = plumb_output_shape(one, y[i]);
+        size_t bytes = (size_t)plumb_shape_count(&shape) * sizeof(float);
+        REQUIRE(bytes <= sizeof plain && plumb_fetch(one, y[i], fused, bytes) == PLUMB_OK &&
+                plumb_fetch(many, y[i], plain, bytes) == PLUMB_OK);
+        CHECK_MSG(memcmp(plain, fused, bytes) == 0, "result %d differs", i);
+    }
+    plumb_close(context);
+    CHECK(nothing_left());
+}
+
 /* Strict memory goes through the device's own fill and download. */
 PLUMB_TEST(cuda, strict_memory)
 {
