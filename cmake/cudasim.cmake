@@ -34,6 +34,7 @@ set(PLUMB_CUDASIM_FAKE_SOURCES
   tests/cudasim/cublaslt.c
   tests/cudasim/abi.cpp
 )
+set_source_files_properties(tests/cudasim/abi.cpp PROPERTIES COMPILE_OPTIONS -std=c++17)
 set(PLUMB_CUDASIM_TEST_SOURCES
   tests/cudasim/test_bugs.c
   tests/cudasim/test_kernels.c

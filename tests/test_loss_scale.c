@@ -24,7 +24,8 @@ static bool open_tiny(struct tiny *t, const plumb_optimizer *optimizer)
     t->g = t->context ? plumb_graph_new(t->context, "tiny") : NULL;
     t->x = plumb_input(t->g, "x", PLUMB_F32, PLUMB_SHAPE(1, 2));
     plumb_t w = plumb_variable(t->g, "w", PLUMB_F32, PLUMB_SHAPE(2, 2),
-                               &(plumb_variable_options){.size = sizeof(plumb_variable_options), .init = {PLUMB_INIT_CONSTANT, 1}});
+                               &(plumb_variable_options){.size = sizeof(plumb_variable_options),
+                                                          .init = {.rule = PLUMB_INIT_CONSTANT, .a = 1}});
     t->loss = plumb_sum(t->g, plumb_matmul(t->g, t->x, w, false, false), NULL, 0, false);
     t->state = t->g ? plumb_state_new(t->g) : NULL;
     t->program = t->state ? plumb_compile_training(t->g, t->state, t->loss, optimizer, NULL, 0) : NULL;
@@ -89,7 +90,7 @@ PLUMB_TEST(loss_scale, scales_are_each_optimizers_own)
     plumb_context *context = plumb_open(NULL);
     REQUIRE(context);
     plumb_graph *g = plumb_graph_new(context, "two");
-    const plumb_variable_options one = {.size = sizeof one, .init = {PLUMB_INIT_CONSTANT, 1}};
+    const plumb_variable_options one = {.size = sizeof one, .init = {.rule = PLUMB_INIT_CONSTANT, .a = 1}};
     const char *const names[2] = {"a", "b"};
     plumb_t x[2], w[2], loss[2];
     for (int i = 0; i < 2; i++) {

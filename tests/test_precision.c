@@ -137,7 +137,7 @@ PLUMB_TEST(precision, scalars_and_parameters_stay_f32)
     plumb_context *context = plumb_open(NULL);
     REQUIRE(context);
     plumb_graph *g = plumb_graph_new(context, "g");
-    const plumb_variable_options third = {.size = sizeof third, .init = {PLUMB_INIT_CONSTANT, 1.0 / 3}};
+    const plumb_variable_options third = {.size = sizeof third, .init = {.rule = PLUMB_INIT_CONSTANT, .a = 1.0 / 3}};
     plumb_t x = plumb_input(g, "x", PLUMB_F32, PLUMB_SHAPE(1, 2)), w = plumb_variable(g, "w", PLUMB_F32, PLUMB_SHAPE(2, 1), &third);
     plumb_t one = plumb_reshape(g, plumb_matmul(g, x, w, false, false), PLUMB_SCALAR_SHAPE);
     plumb_t large = plumb_affine(g, one, 1e5, 0), both = plumb_affine(g, plumb_add(g, w, w), 0.5, 0);
