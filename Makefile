@@ -24,9 +24,8 @@ test: ## everything CI runs
 	@scripts/setup test
 	@scripts/test
 
-crosscheck: build ## every op, case, dtype, layout and implementation against the reference
-	@cmake --build build --parallel $(JOBS) --target plumb-crosscheck
-	@build/bin/plumb-crosscheck
+crosscheck: build ## every op and implementation against the reference, CUDA kernels on the simulator, as a table
+	@scripts/crosscheck
 
 gradcheck: build ## every gradient rule and the models against finite differences
 	@cmake --build build --parallel $(JOBS) --target plumb-gradcheck

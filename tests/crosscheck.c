@@ -1,38 +1,24 @@
 /* The cross-check: every op of the table x its cases x every registered implementation x dtype x layout, each result
  * held against the reference in f64. The list an implementation registers in is the list this program walks, so none
- * can dodge; "not supported" is counted as declined, never as passed, and the reference may not decline at all.
+ * can dodge; "not supported" is counted as declined, never as passed, and the reference may not decline at all->
  *
- *     plumb-crosscheck [--exact] [--filter OP] [--impl NAME] [--isa NAME] [--threads N] [--device NAME] [--verbose]
+ *     plumb-crosscheck [--exact] [--filter OP] [--part K/N] [--impl NAME] [--isa NAME] [--threads N] [--processes N]
+ *                      [--device NAME] [--counts FILE] [--verbose]
  *
- * With a device that comes from a plugin, the plugin's implementations are checked, on one thread.
+ * With a device that comes from a plugin, the plugin's implementations are checked, on one thread in each process.
+ * --part tries the K-th (from 0) of N parts of the cases, the same ones every time. --counts writes what was counted for
+ * scripts/crosscheck, which makes one table of several programs.
  *
  * Closing line: "N passed, N failed, N skipped". */
+#include "crosscheck.h"
 #include "device/plugin.h"
-#include "trial.h"
 
-#include <pthread.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-enum { MAX_IMPLS = 8, MAX_OPS = 256, LEAST_CASES = 20, TOLD = 4 };
-
-struct score { /* of one implementation of one op */
-    const plumb_impl *impl;
-    int64_t passed, failed, declined, exact, refused;
-    int64_t lesser; /* passed again with a lesser instruction set */
-    double worst, seconds;
-    char worst_label[160];
-};
-
-static struct {
-    struct score score[MAX_OPS][MAX_IMPLS + 1]; /* the last: the zero-copy form */
-    int impls[MAX_OPS];
-    int64_t harness_failures, mistrusted, impostors, refusals; /* refusals: by shape rules, as expected */
-    case_list cases;
-    int next, started;
-    pthread_mutex_t lock;
-    const char *filter, *only, *isa, *device;
-    bool verbose, exact; /* exact: only the exact values, so that counts say nothing of coverage */
-} all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct crosscheck *all;
 
 static int op_index(const plumb_op *op)
 {
@@ -48,8 +34,8 @@ static int op_index(const plumb_op *op)
 static plumb_context *open_context(void)
 {
     plumb_error error;
-    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = all.device,
-                                                         .threads = 1, .isa = all.isa, .error = &error});
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = all->device,
+                                                         .threads = 1, .isa = all->isa, .error = &error});
     if (!context) {
         fprintf(stderr, "crosscheck: %s\n", error.message);
         exit(1);
@@ -69,14 +55,14 @@ static void list_implementations(const plumb_device *device)
         for (int k = 0; k < providers[p]->count; k++) {
             const plumb_impl *impl = providers[p]->impls[k];
             int op = op_index(impl->op);
-            if (all.only && strcmp(impl->name, all.only) != 0) {
+            if (all->only && strcmp(impl->name, all->only) != 0) {
                 continue;
             }
-            if (all.impls[op] == MAX_IMPLS) {
+            if (all->impls[op] == MAX_IMPLS) {
                 fprintf(stderr, "crosscheck: raise MAX_IMPLS\n");
                 abort();
             }
-            all.score[op][all.impls[op]++].impl = impl;
+            all->score[op][all->impls[op]++].impl = impl;
         }
     }
 }
@@ -91,21 +77,26 @@ static void tell(const struct trial *trial, const char *impl, const char *how, c
 
 static void note_harness_failure(const struct trial *trial, const char *how)
 {
-    pthread_mutex_lock(&all.lock);
-    all.harness_failures++;
+    pthread_mutex_lock(&all->lock);
+    all->harness_failures++;
     tell(trial, "case", how, trial->failure[0] ? trial->failure : plumb_message(trial->context));
-    pthread_mutex_unlock(&all.lock);
+    pthread_mutex_unlock(&all->lock);
     plumb_clear_error(trial->context);
 }
 
-static void note(struct trial *trial, struct score *score, struct finding finding, const char *how, double seconds)
+static void note(struct trial *trial, struct score *score, struct finding finding, int axis, const char *how,
+                 double seconds)
 {
-    pthread_mutex_lock(&all.lock);
+    pthread_mutex_lock(&all->lock);
     score->seconds += seconds;
+    if (finding.verdict != DECLINED && trial->isa == trial->context->isa) {
+        score->by_axis[axis]++;
+        score->by_dtype[trial->dtype]++;
+    }
     if (finding.verdict == DECLINED) {
         score->declined++;
     } else if (finding.verdict == FAILED) {
-        if (score->failed++ < TOLD || all.verbose) {
+        if (score->failed++ < TOLD || all->verbose) {
             tell(trial, score->impl ? score->impl->name : "view", how, trial->failure);
         }
     } else if (trial->isa < trial->context->isa) {
@@ -120,12 +111,12 @@ static void note(struct trial *trial, struct score *score, struct finding findin
                      trial->one->label, how);
         }
     }
-    pthread_mutex_unlock(&all.lock);
+    pthread_mutex_unlock(&all->lock);
 }
 
 static struct arrangement uniform(enum layout in, enum layout out)
 {
-    struct arrangement how = {.out = out, .name = layout_name(in)};
+    struct arrangement how = {.out = out, .axis = (int)in, .name = layout_name(in)};
     for (int i = 0; i < CASE_MAX_IN; i++) {
         how.in[i] = in;
     }
@@ -137,7 +128,7 @@ static struct arrangement mixed(uint64_t seed)
 {
     static const enum layout choice[] = {LAYOUT_TRANSPOSED, LAYOUT_CONTIGUOUS, LAYOUT_SLICED, LAYOUT_CHANNELS_LAST,
                                          LAYOUT_REVERSED};
-    struct arrangement how = {.out = LAYOUT_CHANNELS_LAST, .name = "mixed"};
+    struct arrangement how = {.out = LAYOUT_CHANNELS_LAST, .axis = AXIS_MIXED, .name = "mixed"};
     for (int i = 0; i < CASE_MAX_IN; i++) {
         how.in[i] = choice[(seed + (uint64_t)i) % 5];
     }
@@ -152,7 +143,8 @@ static void run_implementation(struct trial *trial, struct score *score, const s
         double start = plumb_seconds();
         struct finding finding = trial_run(trial, score->impl, how);
         if (trial->isa == best || finding.verdict != DECLINED) {
-            note(trial, score, finding, trial->isa == best ? how->name : plumb_isa_name(trial->isa), plumb_seconds() - start);
+            note(trial, score, finding, how->axis, trial->isa == best ? how->name : plumb_isa_name(trial->isa),
+                 plumb_seconds() - start);
         }
         if (finding.verdict == DECLINED || trial->one->expect != PLUMB_OK) {
             break;
@@ -164,8 +156,8 @@ static void run_implementation(struct trial *trial, struct score *score, const s
 static void run_all(struct trial *trial, const struct arrangement *how, bool exact_only)
 {
     int op = op_index(trial->one->op);
-    for (int k = 0; k < all.impls[op]; k++) {
-        struct score *score = &all.score[op][k];
+    for (int k = 0; k < all->impls[op]; k++) {
+        struct score *score = &all->score[op][k];
         if (exact_only && !(score->impl->flags & PLUMB_IMPL_EXACT)) {
             continue;
         }
@@ -179,7 +171,8 @@ static void run_views(struct trial *trial)
                                           LAYOUT_CHANNELS_LAST};
     for (int i = 0; i < 5 && trial->one->op->view; i++) {
         struct finding finding = trial_view(trial, layouts[i]);
-        note(trial, &all.score[op_index(trial->one->op)][MAX_IMPLS], finding, layout_name(layouts[i]), 0);
+        note(trial, &all->score[op_index(trial->one->op)][MAX_IMPLS], finding, (int)layouts[i],
+             layout_name(layouts[i]), 0);
     }
 }
 
@@ -190,6 +183,7 @@ static void run_in_place(struct trial *trial)
         enum layout layout = i == 0 ? LAYOUT_CONTIGUOUS : LAYOUT_CHANNELS_LAST;
         struct arrangement how = uniform(layout, layout);
         how.in_place = outputs;
+        how.axis = AXIS_IN_PLACE;
         how.name = "in-place";
         run_all(trial, &how, false);
         if (i == 0 && (outputs & (outputs - 1))) {
@@ -215,7 +209,7 @@ static void run_normal(struct trial *trial)
     run_in_place(trial);
     run_views(trial);
     if (trial_mistrusted(trial)) {
-        __atomic_fetch_add(&all.mistrusted, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&all->mistrusted, 1, __ATOMIC_RELAXED);
         note_harness_failure(trial, "zeros");
     }
 }
@@ -257,9 +251,9 @@ static bool shape_rule_is_right(struct trial *trial, plumb_status status)
         trial_fail(trial, "the shape rule said %s: \"%s\"", plumb_status_name(status), plumb_message(trial->context));
         note_harness_failure(trial, "shape rule");
     } else {
-        pthread_mutex_lock(&all.lock);
-        all.refusals++;
-        pthread_mutex_unlock(&all.lock);
+        pthread_mutex_lock(&all->lock);
+        all->refusals++;
+        pthread_mutex_unlock(&all->lock);
     }
     plumb_clear_error(trial->context);
     return false;
@@ -273,10 +267,10 @@ static void run_case(struct trial *trial, const op_case *one, plumb_context *con
             !shape_rule_is_right(trial, trial_begin(trial, context, one, (plumb_dtype)dtype))) {
             continue;
         }
-        if (!all.exact) {
+        if (!all->exact) {
             run_values(trial, VALUES_NORMAL);
         }
-        if (one->expect == PLUMB_OK && !all.exact) {
+        if (one->expect == PLUMB_OK && !all->exact) {
             run_values(trial, VALUES_FLAT);
             run_values(trial, VALUES_NAN);
         }
@@ -295,21 +289,20 @@ static void *work(void *unused)
     struct trial *trial = test_alloc(sizeof(*trial));
     trial->pool[0] = plumb_pool_new(1);
     trial->pool[1] = plumb_pool_new(3);
-    if (__atomic_fetch_add(&all.started, 1, __ATOMIC_RELAXED) == 0) { /* the first thread does this too */
+    if (__atomic_fetch_add(&all->started, 1, __ATOMIC_RELAXED) == 0) { /* the first thread does this too */
         int64_t failed = 0;
-        all.impostors = check_impostors(context, trial->pool[0], trial->pool[1], &failed);
-        pthread_mutex_lock(&all.lock);
-        all.harness_failures += failed;
-        pthread_mutex_unlock(&all.lock);
+        all->impostors = check_impostors(context, trial->pool[0], trial->pool[1], &failed);
+        pthread_mutex_lock(&all->lock);
+        all->harness_failures += failed;
+        pthread_mutex_unlock(&all->lock);
     }
     for (;;) {
-        int at = __atomic_fetch_add(&all.next, 1, __ATOMIC_RELAXED);
-        if (at >= all.cases.count) {
+        int at = __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED);
+        if (at >= all->cases.count) {
             break;
         }
-        const op_case *one = &all.cases.items[at];
-        if (!all.filter || strcmp(all.filter, one->op->name) == 0) {
-            run_case(trial, one, context);
+        if (crosscheck_takes(all, &all->cases.items[at])) {
+            run_case(trial, &all->cases.items[at], context);
         }
     }
     plumb_close(context);
@@ -317,6 +310,33 @@ static void *work(void *unused)
     plumb_pool_free(trial->pool[1]);
     free(trial);
     return unused;
+}
+
+/* Each process takes the next case, as threads do. One that crashed is a failure. */
+static void work_in_processes(int count)
+{
+    pid_t child[16];
+    int started = 0;
+    for (; started < count && started < 16; started++) {
+        child[started] = fork();
+        if (child[started] == 0) {
+            work(NULL);
+            free(all->cases.items);
+            exit(0); /* leaks are looked for */
+        }
+        if (child[started] < 0) {
+            perror("crosscheck: fork");
+            all->harness_failures++;
+            break;
+        }
+    }
+    for (int i = 0; i < started; i++) {
+        int status = 0;
+        if (waitpid(child[i], &status, 0) < 0 || status != 0) {
+            printf("FAIL process %d of %d ended with status %#x\n", i + 1, count, (unsigned)status);
+            all->harness_failures++;
+        }
+    }
 }
 
 static void work_on_threads(int count)
@@ -332,171 +352,83 @@ static void work_on_threads(int count)
     }
 }
 
-/* ---- the report ---- */
+/* ---- the command ---- */
 
-/* Two cases of one op with one label would be one case counted twice. */
-static int64_t count_twins(void)
+/* NULL: not this option, or nothing follows it. */
+static const char *value_of(const char *option, int argc, char **argv, int *i)
 {
-    int64_t twins = 0;
-    for (int i = 0; i < all.cases.count; i++) {
-        for (int k = 0; k < i; k++) {
-            const op_case *a = &all.cases.items[i], *b = &all.cases.items[k];
-            if (a->op == b->op && strcmp(a->label, b->label) == 0) {
-                printf("FAIL %s: two cases are called \"%s\"\n", a->op->name, a->label);
-                twins++;
-            }
-        }
-    }
-    return twins;
+    return *i + 1 < argc && strcmp(argv[*i], option) == 0 ? argv[++*i] : NULL;
 }
 
-/* An op nobody implements, an implementation hardly tried, a reference that declined. */
-static int64_t count_shortfalls(void)
+static bool read_part(const char *text)
 {
-    int64_t shortfalls = 0;
-    for (int i = 0; plumb_op_at(i); i++) {
-        const plumb_op *op = plumb_op_at(i);
-        if ((op->flags & PLUMB_OP_LEAF) || (all.filter && strcmp(all.filter, op->name) != 0)) {
-            continue;
-        }
-        if (!plumb_reference(op)) {
-            printf("FAIL %s: no reference implementation\n", op->name);
-            shortfalls++;
-        }
-        for (int k = 0; k < all.impls[i]; k++) {
-            const struct score *score = &all.score[i][k];
-            int64_t executed = score->passed + score->failed;
-            if (executed < LEAST_CASES && !all.exact) {
-                printf("FAIL %s %s: %lld cases executed, at least %d are needed\n", op->name, score->impl->name,
-                       (long long)executed, LEAST_CASES);
-                shortfalls++;
-            }
-            if (score->declined > 0 && score->impl == plumb_reference(op)) {
-                printf("FAIL %s %s: the reference declined %lld cases\n", op->name, score->impl->name,
-                       (long long)score->declined);
-                shortfalls++;
-            }
-        }
-    }
-    return shortfalls;
+    int end = 0;
+    return sscanf(text, "%d/%d%n", &all->part, &all->parts, &end) == 2 && !text[end] && all->part >= 0 &&
+           all->part < all->parts;
 }
 
-static void print_table(void)
+static bool read_arguments(int argc, char **argv, int *threads, int *processes)
 {
-    printf("%-24s %-14s %8s %6s %8s %7s %7s %7s  worst error / bound\n", "op", "implementation", "passed", "failed",
-           "declined", "exact", "refused", "s");
-    for (int i = 0; plumb_op_at(i); i++) {
-        for (int k = 0; k <= MAX_IMPLS; k++) {
-            const struct score *s = &all.score[i][k];
-            if (s->passed + s->failed + s->declined > 0) {
-                printf("%-24s %-14s %8lld %6lld %8lld %7lld %7lld %7.2f  %.3f %s\n", plumb_op_at(i)->name,
-                       s->impl ? s->impl->name : "view", (long long)s->passed, (long long)s->failed,
-                       (long long)s->declined, (long long)s->exact, (long long)s->refused, s->seconds, s->worst,
-                       s->worst_label);
-            }
+    for (int i = 1; i < argc; i++) {
+        const char *value;
+        if (strcmp(argv[i], "--verbose") == 0) {
+            all->verbose = true;
+        } else if (strcmp(argv[i], "--exact") == 0) {
+            all->exact = true;
+        } else if ((value = value_of("--filter", argc, argv, &i))) {
+            all->filter = value;
+        } else if ((value = value_of("--impl", argc, argv, &i))) {
+            all->only = value;
+        } else if ((value = value_of("--isa", argc, argv, &i))) {
+            all->isa = value;
+        } else if ((value = value_of("--device", argc, argv, &i))) {
+            all->device = value;
+        } else if ((value = value_of("--counts", argc, argv, &i))) {
+            all->counts = value;
+        } else if ((value = value_of("--threads", argc, argv, &i))) {
+            *threads = atoi(value);
+        } else if ((value = value_of("--processes", argc, argv, &i))) {
+            *processes = atoi(value);
+        } else if (!(value = value_of("--part", argc, argv, &i)) || !read_part(value)) {
+            return false;
         }
     }
-}
-
-/* One line for each provider; adds to the totals. */
-static void print_provider(const char *name, int64_t *passed, int64_t *failed)
-{
-    int64_t p = 0, f = 0, d = 0, e = 0, r = 0, l = 0, ops = 0;
-    double worst = 0;
-    for (int i = 0; plumb_op_at(i); i++) {
-        for (int k = 0; k <= MAX_IMPLS; k++) {
-            const struct score *s = &all.score[i][k];
-            if (strcmp(s->impl ? s->impl->name : "view", name) != 0 || s->passed + s->failed + s->declined == 0) {
-                continue;
-            }
-            ops++;
-            p += s->passed;
-            f += s->failed;
-            d += s->declined;
-            e += s->exact;
-            r += s->refused;
-            l += s->lesser;
-            worst = s->worst > worst ? s->worst : worst;
-        }
-    }
-    if (ops > 0) {
-        printf("%-14s %3lld ops: %lld passed (%lld of them exact; %lld again with lesser instruction sets), %lld failed, "
-               "%lld declined, %lld refusals, worst error %.3f of its bound\n",
-               name, (long long)ops, (long long)p, (long long)e, (long long)l, (long long)f, (long long)d, (long long)r, worst);
-    }
-    *passed += p;
-    *failed += f;
-}
-
-static int report(double seconds)
-{
-    int64_t passed = 0, failed = 0, tried = 0;
-    const char *seen[64];
-    int n_seen = 0;
-    for (int i = 0; i < all.cases.count; i++) {
-        tried += !all.filter || strcmp(all.filter, all.cases.items[i].op->name) == 0;
-    }
-    if (all.verbose) {
-        print_table();
-    }
-    for (int i = 0; plumb_op_at(i); i++) {
-        for (int k = 0; k < all.impls[i]; k++) {
-            const char *name = all.score[i][k].impl->name;
-            bool known = false;
-            for (int n = 0; n < n_seen; n++) {
-                known = known || strcmp(seen[n], name) == 0;
-            }
-            if (!known && n_seen < 64) {
-                seen[n_seen++] = name;
-                print_provider(name, &passed, &failed);
-            }
-        }
-    }
-    print_provider("view", &passed, &failed);
-    passed += all.refusals + all.impostors;
-    failed += all.harness_failures + count_shortfalls() + count_twins();
-    printf("%lld cases of the table, %lld refusals by shape rules, %lld impostors judged rightly, %lld mistrusted, %.1f s\n",
-           (long long)tried, (long long)all.refusals, (long long)all.impostors, (long long)all.mistrusted, seconds);
-    printf("%lld passed, %lld failed, 0 skipped\n", (long long)passed, (long long)failed);
-    return failed > 0 || passed == 0;
+    return true;
 }
 
 int main(int argc, char **argv)
 {
-    int threads = plumb_cpu_count();
+    int threads = plumb_cpu_count(), processes = 1;
     double start = plumb_seconds();
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--verbose") == 0) {
-            all.verbose = true;
-        } else if (strcmp(argv[i], "--exact") == 0) {
-            all.exact = true;
-        } else if (i + 1 < argc && strcmp(argv[i], "--filter") == 0) {
-            all.filter = argv[++i];
-        } else if (i + 1 < argc && strcmp(argv[i], "--impl") == 0) {
-            all.only = argv[++i];
-        } else if (i + 1 < argc && strcmp(argv[i], "--isa") == 0) {
-            all.isa = argv[++i];
-        } else if (i + 1 < argc && strcmp(argv[i], "--device") == 0) {
-            all.device = argv[++i];
-        } else if (i + 1 < argc && strcmp(argv[i], "--threads") == 0) {
-            threads = atoi(argv[++i]);
-        } else {
-            fprintf(stderr, "usage: %s [--exact] [--filter OP] [--impl NAME] [--isa NAME] [--threads N] [--device NAME] "
-                    "[--verbose]\n",
-                    argv[0]);
-            return 2;
-        }
+    all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED) {
+        perror("crosscheck");
+        return 1;
+    }
+    all->parts = 1;
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    pthread_mutex_init(&all->lock, &attr);
+    if (!read_arguments(argc, argv, &threads, &processes)) {
+        fprintf(stderr, "usage: %s [--exact] [--filter OP] [--part K/N] [--impl NAME] [--isa NAME] [--threads N] "
+                "[--processes N] [--device NAME] [--counts FILE] [--verbose]\n", argv[0]);
+        return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     plumb_context *context = open_context();
     list_implementations(context->device);
     threads = context->device->plugin ? 1 : threads;
     plumb_close(context);
-#define CASE_FAMILY(name) cases_##name(&all.cases);
+#define CASE_FAMILY(name) cases_##name(&all->cases);
 #include "cases/families.h"
 #undef CASE_FAMILY
-    work_on_threads(threads > 0 ? threads : 1);
-    int result = report(plumb_seconds() - start);
-    free(all.cases.items);
+    if (processes > 1) {
+        work_in_processes(processes);
+    } else {
+        work_on_threads(threads > 0 ? threads : 1);
+    }
+    int result = crosscheck_report(all, plumb_seconds() - start);
+    free(all->cases.items);
     return result;
 }

@@ -49,8 +49,10 @@ bool trial_elsewhere(const plumb_impl *impl);
 plumb_status trial_dispatch(struct trial *trial, const plumb_impl *impl, plumb_call *call, int dirt);
 
 /* One way of laying the tensors out. */
+enum { AXIS_MIXED = LAYOUT_COUNT, AXIS_IN_PLACE, AXIS_COUNT };
 struct arrangement {
     enum layout in[CASE_MAX_IN], out;
+    int axis;          /* what it counts as: the inputs' enum layout, or one of the above */
     unsigned in_place; /* bit k: output k lies over the input that the op names for it */
     const char *name;
 };

@@ -175,6 +175,9 @@ static int64_t lay_out(plumb_view *view, enum layout layout, const plumb_shape *
         *first += 1;
         span += 1;
     }
+    if (*first > span) { /* no elements, hence no span: the address must lie in the block all the same */
+        *first = span;
+    }
     return span;
 }
 
