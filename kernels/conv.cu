@@ -69,8 +69,8 @@ template <class T, int TM, int TN, bool FILTER>
 __global__ void __launch_bounds__(PK_TILE_THREADS) conv_tiles(const pk_conv p, int64_t tiles, number<T> *partial)
 {
     typedef number<T> N;
-    PLUMB_SHARED(N, left, [PK_TILE_K][PK_SIDE * TM + PK_PAD]);
-    PLUMB_SHARED(N, right, [PK_TILE_K][PK_SIDE * TN + PK_PAD]);
+    PLUMB_SHARED(N, left, [PK_TILE_K][PK_SIDE * TM + PK_PAD<N>]);
+    PLUMB_SHARED(N, right, [PK_TILE_K][PK_SIDE * TN + PK_PAD<N>]);
     PLUMB_SHARED(place, column_place, [PK_SIDE * TN]);
     PLUMB_SHARED(place, k_place, [PK_TILE_K]);
     PLUMB_SHARED(int64_t, k_left, [PK_TILE_K]);

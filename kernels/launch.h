@@ -68,6 +68,13 @@ cudaError_t plumb_k_cast(cudaStream_t stream, int from, int to, const pk_walk *w
 cudaError_t plumb_k_fill(cudaStream_t stream, int dtype, double value, const pk_walk *w);
 /* Element i of one walk to element i of the other: both go in order, their shapes may differ. Elements of `size` bytes. */
 cudaError_t plumb_k_move(cudaStream_t stream, int size, const pk_walk *from, const pk_walk *to);
+/* A copy whose source lies side by side along its rows and whose target along its columns, as a transposition's does.
+ * `rest`: the other dimensions, two operands. Made by plumb_cuda_turned. */
+typedef struct pk_turn {
+    pk_walk rest;
+    int64_t rows, columns, x_row, x_column, y_row, y_column;
+} pk_turn;
+cudaError_t plumb_k_turn(cudaStream_t stream, int size, const pk_turn *t);
 
 /* ---- reduce.cu ---- */
 enum pk_fold { PK_SUM, PK_MEAN, PK_MAX, PK_MIN, PK_ARGMAX, PK_SUM_SQUARES, PK_ALL_FINITE };

@@ -24,8 +24,8 @@ template <class T, int TM, int TN>
 __global__ void __launch_bounds__(PK_TILE_THREADS) matmul_tiles(const pk_matmul p, int64_t tiles)
 {
     typedef number<T> N;
-    PLUMB_SHARED(N, left, [PK_TILE_K][PK_SIDE * TM + PK_PAD]);
-    PLUMB_SHARED(N, right, [PK_TILE_K][PK_SIDE * TN + PK_PAD]);
+    PLUMB_SHARED(N, left, [PK_TILE_K][PK_SIDE * TM + PK_PAD<N>]);
+    PLUMB_SHARED(N, right, [PK_TILE_K][PK_SIDE * TN + PK_PAD<N>]);
     const int64_t across = pieces(p.columns, PK_SIDE * TN), down = pieces(p.rows, PK_SIDE * TM);
     const bool a_along_k = nearer(p.a_inner, p.a_row), b_along_k = nearer(p.b_inner, p.b_column);
     for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {

@@ -10,9 +10,10 @@ namespace {
 
 enum { PK_TILE_K = 16, PK_SIDE = 16, PK_TILE_THREADS = PK_SIDE * PK_SIDE };
 
-/* A slab is [PK_TILE_K][PK_SIDE * PER + PK_PAD]: the padding keeps rows on different banks and 16-byte aligned. */
-enum { PK_PAD = 4 };
-template <class N, int PER> using slab = N[PK_TILE_K][PK_SIDE * PER + PK_PAD];
+/* A slab is [PK_TILE_K][PK_SIDE * PER + PK_PAD<N>]: 16 bytes of padding keep rows on different banks, but for two each
+ * when a warp stores along k, and aligned for the widest loads. */
+template <class N> constexpr int PK_PAD = 16 / sizeof(N);
+template <class N, int PER> using slab = N[PK_TILE_K][PK_SIDE * PER + PK_PAD<N>];
 
 /* A place of the right operand where there is nothing to multiply with (padding of a picture): not even a left factor
  * that is infinite or not a number counts there. It is a not-a-number with a payload of its own; those of the data

@@ -105,5 +105,7 @@ pk_matmul plumb_cuda_product(const plumb_call *call);
 void plumb_cuda_turn(pk_matmul *p);
 /* One operand, in its own order (row-major), merged where possible: for moving elements between different shapes. */
 pk_walk plumb_cuda_walk_in_order(const plumb_view *view);
+/* Whether a walk of two operands is a transposition, for which tiles are worth it: how it is made of them then. */
+bool plumb_cuda_turned(const pk_walk *walk, pk_turn *turn);
 
 #endif

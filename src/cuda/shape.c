@@ -16,6 +16,10 @@ static int type_of_size(plumb_dtype dtype)
 static plumb_status copy_walk(const plumb_call *call, const pk_walk *w)
 {
     int type = type_of_size(call->out[0].dtype);
+    pk_turn turn;
+    if (plumb_cuda_turned(w, &turn))
+        return plumb_cuda_check(call, "plumb_k_turn",
+                                plumb_k_turn(plumb_cuda_stream(call), (int)plumb_dtype_size(call->out[0].dtype), &turn));
     return plumb_cuda_check(call, "plumb_k_cast", plumb_k_cast(plumb_cuda_stream(call), type, type, w));
 }
 

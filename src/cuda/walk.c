@@ -92,6 +92,40 @@ pk_walk plumb_cuda_walk(const plumb_view *const *operands, int count)
     return w;
 }
 
+static void drop_dim(pk_walk *w, int d)
+{
+    w->count /= w->dim[d];
+    w->rank--;
+    for (int k = d; k < w->rank; k++) {
+        w->dim[k] = w->dim[k + 1];
+        for (int i = 0; i < w->operands; i++) {
+            w->stride[i][k] = w->stride[i][k + 1];
+        }
+    }
+}
+
+bool plumb_cuda_turned(const pk_walk *w, pk_turn *turn)
+{
+    enum { LEAST = 16 }; /* of both sides: tiles of narrower ones would be mostly empty */
+    int last = w->rank - 1, row = last - 1;
+    while (row >= 0 && (w->stride[0][row] != 1 || w->dim[row] < LEAST))
+        row--;
+    if (row < 0 || w->count == 0 || w->dim[last] < LEAST || w->stride[1][last] != 1 || w->stride[0][last] == 0)
+        return false;
+    *turn = (pk_turn){
+        .rest = *w,
+        .rows = w->dim[row],
+        .columns = w->dim[last],
+        .x_row = w->stride[0][row],
+        .x_column = w->stride[0][last],
+        .y_row = w->stride[1][row],
+        .y_column = w->stride[1][last],
+    };
+    drop_dim(&turn->rest, last);
+    drop_dim(&turn->rest, row);
+    return true;
+}
+
 pk_walk plumb_cuda_walk_in_order(const plumb_view *view)
 {
     pk_walk w = unmerged(&view, 1);

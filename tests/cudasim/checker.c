@@ -15,6 +15,7 @@ struct cudasim_now cudasim_now = {.stack_bytes = UINTPTR_MAX, .thread = -1};
 enum { WORD = 4, MAX_ARRAYS = 64, GAP = 16 };
 
 static int warp_epoch[32];
+static bool first_block;       /* of the launch */
 static const char *stack_now;
 static size_t stack_now_bytes;
 static struct array { /* the shared arrays of the running launch */
@@ -105,6 +106,9 @@ static inline void access_at(const void *p, unsigned bytes, enum access access, 
     if (offset >= cudasim_now.range_bytes) {
         cudasim_judge_outside(address, bytes, access, pc);
         return;
+    }
+    if (__builtin_expect(cudasim_now.lint, 0)) {
+        cudasim_lint_access(address, bytes, is_shared(offset), pc);
     }
     if (address % bytes) {
         if (aligned) {
@@ -208,6 +212,7 @@ void cudasim_check_launch(const cudasim_kernel *kernel)
     cudasim_now.thread = -1;
     array_count = 0;
     shared_next = 0;
+    first_block = true;
     cudasim_verdict_launch(kernel);
     begin_work();
 }
@@ -217,6 +222,8 @@ void cudasim_check_block(uint64_t linear)
     cudasim_now.block = cudasim_now.phase = STAMP_OF_PHASE(++cudasim_phase);
     memset(warp_epoch, 0, sizeof warp_epoch);
     cudasim_verdict_block(linear);
+    cudasim_now.lint = cudasim_lint_block(first_block);
+    first_block = false;
 }
 
 void cudasim_check_barrier(void)
@@ -235,6 +242,7 @@ void cudasim_check_syncwarp(int warp)
 
 void cudasim_check_end(void)
 {
+    cudasim_now.lint = false;
     array_count = 0;
     cudasim_check_thread(-1, NULL, 0);
 }
@@ -327,6 +335,7 @@ static void begin_transfer(bool to_host)
 {
     cudasim_now.in_copy = true;
     cudasim_now.to_host = to_host;
+    cudasim_verdict_launch(NULL);
     begin_work();
 }
 

@@ -8,7 +8,8 @@
  *   strictexit=1|0                     a thread that has returned may not be waited for (1), or counts as come (0)
  *   watchdog=SECONDS                   longest time of one launch; 0 for no limit
  *   memory=MIB                         what the device has
- *   leaks=1|0                          at exit, device memory never freed is a fault */
+ *   leaks=1|0                          at exit, device memory never freed is a fault
+ *   lint=FILE                          checker build: notes how the lanes of warps share memory, lint.c */
 #ifndef CUDASIM_CONTROL_H
 #define CUDASIM_CONTROL_H
 

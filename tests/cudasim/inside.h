@@ -15,6 +15,7 @@ typedef struct cudasim_options {
     bool record, strict_exit, leaks;
     unsigned watchdog;
     size_t memory;
+    char lint[256]; /* a file */
 } cudasim_options;
 
 extern cudasim_options cudasim_option;

@@ -121,6 +121,15 @@ __global__ void k_local(float *y)
 
 __global__ void k_variable(int *y) { y[threadIdx.x] = variable_of_the_host; }
 
+__global__ void k_columns(float *y)
+{
+    PLUMB_SHARED(float, tile, [32][32]);
+    tile[threadIdx.x][0] = 1.0f;
+    y[threadIdx.x] = 1.0f;
+}
+
+__global__ void k_strided(float *y) { y[threadIdx.x * 32] = 1.0f; }
+
 __global__ void k_move(const float *x, float *y) { y[threadIdx.x] = x[threadIdx.x]; }
 
 unsigned *words(int n) { return reinterpret_cast<unsigned *>(device(n)); }
@@ -227,6 +236,18 @@ void event_of_work_before()
     ok(PLUMB_LAUNCH(k_move, 1, 32, 0, first, x, y));
     ok(cudaStreamWaitEvent(second, event, 0));
     launch_and_wait(PLUMB_LAUNCH(k_move, 1, 32, 0, second, y, z));
+}
+
+void bank_conflict()
+{
+    launch_and_wait(PLUMB_LAUNCH(k_columns, 1, 32, 0, 0, device(32)));
+    exit(4); /* the lint is written at exit */
+}
+
+void strided_access()
+{
+    launch_and_wait(PLUMB_LAUNCH(k_strided, 1, 32, 0, 0, device(1024)));
+    exit(4);
 }
 
 } // namespace planted

@@ -46,7 +46,7 @@ static int choose(const char *words, const char *value, size_t length)
 static bool set_one(const char *name, size_t name_length, const char *value, size_t length)
 {
     cudasim_options *o = &cudasim_option;
-    int which = choose("order|seed|streams|onerror|strictexit|watchdog|memory|leaks", name, name_length), word;
+    int which = choose("order|seed|streams|onerror|strictexit|watchdog|memory|leaks|lint", name, name_length), word;
     uint64_t number = strtoull(value, NULL, 10);
     switch (which) {
     case 0:
@@ -69,6 +69,7 @@ static bool set_one(const char *name, size_t name_length, const char *value, siz
     case 5: o->watchdog = (unsigned)number; return true;
     case 6: o->memory = (size_t)number << 20; return true;
     case 7: o->leaks = number != 0; return true;
+    case 8: return snprintf(o->lint, sizeof o->lint, "%.*s", (int)length, value) < (int)sizeof o->lint;
     default: return false;
     }
 }

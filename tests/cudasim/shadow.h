@@ -43,6 +43,7 @@ extern struct cudasim_now {
     cell *words, *bytes;
     int thread;
     bool in_copy, to_host;         /* a copy or a fill, no kernel; its target is the host's */
+    bool lint;                     /* lint.c looks at this block */
     bool in_vendor;                /* work of a vendor's library */
 } cudasim_now;
 
@@ -108,6 +109,11 @@ void cudasim_judge_atomic(uintptr_t address); /* that it was made: what fences b
 /* Begins: forgets the fences of an earlier launch, or of an earlier block. */
 void cudasim_verdict_launch(const cudasim_kernel *kernel);
 void cudasim_verdict_block(uint64_t linear);
+
+/* ---- lint.c ---- */
+
+void cudasim_lint_access(uintptr_t address, unsigned bytes, bool shared, uint32_t pc);
+bool cudasim_lint_block(bool first_of_launch); /* one begins; whether its accesses are wanted */
 
 /* The shared arrays of the launch, for addresses: whether all bytes lie in one. */
 bool cudasim_shared_holds(uintptr_t address, size_t bytes);
