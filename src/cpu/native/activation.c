@@ -39,16 +39,15 @@ struct back {
         int64_t i = 0;                                                                                                \
         while (row->step[DX] == 1 && row->step[DY] == 1 && row->step[Y] == 1 && i + NATIVE_LANES <= n) {              \
             float lane[NATIVE_LANES] = {0};                                                                           \
-            int64_t end = n - i < BLOCK ? n : i + BLOCK;                                                              \
-            for (; i + NATIVE_LANES <= end; i += NATIVE_LANES) {                                                      \
-                float d[NATIVE_LANES];                                                                                \
+            int64_t end = n - i < BLOCK ? i + (n - i) / NATIVE_LANES * NATIVE_LANES : i + BLOCK;                      \
+            NATIVE_LOOP                                                                                               \
+            for (int64_t j = i; j < end; j++) {                                                                       \
+                float a = y[j], b = dy[j];                                                                            \
+                dx[j] = expression;                                                                                   \
+            }                                                                                                         \
+            for (; i < end; i += NATIVE_LANES) {                                                                      \
                 for (int l = 0; l < NATIVE_LANES; l++) {                                                              \
-                    float a = y[i + l], b = dy[i + l];                                                                \
-                    d[l] = expression;                                                                                \
-                }                                                                                                     \
-                for (int l = 0; l < NATIVE_LANES; l++) {                                                              \
-                    dx[i + l] = d[l];                                                                                 \
-                    lane[l] += d[l];                                                                                  \
+                    lane[l] += dx[i + l];                                                                             \
                 }                                                                                                     \
             }                                                                                                         \
             total += (double)native_sum_join(lane);                                                                   \
@@ -147,11 +146,12 @@ static void plan(const plumb_call *call, struct back *b)
         b->channel[k] = view[k]->stride[axis];
         b->base[k] = view[k]->data;
     }
-    int64_t width = b->across ? (b->channels < STRIP ? b->channels : STRIP) : b->n, work = b->steps * width;
+    int64_t row = b->across ? 1 : b->n;
+    b->per_chunk = b->across ? STRIP : CHUNK / (row > 0 ? row : 1) > 1 ? CHUNK / (row > 0 ? row : 1) : 1;
+    int64_t work = b->steps * row * (b->channels < b->per_chunk ? b->channels : b->per_chunk);
     b->parts = work / CHUNK < MOST_PARTS ? work / CHUNK : MOST_PARTS;
     b->parts = b->parts < b->steps ? b->parts : b->steps;
     b->parts = b->parts > 1 ? b->parts : 1;
-    b->per_chunk = b->across ? STRIP : b->parts > 1 || work >= CHUNK ? 1 : CHUNK / (work > 0 ? work : 1);
     b->groups = (b->channels + b->per_chunk - 1) / b->per_chunk;
 }
 
@@ -197,8 +197,8 @@ static void run_chunk(void *user, int64_t chunk, int worker)
         run_across(b, begin, end, first, count, total);
         return;
     }
-    for (int64_t c = 0; c < count; c++)
-        for (int64_t step = begin; step < end; step++) {
+    for (int64_t step = begin; step < end; step++)
+        for (int64_t c = 0; c < count; c++) { /* in the order in which pictures lie */
             struct row row = row_at(b, step, first + c);
             total[c] += b->along(&row, b->n);
         }

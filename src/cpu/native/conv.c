@@ -253,11 +253,9 @@ static void store_flat(const unit *u, const phase *p, int64_t strip, int64_t row
         m.to = plumb_at(target_of(u, u->image, channel), first, conv->size);
         m.from = plumb_at(u->sums, i * stride, conv->size);
         m.bias = bias_of(u->t, channel);
-        if (u->t->epilogue) {
-            u->t->epilogue(plumb_at(u->sums, i * stride, conv->size), stride, m.bias, 0);
-            m.bias = NULL;
-        }
         conv->kernels->move(&m);
+        if (u->t->epilogue) /* forward: the rows follow each other */
+            u->t->epilogue(m.to, rows * columns, NULL, 0);
     }
 }
 

@@ -27,7 +27,8 @@ typedef struct product { /* C (m, n) = A (m, k) B (k, n), `batch` times */
     int64_t width;    /* columns of a panel */
     int64_t depth;    /* k of a pass */
     int64_t block_m, block_n, m_blocks, n_blocks;
-    plumb_epilogue *epilogue; /* NULL: none */
+    plumb_epilogue *epilogue; /* of bias and activation; NULL: none */
+    plumb_epilogue *add_bias, *activate; /* the same in two steps */
     const void *bias;         /* of the columns; NULL: none */
     int64_t bias_step;
     char *workspace;                           /* one part per worker: */
@@ -115,6 +116,8 @@ static void plan(const plumb_call *call, product *p)
         p->b_column = 1;
     const plumb_view *bias = call->n_in > 2 ? &call->in[2] : NULL;
     p->epilogue = plumb_epilogue_for(c->dtype, call->isa, attr->activation, bias != NULL);
+    p->add_bias = plumb_epilogue_for(c->dtype, call->isa, PLUMB_ACTIVATION_NONE, bias != NULL);
+    p->activate = plumb_epilogue_for(c->dtype, call->isa, attr->activation, false);
     p->bias = bias ? bias->data : NULL, p->bias_step = bias ? bias->stride[0] : 0;
     merge_batch(p);
     choose_form(p);
@@ -279,11 +282,18 @@ static void run_pass(const block *w, int64_t k0, int64_t depth)
     }
 }
 
-/* Rows m0.. and columns n0.. of C, the sums being complete. */
+/* Rows m0.. and columns n0.. of C, the sums being complete. Where a block has whole rows the activation takes them as one:
+ * what a row leaves over after the last whole vector costs as much as a vector. */
 static void finish(const block *w)
 {
     const product *p = w->p;
     const void *bias = p->bias ? plumb_at(p->bias, w->n0 * p->bias_step, p->size) : NULL;
+    if (p->n_blocks == 1 && p->activate) {
+        for (int64_t i = w->m0; i < w->m1 && bias; i++)
+            p->add_bias(plumb_at(w->c, i * p->n, p->size), p->n, bias, p->bias_step);
+        p->activate(plumb_at(w->c, w->m0 * p->n, p->size), (w->m1 - w->m0) * p->n, NULL, 0);
+        return;
+    }
     for (int64_t i = w->m0; i < w->m1; i++)
         p->epilogue(plumb_at(w->c, i * p->n + w->n0, p->size), w->n1 - w->n0, bias, p->bias_step);
 }
