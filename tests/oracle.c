@@ -127,14 +127,14 @@ static plumb_status run_elsewhere(const plumb_impl *impl, plumb_call *call, unsi
 plumb_status trial_dispatch(struct trial *trial, const plumb_impl *impl, plumb_call *call, int dirt)
 {
     plumb_view in[CASE_MAX_IN], out[TRIAL_MAX_OUT];
-    plumb_call plan = *call; /* while planning, there is no data */
+    plumb_call plan = *call; /* while planning, there is no data, only how addresses are aligned */
     for (int i = 0; i < call->n_in; i++) {
         in[i] = call->in[i];
-        in[i].data = NULL;
+        in[i].data = (void *)((uintptr_t)in[i].data % 64);
     }
     for (int k = 0; k < call->n_out; k++) {
         out[k] = call->out[k];
-        out[k].data = NULL;
+        out[k].data = (void *)((uintptr_t)out[k].data % 64);
     }
     plan.in = in;
     plan.out = out;

@@ -133,7 +133,7 @@ typedef struct plumb_call {
     const char *name;
     const void *attr;
     int n_in, n_out;
-    const plumb_view *in, *out; /* while choosing and planning, data is NULL */
+    const plumb_view *in, *out; /* while choosing and planning, data is the address modulo 64 */
     void *workspace;            /* impl->workspace() bytes */
 } plumb_call;
 

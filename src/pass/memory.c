@@ -36,8 +36,8 @@ plumb_view plumb_layout_view(const struct plumb_memory_layout *m, uint32_t t, vo
         v.dim[i] = type->shape.dim[i];
         v.stride[i] = p->stride[i];
     }
-    if (start)
-        v.data = (char *)start + p->offset * (int64_t)plumb_dtype_size(type->dtype);
+    int64_t offset = p->offset * (int64_t)plumb_dtype_size(type->dtype);
+    v.data = start ? (char *)start + offset : (void *)(uintptr_t)(offset % ALIGNMENT);
     return v;
 }
 
