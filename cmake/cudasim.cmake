@@ -33,6 +33,10 @@ set(PLUMB_CUDASIM_FAKE_SOURCES
   tests/cudasim/library.c
   tests/cudasim/cublaslt.c
   tests/cudasim/abi.cpp
+  tests/cudasim/cudnn.c
+  tests/cudasim/cudnn_check.c
+  tests/cudasim/cudnn_run.c
+  tests/cudasim/cudnn_abi.c
 )
 set_source_files_properties(tests/cudasim/abi.cpp PROPERTIES COMPILE_OPTIONS -std=c++17)
 set(PLUMB_CUDASIM_TEST_SOURCES
@@ -184,3 +188,19 @@ if("checker" IN_LIST PLUMB_CUDASIM_BUILDS)
   target_compile_definitions(cudasim-lint PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
   target_link_libraries(cudasim-lint PRIVATE plumb_flags plumb_static)
 endif()
+
+# The cuDNN provider, on its fake.
+foreach(build ${PLUMB_CUDASIM_BUILDS})
+  plumb_cudasim_program(cudasim-cudnn-${build} ${build} tests/runner.c tests/nets.c tests/cudasim/test_cudnn.c
+    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}>
+    $<TARGET_OBJECTS:cudasim-fakes-${build}>)
+  plumb_cudasim_includes(cudasim-cudnn-${build})
+  target_compile_definitions(cudasim-cudnn-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+  target_link_libraries(cudasim-cudnn-${build} PRIVATE plumb_flags plumb_static)
+endforeach()
+
+# The real cuDNN, where it is installed, judges the provider's graphs: it plans for a device that is described to it.
+plumb_cudasim_program(cudasim-cudnn-real plain tests/cudasim/cudnn_real.c
+  $<TARGET_OBJECTS:cudasim-kernels-plain> $<TARGET_OBJECTS:cudasim-host-plain> $<TARGET_OBJECTS:cudasim-fakes-plain>)
+plumb_cudasim_includes(cudasim-cudnn-real)
+target_link_libraries(cudasim-cudnn-real PRIVATE plumb_flags plumb_static ${CMAKE_DL_LIBS})

@@ -29,7 +29,7 @@ struct plumb_cuda_block { /* device memory that lives */
     size_t bytes;
 };
 
-enum plumb_cuda_vendor_index { PLUMB_CUDA_CUBLASLT, PLUMB_CUDA_VENDORS };
+enum plumb_cuda_vendor_index { PLUMB_CUDA_CUBLASLT, PLUMB_CUDA_CUDNN, PLUMB_CUDA_VENDORS };
 
 struct plumb_cuda_vendor_slot { /* see vendor.h */
     bool tried;

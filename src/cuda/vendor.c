@@ -4,6 +4,7 @@
 
 static const plumb_cuda_vendor *const vendors[PLUMB_CUDA_VENDORS] = {
     [PLUMB_CUDA_CUBLASLT] = &plumb_cuda_vendor_cublaslt,
+    [PLUMB_CUDA_CUDNN] = &plumb_cuda_vendor_cudnn,
 };
 
 void *plumb_cuda_vendor_state(struct plumb_cuda *cuda, enum plumb_cuda_vendor_index which)

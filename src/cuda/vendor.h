@@ -26,7 +26,7 @@ void *plumb_cuda_vendor_state(struct plumb_cuda *cuda, enum plumb_cuda_vendor_in
  * runtime knows of it if it knows of anything. */
 plumb_status plumb_cuda_vendor_check(const plumb_call *call, const char *function, int status);
 
-extern const plumb_cuda_vendor plumb_cuda_vendor_cublaslt;
+extern const plumb_cuda_vendor plumb_cuda_vendor_cublaslt, plumb_cuda_vendor_cudnn;
 
 /* ---- plans.c: what was chosen, by key ---- */
 

@@ -42,7 +42,7 @@ bool cudasim_failed(void); /* whether the injected failure has happened */
 
 /* The vendors' libraries are fakes (fakes.h). Which version a fake says it is, in that library's own numbering: 0 makes it
  * absent, -1 its usual one. Tests of our own kernels do without: those would not be chosen else. */
-void cudasim_vendor(const char *name, int64_t version); /* "cublaslt"; NULL: all */
+void cudasim_vendor(const char *name, int64_t version); /* "cublaslt", "cudnn"; NULL: all */
 /* How often a function of theirs was called since the start, and how many of their objects are alive. */
 uint64_t cudasim_vendor_calls(const char *function);
 int64_t cudasim_vendor_alive(void);

@@ -22,7 +22,7 @@ typedef struct cudasim_fake {
     } functions[48]; /* closed by a NULL name */
 } cudasim_fake;
 
-extern const cudasim_fake cudasim_fake_cublaslt;
+extern const cudasim_fake cudasim_fake_cublaslt, cudasim_fake_cudnn;
 
 /* The version it is to say. */
 int64_t cudasim_fake_version(const char *name);

@@ -6,7 +6,7 @@
 
 enum { COUNTED = 128 };
 
-static const cudasim_fake *const fakes[] = {&cudasim_fake_cublaslt};
+static const cudasim_fake *const fakes[] = {&cudasim_fake_cublaslt, &cudasim_fake_cudnn};
 enum { FAKES = sizeof fakes / sizeof *fakes };
 
 static struct {
