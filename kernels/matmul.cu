@@ -18,8 +18,6 @@ __device__ inline void fetch(slab<N, PER> &to, const T *from, int64_t first, int
     }
 }
 
-__device__ inline bool nearer(int64_t a, int64_t b) { return (a < 0 ? -a : a) < (b < 0 ? -b : b); }
-
 template <class T, int TM, int TN>
 __global__ void __launch_bounds__(PK_TILE_THREADS) matmul_tiles(const pk_matmul p, int64_t tiles)
 {
@@ -75,6 +73,15 @@ template <class T> cudaError_t matmul_of(cudaStream_t stream, const pk_matmul *p
 {
     const int64_t large = p->rows / 128 * (p->columns / 128) * p->batch.count;
     return large >= 128 ? launch_tiles<T, 8, 8>(stream, p) : launch_tiles<T, 4, 4>(stream, p);
+}
+/* Halves go to the tensor cores. */
+template <> cudaError_t matmul_of<bf16>(cudaStream_t stream, const pk_matmul *p)
+{
+    return plumb_k_matmul_tensor(stream, PK_BF16, p);
+}
+template <> cudaError_t matmul_of<f16>(cudaStream_t stream, const pk_matmul *p)
+{
+    return plumb_k_matmul_tensor(stream, PK_F16, p);
 }
 /* In f64 the large tile would not leave its threads enough registers. */
 template <> cudaError_t matmul_of<double>(cudaStream_t stream, const pk_matmul *p)

@@ -8,7 +8,7 @@
  *   PLUMB_DYN_SHARED(float, buffer);           the dynamic shared memory of the launch, as a pointer
  *
  * Kernels lie in an anonymous namespace; a raw __shared__ or <<<>>> does not compile in the simulator; no grid-wide
- * barrier, no __activemask(), no inline PTX. __restrict__, __launch_bounds__, #pragma unroll, __syncthreads and its
+ * barrier, no __activemask(), inline PTX in mma.cuh only. __restrict__, __launch_bounds__, #pragma unroll, __syncthreads and its
  * counting forms, __syncwarp, __shfl_*_sync, votes, __reduce_*_sync, __match_*_sync, atomics, fences, __ldg, vector
  * types, half and bfloat16 are as in CUDA. See docs/CUDASIM.md. */
 #ifndef PLUMB_CUDA_DIALECT_H

@@ -74,11 +74,17 @@ template <class N, int TM, int TN> __device__ inline void clear(N (&sum)[TM][TN]
     }
 }
 
+/* Which of two strides keeps neighbours closer together. */
+__device__ inline bool nearer(int64_t a, int64_t b) { return (a < 0 ? -a : a) < (b < 0 ? -b : b); }
+
 __host__ __device__ inline int64_t pieces(int64_t count, int64_t each) { return (count + each - 1) / each; }
 
 /* Blocks for so many tiles; beyond the limit a block makes several. */
 inline unsigned blocks_for_tiles(int64_t tiles) { return (unsigned)(tiles > 1 << 30 ? 1 << 30 : tiles); }
 
 } // namespace
+
+/* matmul_tensor.cu: bf16 and f16 on the tensor cores. */
+extern "C" cudaError_t plumb_k_matmul_tensor(cudaStream_t stream, int dtype, const pk_matmul *p);
 
 #endif
