@@ -1,11 +1,19 @@
 /* What the lint of the checker build looks at (docs/CUDASIM.md): ops and their gradients at sizes at which a kernel has
  * whole warps and more than one block, laid out as they usually are. Values are checked elsewhere. */
 #include "check.h"
+#include "control.h"
 #include "plumb/plumb.h"
 
 static plumb_t normal(plumb_graph *g, plumb_dtype dtype, plumb_shape shape)
 {
     return plumb_random_normal(g, dtype, shape, 0, 1);
+}
+
+/* Our own kernels are looked at, not those of the vendors' libraries. */
+static plumb_context *open_device(void)
+{
+    cudasim_vendor(NULL, 0);
+    return plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cuda", .threads = 1});
 }
 
 typedef void building(plumb_graph *g, plumb_dtype dtype, plumb_t *out, int *count);
@@ -14,7 +22,7 @@ static void run(building *build, plumb_dtype dtype)
 {
     plumb_t out[16];
     int count = 0;
-    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cuda", .threads = 1});
+    plumb_context *context = open_device();
     REQUIRE(context);
     plumb_graph *g = plumb_graph_new(context, "lint");
     build(g, dtype, out, &count);
@@ -168,7 +176,7 @@ static void train(const plumb_optimizer *optimizer, const char *name)
     for (int i = 0; i < BATCH * 28 * 28; i++) {
         pictures[i] = (float)((i * 37 + i / 29 * 11) % 256) / 255;
     }
-    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cuda", .threads = 1});
+    plumb_context *context = open_device();
     plumb_model model;
     REQUIRE(context && plumb_model_build(context, name, NULL, &model) == PLUMB_OK);
     plumb_state *state = plumb_state_new(model.graph);
