@@ -281,7 +281,8 @@ static cudaError_t check_sizes(const cudasim_kernel *k)
 }
 
 #ifdef CUDASIM_ASAN
-/* A structure's word that points into host memory, or into a device block that was freed. */
+/* A structure's word that points into host memory, or into a device block that was freed. An i32 of 0 beside padding in
+ * which half of some address was left is none: nothing begins at a multiple of 4 GiB. */
 static void check_struct(const cudasim_kernel *k, const char *data, size_t bytes)
 {
     for (size_t at = 0; at + sizeof(void *) <= bytes; at += sizeof(void *)) {
@@ -290,7 +291,7 @@ static void check_struct(const cudasim_kernel *k, const char *data, size_t bytes
         void *region;
         size_t region_size;
         memcpy(&p, data + at, sizeof p);
-        if ((uintptr_t)p >> 40 == 0 || (uintptr_t)p >> 47 != 0 || cudasim_block_at(p, true)) {
+        if ((uint32_t)(uintptr_t)p == 0 || (uintptr_t)p >> 40 == 0 || (uintptr_t)p >> 47 != 0 || cudasim_block_at(p, true)) {
             continue;
         }
         const char *kind = __asan_locate_address(p, name, sizeof name, &region, &region_size);
