@@ -8,7 +8,8 @@
 include(CheckLanguage)
 check_language(CXX)
 find_path(PLUMB_CUDA_INCLUDE cuda_runtime_api.h
-  PATHS $ENV{PLUMB_CUDA_INCLUDE} /usr/local/cuda/include /usr/include NO_DEFAULT_PATH
+  PATHS $ENV{PLUMB_CUDA_INCLUDE} /usr/local/cuda/include /usr/include
+    ${CMAKE_SOURCE_DIR}/.cuda-headers/include NO_DEFAULT_PATH
   DOC "Folder of cuda_runtime_api.h, for the CUDA simulator")
 if(NOT PLUMB_CUDA_INCLUDE OR NOT CMAKE_CXX_COMPILER)
   return()
@@ -204,3 +205,12 @@ plumb_cudasim_program(cudasim-cudnn-real plain tests/cudasim/cudnn_real.c
   $<TARGET_OBJECTS:cudasim-kernels-plain> $<TARGET_OBJECTS:cudasim-host-plain> $<TARGET_OBJECTS:cudasim-fakes-plain>)
 plumb_cudasim_includes(cudasim-cudnn-real)
 target_link_libraries(cudasim-cudnn-real PRIVATE plumb_flags plumb_static ${CMAKE_DL_LIBS})
+
+# Every call of the runtime and of the vendors' libraries failing once.
+foreach(build plain asan)
+  plumb_cudasim_program(cudasim-failures-${build} ${build} tests/runner.c tests/nets.c tests/cudasim/test_failures.c
+    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:cudasim-fakes-${build}>)
+  plumb_cudasim_includes(cudasim-failures-${build})
+  target_compile_definitions(cudasim-failures-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+  target_link_libraries(cudasim-failures-${build} PRIVATE plumb_flags plumb_static)
+endforeach()

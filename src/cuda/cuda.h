@@ -43,6 +43,7 @@ struct plumb_cuda {
     plumb_device_info info;
     cudaStream_t stream;
     bool lost; /* an error after which every call of this process fails: nothing more is asked of the GPU */
+    char lost_by[96]; /* what that was: whoever tried something may have kept silent about it */
     struct plumb_cuda_block *blocks;
     unsigned char *staging; /* pinned, two slots */
     cudaEvent_t slot_free[2]; /* what was last copied from the slot has arrived */

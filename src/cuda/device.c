@@ -22,7 +22,7 @@ plumb_status plumb_cuda_enter(struct plumb_cuda *cuda)
 {
     if (cuda->lost) {
         return plumb_fail(cuda->base.context, PLUMB_DEVICE_ERROR,
-                          "cuda: the device was lost by an earlier error; it needs a new process");
+                          "cuda: the device was lost by an earlier error (%s); it needs a new process", cuda->lost_by);
     }
     return plumb_cuda_fail(cuda, "choosing the device", cudaSetDevice(cuda->index));
 }

@@ -4,6 +4,8 @@
  * nothing more. As an error may belong to an earlier launch, the last ones are named. */
 #include "cuda/cuda.h"
 
+#include <stdio.h>
+
 static bool is_sticky(cudaError_t code)
 {
     switch (code) {
@@ -52,7 +54,10 @@ plumb_status plumb_cuda_fail(struct plumb_cuda *cuda, const char *what, cudaErro
     struct plumb_text text = {.context = context};
     tell_launches(cuda, &text);
     bool sticky = is_sticky(code);
-    cuda->lost = cuda->lost || sticky;
+    if (sticky && !cuda->lost) {
+        snprintf(cuda->lost_by, sizeof cuda->lost_by, "%s: %s", what, cudaGetErrorString(code));
+        cuda->lost = true;
+    }
     char *launches = plumb_text_take(&text);
     plumb_fail(context, PLUMB_DEVICE_ERROR, "cuda: %s: %s (%s)%s%s", what, cudaGetErrorString(code),
                cudaGetErrorName(code), sticky ? "; the device is lost to this process" : "", launches ? launches : "");

@@ -174,13 +174,30 @@ static void run_first(struct CUstream_st *stream)
     cudasim_step_free(step);
 }
 
+/* Runs steps while there are any and, where an event is given, until it has happened. Device memory stays open from one
+ * kernel or copy to the next, for opening and closing it takes longer than most of them; what the host does, or another
+ * stream, happens with closed memory. */
+static void run_while(struct CUstream_st *stream, const struct CUevent_st *event, uint64_t generation)
+{
+    bool open = false;
+    while (stream->steps.first && (!event || event->done < generation)) {
+        enum cudasim_step_kind kind = stream->steps.first->kind;
+        bool wanted = kind != STEP_HOST && kind != STEP_WAIT && kind != STEP_FREE;
+        if (wanted != open) {
+            open = wanted;
+            (open ? cudasim_open : cudasim_close)();
+        }
+        run_first(stream);
+    }
+    if (open) {
+        cudasim_close();
+    }
+}
+
 void cudasim_drain(struct CUstream_st *stream)
 {
-    if (stream->running) { /* a host function may not wait for its own stream */
-        return;
-    }
-    while (stream->steps.first) {
-        run_first(stream);
+    if (!stream->running) { /* a host function may not wait for its own stream */
+        run_while(stream, NULL, 0);
     }
 }
 
@@ -199,8 +216,8 @@ void cudasim_wait_all(void)
 
 void cudasim_drain_event(struct CUevent_st *event, uint64_t generation)
 {
-    while (event->done < generation && event->stream && event->stream->steps.first && !event->stream->running) {
-        run_first(event->stream);
+    if (event->stream && !event->stream->running) {
+        run_while(event->stream, event, generation);
     }
 }
 

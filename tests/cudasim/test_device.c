@@ -1,5 +1,5 @@
-/* The CUDA device of the library, on the simulator: memory, copies, marks, programs that are captured and replayed, and
- * every call of the runtime failing once. Nothing may be left behind, on the device or pinned, whatever failed. */
+/* The CUDA device of the library, on the simulator: memory, copies, marks, programs that are captured and replayed.
+ * Nothing may be left behind, on the device or pinned. Calls that fail: test_failures.c. */
 #include "check.h"
 #include "control.h"
 #include "device/device.h"
@@ -195,42 +195,4 @@ PLUMB_TEST(cuda, strict_memory)
     CHECK_MSG(run_program(context, RUNS, rows) == PLUMB_OK, "%s", plumb_message(context));
     plumb_close(context);
     CHECK(nothing_left());
-}
-
-/* The n-th call of each class fails: an error with a message comes back, or the run does without (a failed capture is
- * no error), the numbers are right then, and nothing is left behind. */
-PLUMB_TEST(cuda, every_call_may_fail)
-{
-    float right[RUNS * ROWS], rows[RUNS * ROWS];
-    plumb_context *cpu = open_on("cpu", NULL);
-    REQUIRE(cpu && run_program(cpu, RUNS, right) == PLUMB_OK);
-    plumb_close(cpu);
-    for (int which = CUDASIM_ANY; which < CUDASIM_CLASSES; which++) {
-        int failed = 0;
-        for (int64_t n = 1; n < 400; n++) {
-            plumb_error error = {.message = ""};
-            cudasim_fail((enum cudasim_class)which, n);
-            plumb_context *context = open_on("cuda", &error);
-            plumb_status status = context ? run_program(context, RUNS, rows) : error.status;
-            if (context) {
-                snprintf(error.message, sizeof error.message, "%s", plumb_message(context));
-            }
-            plumb_close(context);
-            CHECK_MSG((status != PLUMB_OK) == (error.message[0] != '\0'), "class %d, call %d: %s", which, (int)n,
-                      error.message);
-            for (int i = 0; i < RUNS * ROWS && status == PLUMB_OK; i++) {
-                CHECK_NEAR(rows[i], right[i], 1e-5);
-            }
-            CHECK_MSG(nothing_left(), "class %d, call %d: something is left", which, (int)n);
-            failed += status != PLUMB_OK;
-            bool happened = cudasim_failed();
-            cudasim_reset();
-            if (!happened || check_failures() > 3) {
-                break;
-            }
-        }
-        bool may_do_without = which == CUDASIM_EVENT || which == CUDASIM_GRAPH || which == CUDASIM_VENDOR;
-        CHECK_MSG(failed > 0 || may_do_without, "class %d never failed", which);
-    }
-    cudasim_fail(CUDASIM_ANY, 0);
 }
