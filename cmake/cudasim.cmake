@@ -65,7 +65,7 @@ set(cudasim_host_plain -O2)
 set(cudasim_host_asan -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 set(cudasim_host_checker -O2)
 set(cudasim_kernel_plain -O2)
-set(cudasim_kernel_asan ${cudasim_host_asan})
+set(cudasim_kernel_asan ${cudasim_host_asan} -g1) # lines for traces; more takes the compiler a third longer
 # Vectors are not taken apart, so that an access is as wide as it is on a GPU.
 set(cudasim_kernel_checker -O1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra -fno-ipa-sra)
 set(cudasim_fakes_plain "")

@@ -45,7 +45,7 @@ typedef struct pk_fault {
     int64_t at, value, low, high; /* the value at element `at` is outside [low, high) */
 } pk_fault;
 
-/* ---- elementwise.cu ---- */
+/* ---- unary.cu, binary.cu ---- */
 enum pk_unary {
     PK_AFFINE, PK_NEG, PK_ABS, PK_SIGN, PK_EXP, PK_EXPM1, PK_LOG, PK_LOG1P, PK_SQRT, PK_RSQRT, PK_SQUARE,
     PK_RECIPROCAL, PK_SIN, PK_COS, PK_ERF, PK_SIGMOID, PK_TANH, PK_RELU, PK_LEAKY_RELU, PK_ELU, PK_GELU, PK_SILU,

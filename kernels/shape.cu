@@ -1,5 +1,5 @@
 /* Filling, and moving elements between tensors of different shapes. Copies between tensors of one shape are the cast
- * kernels of elementwise.cu, from a type to itself. */
+ * kernels of unary.cu, from a type to itself. */
 #include "number.cuh"
 
 namespace {
