@@ -1,6 +1,6 @@
 /* Batch normalisation of bf16 and f16 data with f32 scale, shift and statistics: values, gradients and second
- * derivatives are those of f64 but for the rounding of what is stored narrow. And a residual network whose norms were
- * fused with what follows trains as one whose norms were not. */
+ * derivatives are those of f64 but for the rounding of what is stored narrow. Gradients outside training. And a residual
+ * network whose norms were fused with what follows trains as one whose norms were not. */
 #include "check.h"
 #include "courses.h"
 
@@ -114,6 +114,44 @@ PLUMB_TEST(norm, narrow_data_with_f32_channels)
             compare(fixed ? "fixed" : "training", n, got, expected, narrow, data[i].u);
         }
     }
+    plumb_close(context);
+}
+
+/* relu(norm(x) + x) outside training, weighted and summed: gradients by x, scale and shift, one behind the other. */
+static void gradients_outside_training(plumb_context *context, bool fixed, double *to)
+{
+    plumb_graph *g = plumb_graph_new(context, "evaluated");
+    const plumb_shape per_channel = PLUMB_SHAPE(C);
+    plumb_t in[5] = {eighths(g, PLUMB_F64, PLUMB_SHAPE(N, C, S), 1, 0)}, d[3];
+    for (int i = 1; i < 5; i++)
+        in[i] = eighths(g, PLUMB_F64, per_channel, i + 1, i == 4 ? 2.5 : 0);
+    const plumb_batch_norm_options options = {.size = sizeof options, .fixed = fixed};
+    plumb_t y = plumb_relu(g, plumb_add(g, plumb_batch_norm(g, in[0], in[1], in[2], in[3], in[4], &options), in[0]));
+    plumb_status status = plumb_gradients(g, weighted(g, y, 6), in, 3, d);
+    plumb_program *program = status ? NULL : plumb_compile(g, NULL, &(plumb_compile_options){
+                                                 .size = sizeof(plumb_compile_options), .outputs = d, .n_outputs = 3});
+    CHECK_MSG(program && plumb_run(program) == PLUMB_OK, "%s", plumb_message(context));
+    for (int i = 0; program && i < 3; i++)
+        CHECK(plumb_fetch(program, d[i], to + (i ? X + (i - 1) * C : 0), (i ? C : X) * sizeof(double)) == PLUMB_OK);
+    plumb_program_free(program);
+    plumb_graph_free(g);
+}
+
+/* There the statistics are constants, as in a layer that is fixed. */
+PLUMB_TEST(norm, gradients_outside_training)
+{
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 1});
+    REQUIRE(context);
+    double evaluated[X + 2 * C] = {0}, expected[X + 2 * C] = {0};
+    gradients_outside_training(context, false, evaluated);
+    gradients_outside_training(context, true, expected);
+    double sizes[3] = {0};
+    for (int i = 0; i < X + 2 * C; i++) /* sums of 20 terms of about 1 in another order */
+        CHECK_MSG(fabs(evaluated[i] - expected[i]) <= 1e-13, "element %d: %.17g instead of %.17g", i, evaluated[i],
+                  expected[i]);
+    for (int i = 0; i < X + 2 * C; i++)
+        sizes[(i >= X) + (i >= X + C)] += fabs(expected[i]);
+    CHECK(sizes[0] > 0 && sizes[1] > 0 && sizes[2] > 0);
     plumb_close(context);
 }
 

@@ -61,14 +61,15 @@ class Loss(C.Structure):
 class Compile(C.Structure):
     _fields_ = [("size", C.c_size_t), ("outputs", C.POINTER(C.c_uint64)), ("n_outputs", C.c_int),
                 ("training", C.c_bool), ("effects", C.c_bool), ("passes_off", C.c_uint),
-                ("implementations", C.c_char_p), ("max_bindings", C.c_int)]
+                ("implementations", C.c_char_p), ("max_bindings", C.c_int), ("precision", C.c_int)]
 
 
 class Optimizer(C.Structure):
     _fields_ = [("size", C.c_size_t), ("rule", C.c_char_p), ("name", C.c_char_p), ("lr", C.c_double),
                 ("momentum", C.c_double), ("classic", C.c_bool), ("beta1", C.c_double), ("beta2", C.c_double),
                 ("epsilon", C.c_double), ("weight_decay", C.c_double), ("l2", C.c_double), ("l1", C.c_double),
-                ("decay_all", C.c_bool), ("clip_norm", C.c_double), ("skip_bad_steps", C.c_bool)]
+                ("decay_all", C.c_bool), ("clip_norm", C.c_double), ("skip_bad_steps", C.c_bool), ("precision", C.c_int),
+                ("loss_scale", C.c_double), ("loss_scale_every", C.c_int64)]
 
 
 def sized(kind, **fields):

@@ -114,7 +114,8 @@ PLUMB_API plumb_t plumb_output(plumb_graph *g, plumb_t first, int k);     /* the
 
 /* -- normalisation over every dimension but the channel (dimension 1), Ioffe & Szegedy 2015: the biased variance
  *    normalises; running := (1 - momentum) * running + momentum * batch, with the unbiased variance m/(m-1) unless
- *    `biased_running`. Inference programs use the running statistics instead. -- */
+ *    `biased_running`. Programs that do not train use the running statistics instead, as constants of their gradients
+ *    (gradients of gradients are those of training, unless `fixed`). -- */
 typedef struct plumb_batch_norm_options {
     size_t size;
     double epsilon;  /* 0: 1e-5; PLUMB_ZERO: none */

@@ -7,7 +7,8 @@
  *   would be the shift whatever x is. Over no values at all (an empty batch) mean is 0, invstd that of a zero
  *   variance, and the running statistics stay.
  * - Outside training the op becomes batch_norm_inference, which reads the running statistics; its other
- *   outputs are then these statistics, unchanged.
+ *   outputs are then these statistics, unchanged, and its backward form takes them for constants. Derivatives
+ *   of derivatives are those of training, unless the layer is `fixed`.
  * - Scale, shift and statistics have the dtype of x, or are f32 where x is bf16 or f16: statistics of many
  *   steps would be lost to rounding there. All of them alike; what is computed per channel is computed in it.
  * - A residual and relu may be part of the op, forward and backward, so that a block of a residual network is
@@ -280,26 +281,40 @@ static plumb_status through_composition(plumb_grad *q, const plumb_t *fresh_in, 
 }
 
 /* Of d, dy before the activation: dx = scale invstd (d - mean(d) - z mean(d z)), dscale = sum(d z), dshift = sum(d),
- * z = (x - mean) invstd, dresidual = d */
-static plumb_status gradient_backward(plumb_grad *q)
+ * z = (x - mean) invstd, dresidual = d. Where statistics are given and not x's own, dx = scale invstd d. */
+static void compose_backward(plumb_graph *g, const plumb_attr_batch_norm *attr, const plumb_t *in, int n_in,
+                             bool own_statistics, plumb_t y[4])
 {
-    const plumb_attr_batch_norm *attr = q->attr;
-    plumb_graph *g = q->graph;
-    plumb_t in[6], y[4];
-    for (int i = 0; i < q->n_in; i++)
-        in[i] = fresh(g, q->in[i]);
-    y[3] = q->n_in > B_Y ? plumb_activation_gradient(g, attr->activation, in[B_Y], in[B_DY]) : in[B_DY];
+    y[3] = n_in > B_Y ? plumb_activation_gradient(g, attr->activation, in[B_Y], in[B_DY]) : in[B_DY];
     plumb_t scale = in[B_SCALE], x = as(g, in[B_X], scale), d = as(g, y[3], scale), invstd = spread(g, in[B_INVSTD], x);
     plumb_t z = plumb_mul(g, plumb_sub(g, x, spread(g, in[B_MEAN], x)), invstd);
-    plumb_t weighted = plumb_mul(g, d, z);
-    plumb_t rest = plumb_sub(g, plumb_sub(g, d, mean_of(g, d)), plumb_mul(g, z, mean_of(g, weighted)));
+    plumb_t weighted = plumb_mul(g, d, z), rest = d;
+    if (own_statistics)
+        rest = plumb_sub(g, plumb_sub(g, d, mean_of(g, d)), plumb_mul(g, z, mean_of(g, weighted)));
     y[0] = as(g, plumb_mul(g, plumb_mul(g, spread(g, scale, x), invstd), rest), in[B_X]);
     y[1] = flat(g, sum_of(g, weighted));
     y[2] = flat(g, sum_of(g, d));
+}
+
+static plumb_status gradient_backward(plumb_grad *q)
+{
+    plumb_t in[6], y[4];
+    for (int i = 0; i < q->n_in; i++)
+        in[i] = fresh(q->graph, q->in[i]);
+    compose_backward(q->graph, q->attr, in, q->n_in, true, y);
     plumb_status status = through_composition(q, in, y, q->dout);
     if (q->n_in > B_Y)
         q->din[B_Y] = PLUMB_NO_GRADIENT; /* relu's second derivative */
     return status;
+}
+
+/* The mean and invstd it was given have become those of the running statistics, which do not depend on x. */
+static plumb_status inference_backward(plumb_rewrite *q)
+{
+    plumb_t y[4];
+    compose_backward(q->graph, q->attr, q->in, q->n_in, false, y);
+    memcpy(q->out, y, sizeof *y * (size_t)q->n_out);
+    return PLUMB_OK;
 }
 
 static plumb_t invstd_of(plumb_graph *g, plumb_t variance, double epsilon)
@@ -428,6 +443,7 @@ const plumb_op plumb_op_batch_norm_backward = {
     .infer = infer_backward,
     .gradient = gradient_backward,
     .in_place = over_dy,
+    .inference = inference_backward,
     .flops = flops_backward,
     .terms = terms_channel,
     .tolerance = PLUMB_TOL_NORM,
