@@ -15,7 +15,7 @@ work=$(mktemp -d /tmp/plumb-cli-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 export LC_ALL=C NO_COLOR=1
-unset PLUMB_IMPL PLUMB_DATA
+unset PLUMB_IMPL PLUMB_DATA PLUMB_PLUGINS
 passed=0 failed=0
 
 # verdict NAME OK DETAIL
@@ -121,6 +121,13 @@ refuse 2 "data set 'nowhere': neither" train --data nowhere
 refuse 2 'data set' train --data $'new\nline'
 refuse 2 '--data: needs a value of 1 to 4096' train --data "$(printf 'x%.0s' {1..4097})"
 refuse 3 'cuda' train --device cuda:99 --data data
+mkdir alone
+cp "$plumb" alone/plumb
+code "where there is no plugin it is said how it is made" 3 \
+    "alone/plumb train --device cuda --data data 2>told; got=\$?; grep -q 'built with -DPLUMB_CUDA=ON' told && exit \$got"
+echo nothing >alone/libplumb-cuda.so
+code "a plugin that cannot be used is named, and no other is tried" 3 \
+    "alone/plumb train --device cuda --data data 2>told; got=\$?; grep -q '/libplumb-cuda.so: ' told && exit \$got"
 refuse 3 'faulty device: call 100' train --data data --model logistic --device faulty:100 --json
 refuse 2 "device 'null' plans but computes nothing" train --data data --device null
 refuse 2 'tf32, reduced-sums, nondeterministic are known, but got tf32,fast' summary lenet5 --allow tf32,fast

@@ -47,7 +47,7 @@ enum {
 
 typedef struct plumb_options {
     size_t size;
-    const char *device;               /* "cpu" (default), "auto", "null", "faulty:N", later "cuda", "cuda:1" */
+    const char *device;               /* "cpu" (default), "cuda", "cuda:1", "auto": cuda or cpu, "null", "faulty:N" */
     uint64_t seed;                    /* of every random number drawn under this context */
     int threads;                      /* 0: as many as the process may use; results do not depend on it */
     plumb_pool *pool;                 /* share this pool instead (not owned) */
@@ -70,7 +70,7 @@ PLUMB_API const char *plumb_message(const plumb_context *context);
 PLUMB_API plumb_status plumb_last_status(const plumb_context *context);
 PLUMB_API void plumb_clear_error(plumb_context *context);
 
-PLUMB_API const char *plumb_device_name(const plumb_context *context); /* "cpu" */
+PLUMB_API const char *plumb_device_name(const plumb_context *context); /* "cpu", "cuda" */
 PLUMB_API int plumb_threads(const plumb_context *context);
 PLUMB_API uint64_t plumb_seed(const plumb_context *context);
 

@@ -1,5 +1,5 @@
 /* Plumb: the one header to include. A program describes a computation as a graph, compiles it with a state into a
- * program, and runs that: see README for the thirty-line example. */
+ * program, and runs that: see README for an example. */
 #ifndef PLUMB_PLUMB_H
 #define PLUMB_PLUMB_H
 

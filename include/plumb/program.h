@@ -1,5 +1,5 @@
-/* The program: an immutable executable for one device. Compiling runs the passes (inference, bind, simplify, place,
- * in-place, plan); running replays fixed steps over planned memory: no allocation in a steady state. */
+/* The program: an immutable executable for one device. Compiling runs the passes (inference form, bind, precision,
+ * simplify, fuse, memory); running replays fixed steps over planned memory: no allocation in a steady state. */
 #ifndef PLUMB_PROGRAM_H
 #define PLUMB_PROGRAM_H
 
@@ -81,7 +81,7 @@ PLUMB_API plumb_status plumb_program_cost(plumb_program *program, double *flops,
 typedef struct plumb_op_row {
     const char *op, *implementation; /* "conv2d", "cpu.native" */
     const char *device;              /* "cpu", "cuda" */
-    const char *provider;            /* "ref", "native" */
+    const char *provider;            /* "ref", "native", "vendor" */
     const char *dtypes;              /* "f64 f32 bf16 f16" */
     bool backward;                   /* made by gradient rules only */
     bool differentiable;

@@ -248,7 +248,7 @@ static int command_bench_train(int argc, char **argv)
         {"batch", "N", "examples in a step (default 64)", OPTION_WHOLE, &b.batch, 1, 65536, NULL},
         {"classes", "N", "of the model (default 10)", OPTION_WHOLE, &b.classes, 2, 256, NULL},
         {"optimizer", "RULE", "default adam", OPTION_NAME, &b.optimizer, 0, 0, optimizer_name},
-        {"precision", "DTYPE", "compute in f32 (default), bf16 or f16", OPTION_NAME, &b.precision, 0, 0,
+        {"precision", "DTYPE", "computed in, default f32", OPTION_NAME, &b.precision, 0, 0,
          cli_precision_name},
         {"samples", "N", "of at least 0.05 s each (default 21)", OPTION_WHOLE, &b.samples, 3,
          BENCH_SAMPLES_MAX, NULL},

@@ -9,7 +9,7 @@
 
 struct finding {
     const char *what, *state; /* "ok", "off", "missing" */
-    char text[256];
+    char text[768]; /* an error of the loader names files */
 };
 
 struct findings {

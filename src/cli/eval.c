@@ -88,7 +88,7 @@ int command_eval(int argc, char **argv)
          NULL},
         {"part", "PART", "of the data set (default test)", OPTION_NAME, &o.part, 0, 0, cli_part_name},
         {"batch", "N", "examples at a time (default 250)", OPTION_WHOLE, &o.batch, 1, 1048576, NULL},
-        {"precision", "DTYPE", "compute in f32 (default), bf16 or f16", OPTION_NAME, &o.precision, 0, 0,
+        {"precision", "DTYPE", "computed in, default f32", OPTION_NAME, &o.precision, 0, 0,
          cli_precision_name},
         {"confusion", "FILE", "write the confusion matrix as SVG", OPTION_TEXT, &o.confusion, 0, 0, NULL},
         COMMON_ROWS(o.common),

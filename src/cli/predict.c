@@ -151,7 +151,7 @@ int command_predict(int argc, char **argv)
         {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0,
          NULL},
         {"part", "PART", "of the data set (default test)", OPTION_NAME, &o.part, 0, 0, cli_part_name},
-        {"precision", "DTYPE", "compute in f32 (default), bf16 or f16", OPTION_NAME, &o.precision, 0, 0,
+        {"precision", "DTYPE", "computed in, default f32", OPTION_NAME, &o.precision, 0, 0,
          cli_precision_name},
         {"picture", NULL, "show the example in letters", OPTION_FLAG, &o.picture, 0, 0, NULL},
         COMMON_ROWS(o.common),

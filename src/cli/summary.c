@@ -164,7 +164,7 @@ int command_summary(int argc, char **argv)
         {"optimizer", "RULE", "whose moments take memory, default adam", OPTION_NAME, &o.optimizer, 0, 0,
          optimizer_name},
         {"plan", NULL, "show every step of the training program too", OPTION_FLAG, &o.plan, 0, 0, NULL},
-        {"precision", "DTYPE", "of the plans: f32 (default), bf16 or f16", OPTION_NAME, &o.precision, 0, 0,
+        {"precision", "DTYPE", "of the plans, default f32", OPTION_NAME, &o.precision, 0, 0,
          cli_precision_name},
         COMMON_ROWS(o.common),
     };

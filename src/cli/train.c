@@ -369,7 +369,7 @@ int command_train(int argc, char **argv)
         {"scaling", "RULE", "of the input, from the training set, default standard", OPTION_NAME, &o.scaling,
          0, 0, scaling_name},
         {"classes", "N", "labels are below this (default 10)", OPTION_WHOLE, &o.classes, 2, 256, NULL},
-        {"precision", "DTYPE", "compute in f32 (default), bf16 or f16; weights stay f32", OPTION_NAME,
+        {"precision", "DTYPE", "computed in (weights stay f32), default f32", OPTION_NAME,
          &o.precision, 0, 0, cli_precision_name},
         {"loss-scale", "X", "dynamic (default with f16) or a number", OPTION_TEXT, &o.loss_scale, 0, 0, NULL},
         {"weights", "FILE", "start from these weights and their scaling", OPTION_TEXT, &o.weights, 0, 0,

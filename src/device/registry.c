@@ -45,25 +45,25 @@ static bool own_folder(char *folder, size_t room)
     return slash != NULL;
 }
 
-/* Beside the library, in ../lib seen from a program, in the folder PLUMB_PLUGINS, and where the loader looks. */
+/* In the folder PLUMB_PLUGINS; else beside the library, in ../lib seen from a program, and where the loader looks. The
+ * first that is there is the one: were another tried after it, nobody would learn why it cannot be opened. */
 static void *open_library(void)
 {
+    static const char *const places[] = {"", "/../lib"};
     char folder[1024], path[1200];
     const char *named = getenv("PLUMB_PLUGINS");
-    void *library = NULL;
     if (named && *named) {
         snprintf(path, sizeof path, "%.1024s/" LIBRARY, named);
-        return dlopen(path, RTLD_NOW | RTLD_LOCAL); /* where one is named no other will do */
+        return dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
-    if (own_folder(folder, sizeof folder)) {
-        snprintf(path, sizeof path, "%s/" LIBRARY, folder);
-        library = access(path, R_OK) == 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-        snprintf(path, sizeof path, "%s/../lib/" LIBRARY, folder);
-        if (!library && access(path, R_OK) == 0) {
-            library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    bool placed = own_folder(folder, sizeof folder);
+    for (size_t i = 0; placed && i < sizeof places / sizeof *places; i++) {
+        snprintf(path, sizeof path, "%s%s/" LIBRARY, folder, places[i]);
+        if (access(path, R_OK) == 0) {
+            return dlopen(path, RTLD_NOW | RTLD_LOCAL);
         }
     }
-    return library ? library : dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    return dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 }
 
 const plumb_plugin *plumb_plugin_find(char *why, size_t room)
@@ -74,8 +74,12 @@ const plumb_plugin *plumb_plugin_find(char *why, size_t room)
     void *library = open_library();
     void *symbol = library ? dlsym(library, PLUMB_PLUGIN_ENTRY) : NULL;
     if (!symbol) {
+        static const char nowhere[] = LIBRARY ": "; /* the loader looked, and found no file of this name */
         const char *reason = dlerror();
-        snprintf(why, room, "the plugin " LIBRARY " cannot be opened: %.300s", reason ? reason : "unknown reason");
+        bool absent = reason && strncmp(reason, nowhere, sizeof nowhere - 1) == 0;
+        snprintf(why, room, "the plugin " LIBRARY " cannot be opened: %.300s%s",
+                 !reason ? "unknown reason" : absent ? reason + sizeof nowhere - 1 : reason,
+                 absent ? " (it is built with -DPLUMB_CUDA=ON)" : "");
         return NULL;
     }
     plumb_plugin_entry *entry;

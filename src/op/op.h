@@ -1,7 +1,7 @@
 /* The op table's row: everything declarative about an op, in one place. And what implementations get to see.
  *
  * An op is a `const plumb_op`: no enum, no switch. Its family's file in src/op holds its shape rule, gradient rule and
- * facts; providers (src/cpu/ref, src/cpu/native, later src/cuda) hold one `const plumb_impl` per implementation. */
+ * facts; providers (src/cpu/ref, src/cpu/native, src/cuda) hold one `const plumb_impl` per implementation. */
 #ifndef PLUMB_OP_H
 #define PLUMB_OP_H
 
