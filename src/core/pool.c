@@ -213,6 +213,10 @@ static void await_end(plumb_pool *pool, uint32_t chunks)
             }
         } while (plumb_seconds() < until);
     }
+    /* Always so in a forked child, where the lock may be held by a thread that does not exist. */
+    if (atomic_load(&pool->done) == chunks) {
+        return;
+    }
     pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->caller_sleeps, true);
     while (atomic_load(&pool->done) != chunks) {
