@@ -1,6 +1,7 @@
 /* bench: never times what was not checked first. A training step is compared with the same step on the reference
- * implementations (loss and every gradient), an op with the reference's result; then both are timed in samples of
- * about a tenth of a second, and the median is reported with its spread. */
+ * implementations (loss and every gradient), an op with the reference's result; then it is timed in samples of about a
+ * tenth of a second, and the median is reported with its spread. References are the CPU's, whatever device is timed, so
+ * they compute in a context of their own, which is closed before the clock starts. */
 #include <math.h>
 
 #include "cli/bench.h"
@@ -50,19 +51,36 @@ double bench_spread(const struct bench_times *t)
 
 /* ---- comparing ---- */
 
-plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_program *b, plumb_t output,
+plumb_context *bench_open_reference(const struct common_options *common, int *code)
+{
+    struct common_options of_cpu = *common;
+    of_cpu.device = "cpu";
+    of_cpu.implementations = NULL;
+    return cli_open(&of_cpu, code);
+}
+
+plumb_status bench_say(plumb_context *context, const plumb_context *reference, plumb_status status)
+{
+    const char *message = status && reference ? plumb_message(reference) : "";
+    return *message ? plumb_fail(context, status, "reference: %s", message) : status;
+}
+
+plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_t of_a, plumb_program *b, plumb_t of_b,
                               double *worst)
 {
-    plumb_shape shape = plumb_output_shape(a, output);
+    plumb_shape shape = plumb_output_shape(a, of_a), other = plumb_output_shape(b, of_b);
     int64_t count = plumb_shape_count(&shape);
+    if (count != plumb_shape_count(&other)) {
+        return plumb_fail(context, PLUMB_FAILED, "bench: the reference's result has another shape");
+    }
     if (count < 1) {
         return PLUMB_OK;
     }
     float *x = plumb_alloc(context, (size_t)count * sizeof(float)),
           *y = plumb_alloc(context, (size_t)count * sizeof(float));
-    plumb_status status = x && y ? plumb_fetch(a, output, x, (size_t)count * sizeof(float)) : PLUMB_FAILED;
+    plumb_status status = x && y ? plumb_fetch(a, of_a, x, (size_t)count * sizeof(float)) : PLUMB_FAILED;
     if (!status) {
-        status = plumb_fetch(b, output, y, (size_t)count * sizeof(float));
+        status = plumb_fetch(b, of_b, y, (size_t)count * sizeof(float));
     }
     double difference = 0, size = 0;
     for (int64_t i = 0; !status && i < count; i++) {
@@ -82,84 +100,112 @@ plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_pr
 
 /* ---- a training step ---- */
 
-struct bench_train {
-    struct common_options common;
-    const char *model, *optimizer, *precision;
-    int64_t batch, classes, samples;
+/* The network and its data in one context: by seed and name the same values in each. */
+struct bench_side {
     plumb_context *context;
     plumb_model net;
     plumb_state *state;
     plumb_dataset *data;
     plumb_loader *loader;
     plumb_program *program;
+    plumb_t out[257]; /* what is compared: the loss, then its gradients */
 };
 
-static plumb_status make_data(struct bench_train *b)
+struct bench_train {
+    struct common_options common;
+    const char *model, *optimizer, *precision;
+    int64_t batch, classes, samples;
+    struct bench_side timed, reference;
+};
+
+static plumb_status make_data(const struct bench_train *b, struct bench_side *s)
 {
-    int64_t count = b->batch * 16, item = plumb_shape_count(&b->net.input_shape), all = 0;
+    int64_t count = b->batch * 16, item = plumb_shape_count(&s->net.input_shape), all = 0;
     if (!plumb_mul_size(count, item, &all) || all > (int64_t)1 << 32) {
-        return plumb_fail(b->context, PLUMB_BAD_INPUT, "bench: a batch of %lld pictures is too large",
+        return plumb_fail(s->context, PLUMB_BAD_INPUT, "bench: a batch of %lld pictures is too large",
                           (long long)b->batch);
     }
-    uint8_t *x = plumb_alloc(b->context, (size_t)all);
-    int32_t *y = plumb_alloc(b->context, (size_t)count * sizeof(int32_t));
+    uint8_t *x = plumb_alloc(s->context, (size_t)all);
+    int32_t *y = plumb_alloc(s->context, (size_t)count * sizeof(int32_t));
     if (x && y) {
         for (int64_t i = 0; i < all; i++) {
-            x[i] = (uint8_t)(plumb_random_word(plumb_seed(b->context), 0x6264u, 0, i) >> 24);
+            x[i] = (uint8_t)(plumb_random_word(plumb_seed(s->context), 0x6264u, 0, i) >> 24);
         }
         for (int64_t n = 0; n < count; n++) {
-            y[n] = (int32_t)(plumb_random_word(plumb_seed(b->context), 0x6264u, 1, n) %
-                             (uint32_t)b->net.classes);
+            y[n] = (int32_t)(plumb_random_word(plumb_seed(s->context), 0x6264u, 1, n) %
+                             (uint32_t)s->net.classes);
         }
-        b->data = plumb_dataset_arrays(b->context, PLUMB_U8, b->net.input_shape, count, x, y, b->net.classes);
+        s->data = plumb_dataset_arrays(s->context, PLUMB_U8, s->net.input_shape, count, x, y, s->net.classes);
     }
-    plumb_free(b->context, x);
-    plumb_free(b->context, y);
-    b->loader = b->data
-                    ? plumb_loader_new(b->data, &(plumb_loader_options){.size = sizeof(plumb_loader_options),
+    plumb_free(s->context, x);
+    plumb_free(s->context, y);
+    s->loader = s->data
+                    ? plumb_loader_new(s->data, &(plumb_loader_options){.size = sizeof(plumb_loader_options),
                                                                         .batch = b->batch,
                                                                         .shuffle = true})
                     : NULL;
-    return b->loader ? plumb_fit_scaling(&b->net, b->state, b->data, PLUMB_SCALING_STANDARD)
-                     : plumb_last_status(b->context);
+    return s->loader ? plumb_fit_scaling(&s->net, s->state, s->data, PLUMB_SCALING_STANDARD)
+                     : plumb_last_status(s->context);
 }
 
-/* Loss and gradients by the chosen implementations and by the reference, of the same batch. */
+static plumb_status make_side(const struct bench_train *b, struct bench_side *s)
+{
+    const plumb_model_options options = {.size = sizeof(options), .classes = (int)b->classes};
+    plumb_status status = plumb_model_build(s->context, b->model, &options, &s->net);
+    if (!status) {
+        s->state = plumb_state_new(s->net.graph);
+        status = s->state ? make_data(b, s) : plumb_last_status(s->context);
+    }
+    return status;
+}
+
+/* Loss and gradients of the first batch. */
+static plumb_status run_side(const struct bench_train *b, struct bench_side *s, const char *implementations, int *n)
+{
+    plumb_t wrt[256];
+    *n = plumb_parameters(s->net.graph, wrt, 256);
+    if (*n > 256) {
+        return plumb_fail(s->context, PLUMB_BAD_INPUT, "bench: more than 256 parameters");
+    }
+    plumb_status status = plumb_gradients(s->net.graph, s->net.loss, wrt, *n, s->out + 1);
+    s->out[0] = s->net.loss;
+    if (status) {
+        return status;
+    }
+    s->program = plumb_compile(s->net.graph, s->state,
+                               &(plumb_compile_options){.size = sizeof(plumb_compile_options),
+                                                        .outputs = s->out,
+                                                        .n_outputs = *n + 1,
+                                                        .training = true,
+                                                        .precision = cli_precision(b->precision),
+                                                        .implementations = implementations});
+    status = s->program ? plumb_loader_seek(s->loader, 0, 0) : plumb_last_status(s->context);
+    if (!status && plumb_loader_next(s->loader, s->program, s->net.input, s->net.label) < 0) {
+        status = plumb_last_status(s->context);
+    }
+    return status ? status : plumb_run(s->program);
+}
+
 static plumb_status check_step(struct bench_train *b, double *worst)
 {
-    plumb_t wrt[256], out[257];
-    int n = plumb_parameters(b->net.graph, wrt, 256);
-    if (n > 256) {
-        return plumb_fail(b->context, PLUMB_BAD_INPUT, "bench: more than 256 parameters");
-    }
-    plumb_status status = plumb_gradients(b->net.graph, b->net.loss, wrt, n, out + 1);
-    out[0] = b->net.loss;
-    plumb_program *programs[2] = {NULL, NULL};
-    for (int k = 0; !status && k < 2; k++) {
-        programs[k] = plumb_compile(b->net.graph, b->state,
-                                    &(plumb_compile_options){.size = sizeof(plumb_compile_options),
-                                                             .outputs = out,
-                                                             .n_outputs = n + 1,
-                                                             .training = true,
-                                                             .precision = cli_precision(b->precision),
-                                                             .implementations = k ? "*=cpu.ref" : NULL});
-        status = programs[k] ? plumb_loader_seek(b->loader, 0, 0) : plumb_last_status(b->context);
-        if (!status && plumb_loader_next(b->loader, programs[k], b->net.input, b->net.label) < 0) {
-            status = plumb_last_status(b->context);
-        }
-        if (!status) {
-            status = plumb_run(programs[k]);
-        }
+    struct bench_side *timed = &b->timed, *reference = &b->reference;
+    int n = 0, n_reference = 0;
+    plumb_status status = run_side(b, timed, NULL, &n);
+    if (!status) {
+        status = make_side(b, reference);
+        status = status ? status : run_side(b, reference, "*=cpu.ref", &n_reference);
+        status = bench_say(timed->context, reference->context, status);
     }
     for (int i = 0; !status && i <= n; i++) {
-        status = bench_difference(b->context, programs[0], programs[1], out[i], worst);
+        status = bench_difference(timed->context, timed->program, timed->out[i], reference->program,
+                                  reference->out[i], worst);
     }
-    plumb_program_free(programs[0]);
-    plumb_program_free(programs[1]);
+    plumb_program_free(timed->program);
+    timed->program = NULL;
     double agree = cli_precision(b->precision) == PLUMB_F32 ? BENCH_AGREE : BENCH_AGREE_LOW;
     if (!status && !(*worst <= agree)) {
         return plumb_fail(
-            b->context, PLUMB_FAILED,
+            timed->context, PLUMB_FAILED,
             "bench: loss or gradients differ from the reference by %.3g, allowed is %.3g: not timed", *worst,
             agree);
     }
@@ -168,14 +214,14 @@ static plumb_status check_step(struct bench_train *b, double *worst)
 
 static plumb_status one_step(void *user)
 {
-    struct bench_train *b = user;
-    int64_t count = plumb_loader_next(b->loader, b->program, b->net.input, b->net.label);
+    struct bench_side *s = user;
+    int64_t count = plumb_loader_next(s->loader, s->program, s->net.input, s->net.label);
     if (count == 0) {
-        count = plumb_loader_next(b->loader, b->program, b->net.input, b->net.label);
+        count = plumb_loader_next(s->loader, s->program, s->net.input, s->net.label);
     }
     double loss;
-    plumb_status status = count < 0 ? plumb_last_status(b->context) : plumb_run(b->program);
-    return status ? status : plumb_fetch_number(b->program, b->net.loss, &loss);
+    plumb_status status = count < 0 ? plumb_last_status(s->context) : plumb_run(s->program);
+    return status ? status : plumb_fetch_number(s->program, s->net.loss, &loss);
 }
 
 static void print_train(const struct bench_train *b, const struct bench_times *t, double worst)
@@ -186,7 +232,7 @@ static void print_train(const struct bench_train *b, const struct bench_times *t
         json_text(stdout, b->model);
         printf(",\"precision\":\"%s\"", b->precision);
         printf(",\"batch\":%lld,\"threads\":%d,\"difference\":", (long long)b->batch,
-               plumb_threads(b->context));
+               plumb_threads(b->timed.context));
         json_number(stdout, worst);
         printf(",\"step_seconds\":");
         json_number(stdout, t->median);
@@ -196,37 +242,39 @@ static void print_train(const struct bench_train *b, const struct bench_times *t
         json_number(stdout, t->high);
         printf(",\"samples\":%d,\"images_per_s\":", t->samples);
         json_number(stdout, rate);
-        printf(",\"peak_memory_bytes\":%lld}\n", (long long)plumb_memory_peak(b->context));
+        printf(",\"peak_memory_bytes\":%lld}\n", (long long)plumb_memory_peak(b->timed.context));
         return;
     }
     printf("checked: loss and gradients are within %.2g of the reference\n", worst);
     printf("%s, batch %lld, %s, %s, %d threads: %.3f ms a step (%.3f to %.3f, spread %.0f%%), %.0f images/s\n",
-           b->model, (long long)b->batch, b->optimizer, b->precision, plumb_threads(b->context), 1e3 * t->median,
+           b->model, (long long)b->batch, b->optimizer, b->precision, plumb_threads(b->timed.context), 1e3 * t->median,
            1e3 * t->low, 1e3 * t->high, 100 * bench_spread(t), rate);
+}
+
+/* What `make_side` and `run_side` made goes with its context. */
+static void close_reference(struct bench_train *b)
+{
+    plumb_close(b->reference.context);
+    b->reference.context = NULL;
 }
 
 static plumb_status run_train(struct bench_train *b)
 {
     double worst = 0;
     struct bench_times times;
-    const plumb_model_options options = {.size = sizeof(options), .classes = (int)b->classes};
-    plumb_status status = plumb_model_build(b->context, b->model, &options, &b->net);
-    if (!status) {
-        b->state = plumb_state_new(b->net.graph);
-        status = b->state ? make_data(b) : plumb_last_status(b->context);
-    }
+    struct bench_side *s = &b->timed;
+    plumb_status status = make_side(b, s);
     if (!status) {
         status = check_step(b, &worst);
     }
+    close_reference(b);
     if (!status) {
-        b->program = plumb_compile_training(
-            b->net.graph, b->state, b->net.loss,
-            &(plumb_optimizer){.size = sizeof(plumb_optimizer),
-                               .rule = b->optimizer,
-                               .precision = cli_precision(b->precision)},
-            &b->net.logits, 1);
-        status =
-            b->program ? bench_time(one_step, b, (int)b->samples, &times) : plumb_last_status(b->context);
+        s->program = plumb_compile_training(s->net.graph, s->state, s->net.loss,
+                                            &(plumb_optimizer){.size = sizeof(plumb_optimizer),
+                                                               .rule = b->optimizer,
+                                                               .precision = cli_precision(b->precision)},
+                                            &s->net.logits, 1);
+        status = s->program ? bench_time(one_step, s, (int)b->samples, &times) : plumb_last_status(s->context);
     }
     if (!status) {
         print_train(b, &times, worst);
@@ -261,13 +309,13 @@ static int command_bench_train(int argc, char **argv)
         !cli_pick_model("bench train", NULL, &b.model, &code)) {
         return code;
     }
-    b.context = cli_open(&b.common, &code);
-    if (!b.context) {
-        return code;
+    b.timed.context = cli_open(&b.common, &code);
+    b.reference.context = b.timed.context ? bench_open_reference(&b.common, &code) : NULL;
+    if (b.reference.context) {
+        plumb_status status = run_train(&b);
+        code = status ? cli_fail("bench train", b.timed.context, status) : 0;
     }
-    plumb_status status = run_train(&b);
-    code = status ? cli_fail("bench train", b.context, status) : 0;
-    plumb_close(b.context);
+    plumb_close(b.timed.context);
     return code;
 }
 

@@ -94,7 +94,15 @@ struct bench_op {
     struct common_options common;
     const char *op;
     int64_t samples;
-    plumb_context *context;
+    plumb_context *context, *reference;
+};
+
+/* A problem in one context. */
+struct made {
+    plumb_graph *graph;
+    plumb_t in[INPUTS_MAX + 1]; /* the last one is dy */
+    plumb_shape shapes[INPUTS_MAX + 1];
+    plumb_t y, d[INPUTS_MAX];
 };
 
 static plumb_status feed_random(plumb_context *context, plumb_program *program, plumb_t input,
@@ -139,31 +147,38 @@ static void print_result(const struct bench_op *b, const struct problem *p, cons
     fflush(stdout);
 }
 
-/* Runs the outputs with the chosen implementations and with the reference, compares, times. */
-static plumb_status check_and_time(const struct bench_op *b, const struct problem *p, plumb_graph *graph,
-                                   const plumb_t *inputs, const plumb_shape *shapes, int n_in,
-                                   const plumb_t *outputs, int n_out, const char *direction)
+/* Runs it forward or backward with the chosen implementations, or with the reference's. */
+static plumb_status run_made(plumb_context *context, const struct problem *p, const struct made *m, bool backward,
+                             const char *implementations, plumb_program **program)
 {
-    plumb_program *programs[2] = {NULL, NULL};
-    plumb_status status = PLUMB_OK;
-    double worst = 0, flops = 0, bytes = 0;
-    for (int k = 0; !status && k < 2; k++) {
-        programs[k] = plumb_compile(graph, NULL,
-                                    &(plumb_compile_options){.size = sizeof(plumb_compile_options),
-                                                             .outputs = outputs,
-                                                             .n_outputs = n_out,
-                                                             .training = true,
-                                                             .implementations = k ? "*=cpu.ref" : NULL});
-        status = programs[k] ? PLUMB_OK : plumb_last_status(b->context);
-        for (int i = 0; !status && i < n_in; i++) {
-            status = feed_random(b->context, programs[k], inputs[i], shapes[i], 0x6f70u + (uint32_t)i);
-        }
-        if (!status) {
-            status = plumb_run(programs[k]);
-        }
+    *program = plumb_compile(m->graph, NULL,
+                             &(plumb_compile_options){.size = sizeof(plumb_compile_options),
+                                                      .outputs = backward ? m->d : &m->y,
+                                                      .n_outputs = backward ? p->n_in : 1,
+                                                      .training = true,
+                                                      .implementations = implementations});
+    plumb_status status = *program ? PLUMB_OK : plumb_last_status(context);
+    for (int i = 0; !status && i < p->n_in + backward; i++) {
+        status = feed_random(context, *program, m->in[i], m->shapes[i], 0x6f70u + (uint32_t)i);
     }
-    for (int i = 0; !status && i < n_out; i++) {
-        status = bench_difference(b->context, programs[0], programs[1], outputs[i], &worst);
+    return status ? status : plumb_run(*program);
+}
+
+/* Compares with the reference, and times. */
+static plumb_status check_and_time(const struct bench_op *b, const struct problem *p, const struct made m[2],
+                                   bool backward)
+{
+    const char *direction = backward ? "backward" : "forward";
+    plumb_program *programs[2] = {NULL, NULL};
+    double worst = 0, flops = 0, bytes = 0;
+    plumb_status status = run_made(b->context, p, &m[0], backward, NULL, &programs[0]);
+    if (!status) {
+        status = run_made(b->reference, p, &m[1], backward, "*=cpu.ref", &programs[1]);
+        status = bench_say(b->context, b->reference, status);
+    }
+    for (int i = 0; !status && i < (backward ? p->n_in : 1); i++) {
+        status = bench_difference(b->context, programs[0], backward ? m[0].d[i] : m[0].y, programs[1],
+                                  backward ? m[1].d[i] : m[1].y, &worst);
     }
     if (!status && !(worst <= BENCH_AGREE)) {
         status = plumb_fail(b->context, PLUMB_FAILED,
@@ -185,33 +200,35 @@ static plumb_status check_and_time(const struct bench_op *b, const struct proble
     return status;
 }
 
+static plumb_status make_problem(plumb_context *context, const struct problem *p, struct made *m)
+{
+    static const char *const names[INPUTS_MAX + 1] = {"a", "b", "c", "d"};
+    m->graph = plumb_graph_new(context, p->op);
+    if (!m->graph) {
+        return plumb_last_status(context);
+    }
+    for (int i = 0; i < p->n_in; i++) {
+        m->shapes[i] = p->in[i];
+        m->in[i] = plumb_input(m->graph, names[i], PLUMB_F32, m->shapes[i]);
+    }
+    m->y = p->build(m->graph, m->in);
+    m->shapes[p->n_in] = plumb_shape_of(m->graph, m->y);
+    m->in[p->n_in] = plumb_input(m->graph, names[p->n_in], PLUMB_F32, m->shapes[p->n_in]);
+    return plumb_gradients_from(m->graph, &m->y, &m->in[p->n_in], 1, m->in, p->n_in, m->d);
+}
+
 static plumb_status run_problem(const struct bench_op *b, const struct problem *p)
 {
-    plumb_graph *graph = plumb_graph_new(b->context, p->op);
-    if (!graph) {
-        return plumb_last_status(b->context);
-    }
-    static const char *const names[INPUTS_MAX + 1] = {"a", "b", "c", "d"};
-    plumb_t in[INPUTS_MAX + 1], d[INPUTS_MAX];
-    plumb_shape shapes[INPUTS_MAX + 1];
-    for (int i = 0; i < p->n_in; i++) {
-        shapes[i] = p->in[i];
-        in[i] = plumb_input(graph, names[i], PLUMB_F32, shapes[i]);
-    }
-    plumb_t y = p->build(graph, in);
-    plumb_status status = plumb_graph_status(graph);
+    struct made m[2] = {{0}, {0}};
+    plumb_status status = make_problem(b->context, p, &m[0]);
     if (!status) {
-        status = check_and_time(b, p, graph, in, shapes, p->n_in, &y, 1, "forward");
+        status = bench_say(b->context, b->reference, make_problem(b->reference, p, &m[1]));
     }
-    if (!status) {
-        shapes[p->n_in] = plumb_shape_of(graph, y);
-        in[p->n_in] = plumb_input(graph, names[p->n_in], PLUMB_F32, shapes[p->n_in]);
-        status = plumb_gradients_from(graph, &y, &in[p->n_in], 1, in, p->n_in, d);
+    for (int backward = 0; !status && backward < 2; backward++) {
+        status = check_and_time(b, p, m, backward);
     }
-    if (!status) {
-        status = check_and_time(b, p, graph, in, shapes, p->n_in + 1, d, p->n_in, "backward");
-    }
-    plumb_graph_free(graph);
+    plumb_graph_free(m[0].graph);
+    plumb_graph_free(m[1].graph);
     return status;
 }
 
@@ -238,7 +255,9 @@ int command_bench_op(int argc, char **argv)
                           near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     }
     b.context = cli_open(&b.common, &code);
-    if (!b.context) {
+    b.reference = b.context ? bench_open_reference(&b.common, &code) : NULL;
+    if (!b.reference) {
+        plumb_close(b.context);
         return code;
     }
     if (!b.common.json) {
@@ -252,6 +271,7 @@ int command_bench_op(int argc, char **argv)
         }
     }
     code = status ? cli_fail("bench op", b.context, status) : 0;
+    plumb_close(b.reference);
     plumb_close(b.context);
     return code;
 }
