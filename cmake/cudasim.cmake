@@ -65,9 +65,16 @@ set(cudasim_host_plain -O2)
 set(cudasim_host_asan -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 set(cudasim_host_checker -O2)
 set(cudasim_kernel_plain -O2)
+option(PLUMB_KERNEL_COVERAGE "The simulator's plain build counts, for gcov, how often each line of kernels runs" OFF)
+if(PLUMB_KERNEL_COVERAGE) # unoptimised, so that lines stay what they are
+  set(cudasim_kernel_plain -O0 --coverage)
+endif()
 set(cudasim_kernel_asan ${cudasim_host_asan} -g1) # lines for traces; more takes the compiler a third longer
 # Vectors are not taken apart, so that an access is as wide as it is on a GPU.
 set(cudasim_kernel_checker -O1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra -fno-ipa-sra)
+set(cudasim_link_plain $<$<BOOL:${PLUMB_KERNEL_COVERAGE}>:--coverage>)
+set(cudasim_link_asan -fsanitize=address,undefined)
+set(cudasim_link_checker "")
 set(cudasim_fakes_plain "")
 set(cudasim_fakes_asan "")
 set(cudasim_fakes_checker -fsanitize=thread --param=tsan-instrument-func-entry-exit=0)
@@ -107,9 +114,7 @@ endfunction()
 function(plumb_cudasim_program name build)
   add_executable(${name} EXCLUDE_FROM_ALL ${ARGN} $<TARGET_OBJECTS:cudasim-${build}>)
   set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX ENABLE_EXPORTS ON)
-  if(build STREQUAL "asan")
-    target_link_options(${name} PRIVATE -fsanitize=address,undefined)
-  endif()
+  target_link_options(${name} PRIVATE ${cudasim_link_${build}})
   target_link_libraries(${name} PRIVATE Threads::Threads m)
   add_dependencies(cudasim-tests ${name})
 endfunction()
@@ -139,7 +144,7 @@ endforeach()
 # The device's own tests: memory, copies, captured programs, and every call of the runtime failing in turn.
 foreach(build ${PLUMB_CUDASIM_BUILDS})
   plumb_cudasim_program(cudasim-device-${build} ${build} tests/runner.c tests/nets.c tests/cudasim/test_device.c
-    tests/cudasim/test_precision.c
+    tests/cudasim/test_precision.c tests/cudasim/test_launchers.c
     $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:cudasim-fakes-${build}>)
   plumb_cudasim_includes(cudasim-device-${build})
   target_compile_definitions(cudasim-device-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")

@@ -17,6 +17,7 @@ static const struct {
     {{2, {1, 1}}, 0},       {{3, {2, 3, 4}}, -1},      {{3, {2, 3, 4}}, 1},   {{3, {2, 3, 4}}, -3},
     {{4, {2, 3, 2, 5}}, 1}, {{5, {2, 1, 3, 2, 2}}, 2}, {{2, {0, 4}}, 1},      {{2, {4, 0}}, 1},
     {{2, {3, 100}}, 1},     {{2, {2, 1000}}, 1},       {{3, {2, 5, 130}}, 1}, {{4, {1, 17, 3, 3}}, 1},
+    {{2, {2, 1100}}, 1},
 };
 enum { LANES = sizeof(lanes) / sizeof(lanes[0]) };
 
@@ -107,6 +108,7 @@ static const struct {
     {"ignore a class, smoothing, class weights", 9, 3, 0, true, true, 0.2, PLUMB_I64},
     {"100 classes", 4, 100, 0, false, false, 0, PLUMB_I32},
     {"1000 classes", 2, 1000, 0, false, false, 0.1, PLUMB_I64},
+    {"1100 classes", 2, 1100, 0, false, false, 0, PLUMB_I32},
     {"50 examples", 50, 10, -100, true, true, 0.05, PLUMB_I64},
 };
 enum { ENTROPIES = sizeof(entropies) / sizeof(entropies[0]) };
