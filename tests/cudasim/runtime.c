@@ -281,21 +281,24 @@ static cudaError_t check_sizes(const cudasim_kernel *k)
 }
 
 #ifdef CUDASIM_ASAN
-/* A structure's word that points into host memory, or into a device block that was freed. An i32 of 0 beside padding in
- * which half of some address was left is none: nothing begins at a multiple of 4 GiB. */
+/* A structure's word that points into host memory, or into a device block that was freed. A small i32 (a rank, a flag)
+ * beside padding in which the upper half of some address was left looks like the beginning of a region of the heap; no
+ * allocation lies there, so only what is inside of one counts. */
 static void check_struct(const cudasim_kernel *k, const char *data, size_t bytes)
 {
     for (size_t at = 0; at + sizeof(void *) <= bytes; at += sizeof(void *)) {
         void *p;
         char name[64];
-        void *region;
-        size_t region_size;
+        void *region = NULL;
+        size_t region_size = 0;
         memcpy(&p, data + at, sizeof p);
-        if ((uint32_t)(uintptr_t)p == 0 || (uintptr_t)p >> 40 == 0 || (uintptr_t)p >> 47 != 0 || cudasim_block_at(p, true)) {
+        uint32_t low = (uint32_t)(uintptr_t)p; /* 0: nothing begins at a multiple of 4 GiB */
+        if (low == 0 || (uintptr_t)p >> 40 == 0 || (uintptr_t)p >> 47 != 0 || cudasim_block_at(p, true)) {
             continue;
         }
         const char *kind = __asan_locate_address(p, name, sizeof name, &region, &region_size);
-        if (kind && (!strcmp(kind, "heap") || !strcmp(kind, "stack") || !strcmp(kind, "global"))) {
+        bool inside = (uintptr_t)p >= (uintptr_t)region && (uintptr_t)p - (uintptr_t)region < region_size;
+        if (kind && inside && (!strcmp(kind, "heap") || !strcmp(kind, "stack") || !strcmp(kind, "global"))) {
             cudasim_error("host-pointer", "launch of %s: byte %zu of a structure holds %p, of the host's %s", k->name, at, p,
                           kind);
         }
