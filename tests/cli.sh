@@ -191,6 +191,9 @@ for precision in bf16 f16; do
     accept 'mlp says' predict 3 --weights $precision/model.safetensors --data data --precision $precision
 done
 accept 'logistic, batch 64, adam, bf16' bench train --model logistic --precision bf16 --samples 3
+accept '^ *2 matmul  *cpu.native .*%' bench train --model logistic --samples 3 --profile
+accept 'matmul  *cpu.native .*fc1.* (64, 784) (10, 784)' bench train --model logistic --samples 3 --profile-nodes
+accept '"op":"matmul","implementation":"cpu.native","steps":2,"seconds":' bench train --model logistic --samples 3 --profile --json
 accept '"skipped_steps":0' "${mlp[@]}" --precision f16 --loss-scale 64 --json
 accept 'test accuracy' "${mlp[@]}" --loss-scale dynamic
 for threads in 1 2 3; do

@@ -3,6 +3,7 @@
 #define PLUMB_CLI_BENCH_H
 
 #include "cli/cli.h"
+#include "exec/exec.h"
 
 #define BENCH_SAMPLES_MAX 1001
 /* In bf16 and f16, where an f32 sum ends near the middle of two low numbers, another order may round it to the other one,
@@ -20,6 +21,7 @@ struct bench_times {
     int64_t per_sample;
 };
 plumb_status bench_time(plumb_status (*step)(void *user), void *user, int samples, struct bench_times *times);
+double bench_median(double *values, int count); /* sorts them */
 double bench_spread(const struct bench_times *times); /* (high - low) / median */
 /* The context in which references compute: on the CPU whatever is timed, as no other device has them. */
 plumb_context *bench_open_reference(const struct common_options *common, int *code);
@@ -30,6 +32,11 @@ plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_t 
 /* `status`, with the message of the reference's context, if there is one, said in `context`. */
 plumb_status bench_say(plumb_context *context, const plumb_context *reference, plumb_status status);
 
+/* Prints where the time of step(user), which runs `program` once, goes: the medians of so many runs. */
+plumb_status bench_profile(plumb_context *context, plumb_program *program, plumb_status (*step)(void *user), void *user,
+                           int runs, bool nodes, bool json);
+
+int command_bench_train(int argc, char **argv);
 int command_bench_op(int argc, char **argv);
 
 #endif

@@ -40,6 +40,15 @@ struct plumb_step {
     int workspace;               /* buffer or -1 */
 };
 
+/* Somebody who looks at each step of a program's runs, around it (plumb bench: to time it, or to compare it with the
+ * reference). What they return other than PLUMB_OK ends the run; either may be NULL. A watched program runs step by step
+ * also where its device could replay it. */
+struct plumb_watch {
+    plumb_status (*before)(void *user, int index, const struct plumb_step *step);
+    plumb_status (*after)(void *user, int index, const struct plumb_step *step);
+    void *user;
+};
+
 struct plumb_plan { /* a program for one binding of its symbols */
     int64_t symbols[PLUMB_SYMBOLS];
     struct graph *graph;
@@ -81,6 +90,7 @@ struct program {
     int64_t symbols[PLUMB_SYMBOLS];
     bool used[PLUMB_SYMBOLS];   /* symbols that occur */
     uint64_t clock;
+    const struct plumb_watch *watch; /* the watcher's own; NULL: nobody looks */
 };
 
 /* One activation arena per context: programs of a context run one at a time. */
@@ -94,6 +104,10 @@ plumb_status plumb_exec_reserve(plumb_context *context, int64_t bytes);
 
 struct program *plumb_program_get(const plumb_program *handle);
 struct plumb_plan *plumb_plan_make(struct program *p, const int64_t *symbols); /* NULL after an error */
+void plumb_watch_steps(plumb_program *program, const struct plumb_watch *watch); /* NULL: nobody from now on */
+/* What plumb_program_cost adds up, of one step. */
+double plumb_call_flops(const plumb_call *call);
+double plumb_call_bytes(const plumb_call *call);
 void plumb_plan_forget_capture(struct program *p, struct plumb_plan *plan);
 void plumb_plan_free(struct program *p, struct plumb_plan *plan);
 /* The plan for the bound symbols (made if needed); NULL after an error naming the symbol that is missing. */

@@ -186,7 +186,12 @@ static bool runs(const struct plumb_plan *plan, int i)
     return !(g->node[i].op->flags & PLUMB_OP_LEAF) && !plan->layout.aliased[i];
 }
 
-static double call_bytes(const plumb_call *call)
+double plumb_call_flops(const plumb_call *call)
+{
+    return call->op->flops ? call->op->flops(call) : (double)plumb_view_count(&call->out[0]);
+}
+
+double plumb_call_bytes(const plumb_call *call)
 {
     double bytes = 0;
     for (int k = 0; k < call->n_in + call->n_out; k++)
@@ -215,9 +220,8 @@ static plumb_status choose_steps(struct program *p, struct plumb_plan *plan)
         size_t room = step->impl->workspace ? step->impl->workspace(&step->call) : 0;
         status = plumb_layout_workspace(&plan->layout, i, (int64_t)room);
         step->workspace = plan->layout.workspace[i];
-        const plumb_op *op = step->call.op;
-        plan->flops += op->flops ? op->flops(&step->call) : (double)plumb_view_count(&step->call.out[0]);
-        plan->bytes += call_bytes(&step->call);
+        plan->flops += plumb_call_flops(&step->call);
+        plan->bytes += plumb_call_bytes(&step->call);
         plan->n_steps++;
     }
     return status;

@@ -277,10 +277,21 @@ static plumb_status run_steps(const struct program *p, const struct plumb_plan *
         const struct plumb_step *step = &plan->step[i];
         if (device->table->before_run)
             status = device->table->before_run(device, step->call.op->name, &skip);
+        if (status == PLUMB_OK && p->watch && p->watch->before)
+            status = p->watch->before(p->watch->user, i, step);
         if (status == PLUMB_OK && !skip)
             status = strict ? run_strictly(p, plan, step) : step->impl->run(&step->call);
+        if (status == PLUMB_OK && p->watch && p->watch->after)
+            status = p->watch->after(p->watch->user, i, step);
     }
     return status;
+}
+
+void plumb_watch_steps(plumb_program *program, const struct plumb_watch *watch)
+{
+    struct program *p = plumb_program_get(program);
+    if (p)
+        p->watch = watch;
 }
 
 /* Captures the run instead of running it. A device that cannot is no error: its steps are run one by one for good. */
@@ -319,10 +330,10 @@ plumb_status plumb_run(plumb_program *program)
     if (status != PLUMB_OK)
         return status;
     plumb_device *device = p->context->device;
-    bool can = device->table->replay && !p->context->options.strict_memory && plan->n_steps > 0;
+    bool can = device->table->replay && !p->context->options.strict_memory && !p->watch && plan->n_steps > 0;
     if (can && plan->ran && !plan->captured && !plan->uncapturable)
         capture(p, plan);
-    if (plan->captured)
+    if (plan->captured && !p->watch)
         return device->table->replay(device, plan->captured);
     status = run_steps(p, plan);
     plan->ran = status == PLUMB_OK;
