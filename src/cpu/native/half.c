@@ -8,61 +8,11 @@
  * - Operands of other dtypes (indices, the f32 scale of a normalisation) are handed on as they are.
  * - Rounding an f32 result that was itself rounded is as good as rounding once for sums, products, quotients and roots of
  *   two low operands: f32 has more than twice the digits and two (Figueroa 1995).
- * - The conversions are integer arithmetic that compilers vectorise, but for denormal f16, which are exact sums with a
- *   power of two; so flushing denormals does not touch them. */
+ * - Conversions: half.h. */
+#include "cpu/native/half.h"
 #include "cpu/native/strided.h"
-#include "cpu/native/vector.h"
 
 extern const plumb_provider plumb_provider_cpu_native;
-
-/* ---- one element ---- */
-
-union bits {
-    float f;
-    uint32_t u;
-};
-
-/* All ones where it holds: choosing by masks keeps the loops free of branches, and so vectorised. */
-NATIVE_INLINE uint32_t mask(bool holds) { return 0 - (uint32_t)holds; }
-
-NATIVE_INLINE float widen_bf16(uint16_t h)
-{
-    union bits x = {.u = (uint32_t)h << 16};
-    return x.f;
-}
-
-NATIVE_INLINE uint16_t narrow_bf16(float f)
-{
-    union bits x = {.f = f};
-    uint32_t rounded = x.u + 0x7fff + (x.u >> 16 & 1);
-    return (uint16_t)(((x.u & 0x7fffffff) > 0x7f800000 ? x.u | 0x400000 : rounded) >> 16);
-}
-
-NATIVE_INLINE float widen_f16(uint16_t h)
-{
-    const union bits least = {.u = 113u << 23}; /* 2^-14, the smallest normal f16 */
-    uint32_t exponent = h & 0x7c00u, digits = (h & 0x3ffu) << 13;
-    union bits low = {.u = least.u | digits}, x;
-    low.f -= least.f;
-    uint32_t high = 0x7f800000u | digits | (mask(digits != 0) & 0x400000u), normal = ((h & 0x7fffu) << 13) + (112u << 23);
-    uint32_t is_low = mask(exponent == 0), is_high = mask(exponent == 0x7c00u);
-    x.u = (low.u & is_low) | (high & is_high) | (normal & ~(is_low | is_high)) | (uint32_t)(h & 0x8000u) << 16;
-    return x.f;
-}
-
-NATIVE_INLINE uint16_t narrow_f16(float f)
-{
-    const union bits ulp = {.u = 126u << 23}; /* 0.5: its last digit is the smallest f16 denormal */
-    union bits x = {.f = f}, low;
-    uint32_t sign = x.u & 0x80000000u, size = x.u ^ sign;
-    low.u = size;
-    low.f += ulp.f;
-    uint32_t normal = (size - (112u << 23) + 0xfffu + (size >> 13 & 1)) >> 13;
-    uint32_t high = 0x7c00u | (mask(size > 0x7f800000u) & (0x200u | (size >> 13 & 0x3ffu)));
-    uint32_t is_high = mask(size >= 0x47800000u), is_low = mask(size < 113u << 23);
-    uint32_t h = (high & is_high) | ((low.u - ulp.u) & is_low) | (normal & ~(is_high | is_low));
-    return (uint16_t)(h | sign >> 16);
-}
 
 /* ---- rows: (y, their stride, x, their stride, count) ---- */
 
