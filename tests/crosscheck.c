@@ -116,9 +116,12 @@ static void note(struct trial *trial, struct score *score, struct finding findin
 
 static struct arrangement uniform(enum layout in, enum layout out)
 {
-    struct arrangement how = {.out = out, .axis = (int)in, .name = layout_name(in)};
+    struct arrangement how = {.axis = (int)in, .name = layout_name(in)};
     for (int i = 0; i < CASE_MAX_IN; i++) {
         how.in[i] = in;
+    }
+    for (int k = 0; k < TRIAL_MAX_OUT; k++) {
+        how.out[k] = out;
     }
     return how;
 }
@@ -128,11 +131,49 @@ static struct arrangement mixed(uint64_t seed)
 {
     static const enum layout choice[] = {LAYOUT_TRANSPOSED, LAYOUT_CONTIGUOUS, LAYOUT_SLICED, LAYOUT_CHANNELS_LAST,
                                          LAYOUT_REVERSED};
-    struct arrangement how = {.out = LAYOUT_CHANNELS_LAST, .axis = AXIS_MIXED, .name = "mixed"};
+    struct arrangement how = uniform(LAYOUT_CONTIGUOUS, LAYOUT_CHANNELS_LAST);
+    how.axis = AXIS_MIXED;
+    how.name = "mixed";
     for (int i = 0; i < CASE_MAX_IN; i++) {
         how.in[i] = choice[(seed + (uint64_t)i) % 5];
     }
     return how;
+}
+
+/* As programs lay things out for implementations with a flag for layouts: pictures channels-last, all else in rows. false:
+ * the case has no pictures, or they lie so in rows as well. */
+static bool pictures_last(const struct trial *trial, struct arrangement *how)
+{
+    plumb_view in[CASE_MAX_IN], out[TRIAL_MAX_OUT];
+    bool any = false;
+    *how = uniform(LAYOUT_CONTIGUOUS, LAYOUT_CONTIGUOUS);
+    how->axis = AXIS_PICTURES;
+    how->name = "pictures last";
+    for (int i = 0; i < trial->n_in; i++) {
+        in[i] = trial_empty_view(&trial->in[i]);
+    }
+    for (int k = 0; k < trial->n_out; k++) {
+        out[k] = trial_empty_view(&trial->out[k]);
+    }
+    plumb_call call = trial_call(trial, in, out);
+    for (int i = 0; i < trial->n_in; i++) {
+        if (plumb_op_picture_in(&call, i)) {
+            how->in[i] = LAYOUT_CHANNELS_LAST;
+            any = any || !plumb_view_channels_last(&in[i]);
+        }
+    }
+    for (int k = 0; k < trial->n_out; k++) {
+        if (plumb_op_picture_out(&call, k)) {
+            how->out[k] = LAYOUT_CHANNELS_LAST;
+            any = any || !plumb_view_channels_last(&out[k]);
+        }
+    }
+    return any;
+}
+
+static bool minds_layouts(const plumb_impl *impl)
+{
+    return impl->flags & (PLUMB_IMPL_ANY_LAYOUT | PLUMB_IMPL_WANTS_LAST);
 }
 
 /* With the best instruction set, and with each lesser one where the implementation looks at it: native CPU kernels. */
@@ -158,7 +199,8 @@ static void run_all(struct trial *trial, const struct arrangement *how, bool exa
     int op = op_index(trial->one->op);
     for (int k = 0; k < all->impls[op]; k++) {
         struct score *score = &all->score[op][k];
-        if (exact_only && !(score->impl->flags & PLUMB_IMPL_EXACT)) {
+        if ((exact_only && !(score->impl->flags & PLUMB_IMPL_EXACT)) ||
+            (how->axis == AXIS_PICTURES && !minds_layouts(score->impl))) {
             continue;
         }
         run_implementation(trial, score, how);
@@ -176,9 +218,23 @@ static void run_views(struct trial *trial)
     }
 }
 
+static void run_pictures(struct trial *trial, bool exact_only)
+{
+    struct arrangement how;
+    if (pictures_last(trial, &how)) {
+        run_all(trial, &how, exact_only);
+    }
+}
+
 static void run_in_place(struct trial *trial)
 {
+    struct arrangement pictures;
     unsigned outputs = trial_in_place(trial);
+    if (outputs && pictures_last(trial, &pictures)) {
+        pictures.in_place = outputs;
+        pictures.name = "pictures last, in-place";
+        run_all(trial, &pictures, false);
+    }
     for (int i = 0; i < 2 && outputs; i++) {
         enum layout layout = i == 0 ? LAYOUT_CONTIGUOUS : LAYOUT_CHANNELS_LAST;
         struct arrangement how = uniform(layout, layout);
@@ -206,6 +262,7 @@ static void run_normal(struct trial *trial)
     }
     struct arrangement how = mixed(trial_seed(trial));
     run_all(trial, &how, false);
+    run_pictures(trial, false);
     run_in_place(trial);
     run_views(trial);
     if (trial_mistrusted(trial)) {
@@ -230,6 +287,7 @@ static void run_values(struct trial *trial, enum trial_values values)
     }
     how.name = values == VALUES_FLAT || values == VALUES_NORMAL ? how.name : names[values];
     run_all(trial, &how, values == VALUES_EXACT);
+    run_pictures(trial, values == VALUES_EXACT);
     if (values == VALUES_EXACT) {
         how = mixed(trial_seed(trial));
         how.name = "exact values, mixed";

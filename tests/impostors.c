@@ -88,7 +88,8 @@ static bool is_found(struct trial *trial, const plumb_impl *impl)
             return false;
         }
         for (int k = 0; k < 5; k++) {
-            struct arrangement how = {.out = values[v] == VALUES_FLAT ? LAYOUT_CONTIGUOUS : layouts[k], .name = "impostor"};
+            struct arrangement how = {.name = "impostor"};
+            how.out[0] = values[v] == VALUES_FLAT ? LAYOUT_CONTIGUOUS : layouts[k];
             for (int i = 0; i < CASE_MAX_IN; i++) {
                 how.in[i] = values[v] == VALUES_FLAT ? LAYOUT_BROADCAST : layouts[k];
             }

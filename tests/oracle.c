@@ -91,7 +91,9 @@ plumb_call trial_call(const struct trial *trial, const plumb_view *in, const plu
 
 bool trial_takes(const plumb_impl *impl, const plumb_call *call)
 {
-    return (impl->dtypes & PLUMB_BIT(plumb_call_dtype(call))) && (!impl->supports || impl->supports(call));
+    bool by_layout = impl->flags & (PLUMB_IMPL_ANY_LAYOUT | PLUMB_IMPL_WANTS_LAST);
+    return (impl->dtypes & PLUMB_BIT(plumb_call_dtype(call))) && (!by_layout || plumb_impl_fits(impl, call)) &&
+           (!impl->supports || impl->supports(call));
 }
 
 enum { WORKSPACE_GUARD = 256 };

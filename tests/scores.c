@@ -48,6 +48,11 @@ static int64_t count_shortfalls(const struct crosscheck *all)
                        (long long)executed, LEAST_CASES);
                 shortfalls++;
             }
+            if (score->impl->flags & (PLUMB_IMPL_ANY_LAYOUT | PLUMB_IMPL_WANTS_LAST) && score->by_axis[AXIS_PICTURES] == 0 &&
+                !all->exact && all->parts == 1) {
+                printf("FAIL %s %s: never tried with pictures channels-last\n", op->name, score->impl->name);
+                shortfalls++;
+            }
             if (score->declined > 0 && score->impl == plumb_reference(op)) {
                 printf("FAIL %s %s: the reference declined %lld cases\n", op->name, score->impl->name,
                        (long long)score->declined);
@@ -108,7 +113,7 @@ static void print_provider(const struct crosscheck *all, const char *name, int64
 /* One line for each op and implementation, layout and implementation, dtype and implementation; then the total. */
 static bool write_counts(const struct crosscheck *all, int64_t passed, int64_t failed)
 {
-    static const char *const more[] = {"mixed", "in-place"};
+    static const char *const more[] = {"mixed", "in-place", "pictures"};
     FILE *file = fopen(all->counts, "we");
     for (int i = 0; file && plumb_op_at(i); i++) {
         for (int k = 0; k < all->impls[i]; k++) {

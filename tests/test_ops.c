@@ -298,3 +298,78 @@ PLUMB_TEST(ops, native_functions_over_all_of_f32)
     }
     plumb_close(context);
 }
+
+/* ---- layouts ---- */
+
+static plumb_view laid_out(plumb_shape shape, const int64_t *stride)
+{
+    plumb_view view = {.dtype = PLUMB_F32, .rank = shape.rank};
+    memcpy(view.dim, shape.dim, sizeof(view.dim));
+    if (stride) {
+        memcpy(view.stride, stride, sizeof(*stride) * (size_t)shape.rank);
+    } else {
+        plumb_view_pack(&view);
+    }
+    return view;
+}
+#define STRIDES(...) ((const int64_t[]){__VA_ARGS__})
+
+PLUMB_TEST(ops, layouts_are_recognised)
+{
+    static const struct {
+        plumb_shape shape;
+        int64_t stride[4];
+        bool rows, last, dense;
+    } row[] = {
+        {{4, {2, 3, 4, 5}}, {60, 20, 5, 1}, true, false, true},
+        {{4, {2, 3, 4, 5}}, {60, 1, 15, 3}, false, true, true},
+        {{4, {2, 3, 4, 5}}, {60, 1, 3, 12}, false, false, true},   /* columns before rows */
+        {{4, {2, 3, 4, 5}}, {120, 1, 15, 3}, false, false, false}, /* every second picture */
+        {{4, {2, 3, 4, 5}}, {3, 1, 0, 0}, false, false, false},    /* broadcast */
+        {{4, {1, 3, 1, 1}}, {7, 1, 9, 8}, true, true, true},       /* strides of single elements do not matter */
+        {{4, {2, 1, 4, 5}}, {20, 0, 5, 1}, true, true, true},      /* one channel */
+        {{4, {2, 3, 1, 1}}, {3, 1, 1, 1}, true, true, true},       /* one place */
+        {{4, {2, 0, 4, 5}}, {9, 9, 9, 9}, true, true, true},       /* nothing */
+        {{3, {2, 3, 4}}, {12, 1, 3}, false, false, true},
+    };
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        plumb_view view = laid_out(row[i].shape, row[i].stride), packed = view;
+        CHECK_MSG(plumb_view_contiguous(&view) == row[i].rows && plumb_view_channels_last(&view) == row[i].last &&
+                      plumb_view_dense(&view) == row[i].dense,
+                  "view %zu", i);
+        plumb_view_pack_as(&packed, PLUMB_CHANNELS_LAST);
+        CHECK(view.rank != 4 || plumb_view_channels_last(&packed));
+    }
+}
+
+PLUMB_TEST(ops, implementations_get_the_layouts_they_take)
+{
+    plumb_shape shape = {4, {2, 3, 4, 5}};
+    plumb_view rows = laid_out(shape, NULL), last = rows, broadcast = laid_out(shape, STRIDES(3, 1, 0, 0));
+    plumb_view_pack_as(&last, PLUMB_CHANNELS_LAST);
+    const plumb_impl plain = {.op = &plumb_op_add}, any = {.flags = PLUMB_IMPL_ANY_LAYOUT},
+                     wants = {.flags = PLUMB_IMPL_WANTS_LAST};
+    const struct {
+        const plumb_op *op;
+        plumb_view in[2], out;
+        bool plain, any, wants;
+    } row[] = {
+        {&plumb_op_add, {rows, rows}, rows, true, true, false},
+        {&plumb_op_add, {last, last}, last, false, true, true},
+        {&plumb_op_add, {last, rows}, last, false, true, true}, /* element-wise: operands as they come */
+        {&plumb_op_add, {last, broadcast}, last, false, true, true},
+        {&plumb_op_add, {last, last}, rows, true, true, false},
+        {&plumb_op_conv2d, {last, rows}, last, false, true, true},
+        {&plumb_op_conv2d, {rows, last}, last, false, false, false}, /* filters are no pictures */
+        {&plumb_op_conv2d, {last, rows}, rows, true, true, false},
+        {&plumb_op_conv2d_backward_filter, {last, last}, rows, true, true, true},
+        {&plumb_op_conv2d_backward_filter, {last, rows}, rows, true, true, false},
+        {&plumb_op_conv2d_backward_filter, {last, last}, last, false, false, false},
+    };
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        plumb_call call = {.op = row[i].op, .n_in = 2, .n_out = 1, .in = row[i].in, .out = &row[i].out};
+        CHECK_MSG(plumb_impl_fits(&plain, &call) == row[i].plain && plumb_impl_fits(&any, &call) == row[i].any &&
+                      plumb_impl_fits(&wants, &call) == row[i].wants,
+                  "call %zu", i);
+    }
+}

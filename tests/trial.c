@@ -144,7 +144,7 @@ static void set_up(struct bench *bench, const struct trial *trial, const struct 
             bench->overwritten[input] = true;
             bench->out_view[k] = bench->in_view[input];
         } else {
-            buffer_make(&bench->out[k], trial->out[k].dtype, &trial->out[k].shape, how->out);
+            buffer_make(&bench->out[k], trial->out[k].dtype, &trial->out[k].shape, how->out[k]);
             buffer_poison(&bench->out[k]);
             bench->out_view[k] = bench->out[k].view;
         }

@@ -42,6 +42,8 @@ uint64_t trial_seed(const struct trial *trial);
 bool trial_fail(struct trial *trial, const char *format, ...) PLUMB_PRINTF(2, 3); /* notes the failure, returns false */
 plumb_view trial_empty_view(const plumb_type *type);
 plumb_call trial_call(const struct trial *trial, const plumb_view *in, const plumb_view *out);
+/* By its dtypes, its flags for layouts, and supports(). One without such a flag is tried with outputs in any strides,
+ * although programs give it none but row-major ones. */
 bool trial_takes(const plumb_impl *impl, const plumb_call *call);
 /* Does it run on a device whose memory the host cannot touch? Then its tensors and workspace must lie there. */
 bool trial_elsewhere(const plumb_impl *impl);
@@ -49,9 +51,9 @@ bool trial_elsewhere(const plumb_impl *impl);
 plumb_status trial_dispatch(struct trial *trial, const plumb_impl *impl, plumb_call *call, int dirt);
 
 /* One way of laying the tensors out. */
-enum { AXIS_MIXED = LAYOUT_COUNT, AXIS_IN_PLACE, AXIS_COUNT };
+enum { AXIS_MIXED = LAYOUT_COUNT, AXIS_IN_PLACE, AXIS_PICTURES, AXIS_COUNT };
 struct arrangement {
-    enum layout in[CASE_MAX_IN], out;
+    enum layout in[CASE_MAX_IN], out[TRIAL_MAX_OUT];
     int axis;          /* what it counts as: the inputs' enum layout, or one of the above */
     unsigned in_place; /* bit k: output k lies over the input that the op names for it */
     const char *name;

@@ -42,7 +42,8 @@ static bool takes(const plumb_impl *impl, const plumb_call *call)
     const char *kind = call->device->table->kind;
     size_t n = strlen(kind);
     return same_op(impl->op, call->op) && strncmp(impl->name, kind, n) == 0 && impl->name[n] == '.' &&
-           impl->dtypes & PLUMB_BIT(plumb_call_dtype(call)) && (!impl->supports || impl->supports(call));
+           impl->dtypes & PLUMB_BIT(plumb_call_dtype(call)) && plumb_impl_fits(impl, call) &&
+           (!impl->supports || impl->supports(call));
 }
 
 /* One "op=implementation" of the list; returns the rest. */

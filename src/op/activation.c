@@ -146,4 +146,5 @@ const plumb_op plumb_op_activation_backward = {
     .branch = branch_backward,
     .print = print_backward,
     .precision = PLUMB_PRECISION_FOLLOW,
+    .pictures = 0x3 | 0x1 << 16, /* dy, y, dx */
 };

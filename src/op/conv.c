@@ -313,6 +313,7 @@ const plumb_op plumb_op_conv2d = {
     .branch = branch_conv2d,
     .print = print_conv2d,
     .precision = PLUMB_PRECISION_LOWER,
+    .pictures = 0x1 | 0x1 << 16, /* x, y */
 };
 
 const plumb_op plumb_op_conv2d_backward_data = {
@@ -329,6 +330,7 @@ const plumb_op plumb_op_conv2d_backward_data = {
     .tolerance = PLUMB_TOL_DOT,
     .print = print_conv2d,
     .precision = PLUMB_PRECISION_LOWER,
+    .pictures = 0x1 | 0x1 << 16, /* dy, dx */
 };
 
 const plumb_op plumb_op_conv2d_backward_filter = {
@@ -345,6 +347,7 @@ const plumb_op plumb_op_conv2d_backward_filter = {
     .tolerance = PLUMB_TOL_DOT,
     .print = print_conv2d,
     .precision = PLUMB_PRECISION_LOWER,
+    .pictures = 0x3, /* x, dy */
 };
 
 /* ---- builders ---- */

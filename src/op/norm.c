@@ -414,6 +414,7 @@ const plumb_op plumb_op_batch_norm = {
     .print = print_batch_norm,
     .precision = PLUMB_PRECISION_FOLLOW,
     .in_f32 = 0x1e, /* scale, shift and running statistics */
+    .pictures = 0x21 | 0x1 << 16, /* x, residual, y */
 };
 
 const plumb_op plumb_op_batch_norm_inference = {
@@ -431,6 +432,7 @@ const plumb_op plumb_op_batch_norm_inference = {
     .print = print_batch_norm,
     .precision = PLUMB_PRECISION_FOLLOW,
     .in_f32 = 0x1e, /* scale, shift and running statistics */
+    .pictures = 0x21 | 0x1 << 16, /* x, residual, y */
 };
 
 const plumb_op plumb_op_batch_norm_backward = {
@@ -451,6 +453,7 @@ const plumb_op plumb_op_batch_norm_backward = {
     .print = print_batch_norm,
     .precision = PLUMB_PRECISION_FOLLOW,
     .in_f32 = 0xe, /* scale, mean and invstd */
+    .pictures = 0x31 | 0x9 << 16, /* x, dy, y, dx, dresidual */
 };
 
 /* ---- builder ---- */

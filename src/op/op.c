@@ -189,6 +189,49 @@ bool plumb_view_contiguous(const plumb_view *view)
     return true;
 }
 
+bool plumb_view_channels_last(const plumb_view *view)
+{
+    plumb_view packed = *view;
+    if (view->rank != 4) {
+        return false;
+    }
+    plumb_view_pack_as(&packed, PLUMB_CHANNELS_LAST);
+    return plumb_view_count(view) == 0 || plumb_views_alike(view, &packed);
+}
+
+bool plumb_view_lies(const plumb_view *view, enum plumb_layout_kind layout)
+{
+    return layout == PLUMB_ROWS ? plumb_view_contiguous(view) : plumb_view_channels_last(view);
+}
+
+/* Each stride is the number of elements in the dimensions inside of it: followed from the innermost one outwards. */
+bool plumb_view_dense(const plumb_view *view)
+{
+    int64_t count = plumb_view_count(view), inside = 1;
+    while (inside < count) {
+        int next = -1;
+        for (int d = 0; d < view->rank; d++) {
+            if (view->dim[d] != 1 && view->stride[d] == inside) {
+                next = d;
+            }
+        }
+        if (next < 0) {
+            return false;
+        }
+        inside *= view->dim[next];
+    }
+    return true;
+}
+
+bool plumb_views_alike(const plumb_view *a, const plumb_view *b)
+{
+    bool alike = a->rank == b->rank;
+    for (int d = 0; alike && d < a->rank; d++) {
+        alike = a->dim[d] == b->dim[d] && (a->dim[d] == 1 || a->stride[d] == b->stride[d]);
+    }
+    return alike;
+}
+
 void plumb_view_pack(plumb_view *view)
 {
     int64_t stride = 1;
@@ -196,6 +239,73 @@ void plumb_view_pack(plumb_view *view)
         view->stride[d] = stride;
         stride *= view->dim[d];
     }
+}
+
+void plumb_view_pack_as(plumb_view *view, enum plumb_layout_kind layout)
+{
+    plumb_view_pack(view);
+    if (layout == PLUMB_CHANNELS_LAST && view->rank == 4) {
+        view->stride[1] = 1;
+        view->stride[3] = view->dim[1];
+        view->stride[2] = view->dim[3] * view->stride[3];
+    }
+}
+
+static bool shaped_as(const plumb_view *a, const plumb_view *b)
+{
+    bool same = a->rank == b->rank;
+    for (int d = 0; same && d < a->rank; d++) {
+        same = a->dim[d] == b->dim[d];
+    }
+    return same;
+}
+
+bool plumb_op_picture_in(const plumb_call *call, int input)
+{
+    if (call->op->flags & PLUMB_OP_ELEMENTWISE) {
+        return call->in[input].rank == 4 && shaped_as(&call->in[input], &call->out[0]);
+    }
+    return call->in[input].rank == 4 && input < 16 && (call->op->pictures >> input & 1);
+}
+
+bool plumb_op_picture_out(const plumb_call *call, int output)
+{
+    bool is = call->op->flags & PLUMB_OP_ELEMENTWISE || (output < 16 && (call->op->pictures >> (16 + output) & 1));
+    return is && call->out[output].rank == 4;
+}
+
+/* Element-wise implementations get inputs in any strides: they may be broadcast, and a copy would cost what it saves. */
+static bool all_last(const plumb_call *call)
+{
+    int pictures = 0;
+    for (int k = 0; k < call->n_in && !(call->op->flags & PLUMB_OP_ELEMENTWISE); k++) {
+        if (plumb_op_picture_in(call, k)) {
+            pictures++;
+            if (!plumb_view_channels_last(&call->in[k])) {
+                return false;
+            }
+        }
+    }
+    for (int k = 0; k < call->n_out; k++) {
+        bool picture = plumb_op_picture_out(call, k);
+        pictures += picture;
+        if (!(picture ? plumb_view_channels_last(&call->out[k]) : plumb_view_contiguous(&call->out[k]))) {
+            return false;
+        }
+    }
+    return pictures > 0;
+}
+
+bool plumb_impl_fits(const plumb_impl *impl, const plumb_call *call)
+{
+    if (impl->flags & (PLUMB_IMPL_ANY_LAYOUT | PLUMB_IMPL_WANTS_LAST) && all_last(call)) {
+        return true;
+    }
+    bool rows = !(impl->flags & PLUMB_IMPL_WANTS_LAST);
+    for (int k = 0; k < call->n_out && rows; k++) {
+        rows = plumb_view_contiguous(&call->out[k]);
+    }
+    return rows;
 }
 
 plumb_dtype plumb_call_dtype(const plumb_call *call)

@@ -111,6 +111,9 @@ typedef struct plumb_attr_made { /* the common beginning of LIKE and DTYPE attri
     plumb_dtype dtype;
 } plumb_attr_made;
 
+/* How a tensor of rank 4 (N, C, H, W) lies in memory. Its dimensions stay in this order, only strides differ. */
+enum plumb_layout_kind { PLUMB_ROWS, PLUMB_CHANNELS_LAST /* strides H*W*C, 1, W*C, C */ };
+
 /* A tensor as an implementation sees it. Strides are in elements, may be 0 (broadcast) or negative. */
 typedef struct plumb_view {
     void *data; /* element (0, ..., 0) */
@@ -121,8 +124,14 @@ typedef struct plumb_view {
 } plumb_view;
 
 int64_t plumb_view_count(const plumb_view *view);
-bool plumb_view_contiguous(const plumb_view *view); /* row-major; strides of size-1 dimensions do not matter */
-void plumb_view_pack(plumb_view *view);             /* sets row-major strides from the dims */
+/* Strides of size-1 dimensions do not matter in any of these, so a view can be row-major and channels-last. */
+bool plumb_view_contiguous(const plumb_view *view);    /* row-major */
+bool plumb_view_channels_last(const plumb_view *view); /* of rank 4, exactly as PLUMB_CHANNELS_LAST says */
+bool plumb_view_lies(const plumb_view *view, enum plumb_layout_kind layout); /* one of these two */
+bool plumb_view_dense(const plumb_view *view);         /* packed, in some order of the dimensions */
+bool plumb_views_alike(const plumb_view *a, const plumb_view *b); /* same dims and strides */
+void plumb_view_pack(plumb_view *view);                /* sets row-major strides from the dims, */
+void plumb_view_pack_as(plumb_view *view, enum plumb_layout_kind layout); /* or those of a layout */
 
 typedef struct plumb_call {
     plumb_context *context;
@@ -169,6 +178,8 @@ struct plumb_op {
     plumb_t (*branch)(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out);
     plumb_precision precision;
     unsigned in_f32; /* bit k: input k stays f32 when the others are lowered (scales and statistics of a normalisation) */
+    unsigned pictures; /* bit k: input k is a picture (N, C, H, W), which may lie channels-last; bit 16 + k: output k.
+                          Not said of element-wise ops, where it is every operand of the result's shape. */
     void (*print)(const void *attr, struct plumb_text *text); /* attributes for plans and graph texts; NULL: nothing */
 };
 
@@ -189,7 +200,9 @@ const plumb_op *plumb_op_named(const char *name);
 
 /* ---- implementations ---- */
 enum { /* plumb_impl.flags */
-    PLUMB_IMPL_EXACT = 1 << 0 /* bitwise equal to any other exact one when all sums are exact (small integers) */
+    PLUMB_IMPL_EXACT = 1 << 0,      /* bitwise equal to any other exact one when all sums are exact (small integers) */
+    PLUMB_IMPL_ANY_LAYOUT = 1 << 1, /* takes also calls whose pictures, outputs included, are all channels-last */
+    PLUMB_IMPL_WANTS_LAST = 1 << 2  /* takes nothing but such calls, and is worth converting pictures for */
 };
 #define PLUMB_BIT(dtype) (1u << (dtype))
 #define PLUMB_FLOATS (PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_F64) | PLUMB_BIT(PLUMB_BF16) | PLUMB_BIT(PLUMB_F16))
@@ -205,6 +218,12 @@ struct plumb_impl {
     size_t (*workspace)(const plumb_call *call); /* bytes; NULL: none */
     plumb_status (*run)(const plumb_call *call);
 };
+
+/* Do the layouts of the call's pictures agree with the implementation's flags? One without a flag for layouts gets calls
+ * with row-major outputs only; inputs may have any strides then, as supports() sees fit. */
+bool plumb_impl_fits(const plumb_impl *impl, const plumb_call *call);
+bool plumb_op_picture_in(const plumb_call *call, int input); /* by plumb_op.pictures, or by shape if element-wise */
+bool plumb_op_picture_out(const plumb_call *call, int output);
 
 /* A provider: implementations in order of preference within it. Providers are named in src/exec/providers.c only. */
 typedef struct plumb_provider {

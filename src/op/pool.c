@@ -252,6 +252,7 @@ const plumb_op plumb_op_max_pool2d = {
     .branch = branch_max,
     .print = print_pool,
     .precision = PLUMB_PRECISION_FOLLOW,
+    .pictures = 0x1 | 0x3 << 16, /* x, y, index */
 };
 
 const plumb_op plumb_op_max_pool2d_backward = {
@@ -268,6 +269,7 @@ const plumb_op plumb_op_max_pool2d_backward = {
     .tolerance = PLUMB_TOL_DOT,
     .print = print_pool,
     .precision = PLUMB_PRECISION_FOLLOW,
+    .pictures = 0x3 | 0x1 << 16, /* dy, index, dx */
 };
 
 const plumb_op plumb_op_max_pool2d_select = {
@@ -282,6 +284,7 @@ const plumb_op plumb_op_max_pool2d_select = {
     .tolerance = PLUMB_TOL_EXACT,
     .print = print_pool,
     .precision = PLUMB_PRECISION_FOLLOW,
+    .pictures = 0x3 | 0x1 << 16, /* x, index, y */
 };
 
 const plumb_op plumb_op_average_pool2d = {
@@ -297,6 +300,7 @@ const plumb_op plumb_op_average_pool2d = {
     .tolerance = PLUMB_TOL_DOT,
     .print = print_pool,
     .precision = PLUMB_PRECISION_FOLLOW,
+    .pictures = 0x1 | 0x1 << 16, /* x, y */
 };
 
 const plumb_op plumb_op_average_pool2d_backward = {
@@ -313,6 +317,7 @@ const plumb_op plumb_op_average_pool2d_backward = {
     .tolerance = PLUMB_TOL_DOT,
     .print = print_pool,
     .precision = PLUMB_PRECISION_FOLLOW,
+    .pictures = 0x1 | 0x1 << 16, /* dy, dx */
 };
 
 /* ---- builders ---- */

@@ -129,6 +129,7 @@ const plumb_op plumb_op_dropout = {
     .ulps = 2,
     .print = print_dropout,
     .precision = PLUMB_PRECISION_FOLLOW,
+    .pictures = 0x1 | 0x1 << 16, /* x, y */
 };
 
 const plumb_op plumb_op_random_uniform = {

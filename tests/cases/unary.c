@@ -7,10 +7,10 @@
  * element. */
 static const plumb_shape shapes[] = {{0, {0}},     {1, {7}},       {2, {1, 1}},
                                      {2, {3, 0}},  {3, {2, 3, 4}}, {5, {2, 1, 3, 2, 1}},
-                                     {2, {3, 45}}, {1, {33001}}};
+                                     {4, {2, 3, 2, 4}}, {2, {3, 45}}, {1, {33001}}};
 enum { SHAPES = sizeof(shapes) / sizeof(*shapes) };
 static const char *const shape_label[SHAPES] = {"scalar", "7",         "1x1",  "3x0",
-                                                "2x3x4",  "2x1x3x2x1", "3x45", "33001"};
+                                                "2x3x4",  "2x1x3x2x1", "2x3x2x4", "3x45", "33001"};
 
 static bool flat_somewhere(const plumb_op *op)
 {
@@ -130,6 +130,12 @@ static void add_casts(case_list *list)
         one.in[0] = floats_in(PLUMB_SHAPE(3, 5), -50, 50);
         one.mostly_zero = true;
         one.no_gradient = !plumb_dtype_is_float(to[i]); /* integers have none */
+        add_case(list, &one);
+        one = make_case(&plumb_op_cast, &attr, "2x3x4x5 to %s", plumb_dtype_name(to[i]));
+        one.n_in = 1;
+        one.in[0] = floats_in(PLUMB_SHAPE(2, 3, 4, 5), -50, 50);
+        one.mostly_zero = true;
+        one.no_gradient = !plumb_dtype_is_float(to[i]);
         add_case(list, &one);
         one = make_case(&plumb_op_cast, &attr, "halves and too large, to %s", plumb_dtype_name(to[i]));
         one.n_in = 1;

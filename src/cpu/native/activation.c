@@ -231,7 +231,7 @@ const plumb_impl plumb_impl_activation_backward_native = {
     .op = &plumb_op_activation_backward,
     .name = "cpu.native",
     .dtypes = PLUMB_BIT(PLUMB_F32),
-    .flags = PLUMB_IMPL_EXACT,
+    .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT,
     .workspace = workspace,
     .run = run,
 };

@@ -189,16 +189,16 @@ static plumb_status run_assign(const plumb_call *call)
     const plumb_impl plumb_impl_##op_name##_native = {.op = &plumb_op_##op_name,                             \
                                                       .name = "cpu.native",                                  \
                                                       .dtypes = PLUMB_ALL_DTYPES,                            \
-                                                      .flags = PLUMB_IMPL_EXACT,                             \
                                                       .run = function,                                       \
                                                       __VA_ARGS__};
 
-ROW(full, run_full)
-ROW(assign, run_assign)
-ROW(stop_gradient, run_view)
-ROW(reshape, run_reshape, .supports = supports_reshape)
-ROW(transpose, run_view)
-ROW(expand, run_view)
-ROW(concat, run_concat)
-ROW(slice, run_view)
-ROW(slice_backward, run_slice_backward)
+ROW(full, run_full, .flags = PLUMB_IMPL_EXACT)
+ROW(assign, run_assign, .flags = PLUMB_IMPL_EXACT)
+/* Also what the pass `layout` brings a tensor into another layout with. */
+ROW(stop_gradient, run_view, .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+ROW(reshape, run_reshape, .flags = PLUMB_IMPL_EXACT, .supports = supports_reshape)
+ROW(transpose, run_view, .flags = PLUMB_IMPL_EXACT)
+ROW(expand, run_view, .flags = PLUMB_IMPL_EXACT)
+ROW(concat, run_concat, .flags = PLUMB_IMPL_EXACT)
+ROW(slice, run_view, .flags = PLUMB_IMPL_EXACT)
+ROW(slice_backward, run_slice_backward, .flags = PLUMB_IMPL_EXACT)

@@ -261,7 +261,7 @@ static bool supports_cast(const plumb_call *call) { return call->out[0].dtype ==
         .op = &plumb_op_##op_name,                                                                           \
         .name = "cpu.native",                                                                                \
         .dtypes = PLUMB_BIT(which_dtypes),                                                                   \
-        .flags = (which_flags),                                                                              \
+        .flags = (which_flags) | PLUMB_IMPL_ANY_LAYOUT,                                                      \
         __VA_ARGS__.run = run_##op_name,                                                                     \
     };
 #define OF_UNARY(none, TARGET, name, expression)                                                             \

@@ -102,7 +102,8 @@ struct widened {
 
 static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* The f32 twin of a low operand at the workspace's next place; dimensions that are broadcast stay so. */
+/* The f32 twin of a low operand at the workspace's next place, channels-last if that is; dimensions that are broadcast
+ * stay so. */
 static plumb_view twin(struct widened *w, const plumb_view *low)
 {
     plumb_view packed = *low, wide;
@@ -110,7 +111,7 @@ static plumb_view twin(struct widened *w, const plumb_view *low)
     for (int d = 0; d < packed.rank; d++)
         if (packed.stride[d] == 0)
             packed.dim[d] = packed.dim[d] > 0;
-    plumb_view_pack(&packed);
+    plumb_view_pack_as(&packed, plumb_view_channels_last(low) ? PLUMB_CHANNELS_LAST : PLUMB_ROWS);
     wide = packed;
     for (int d = 0; d < wide.rank; d++) {
         wide.dim[d] = low->dim[d];
@@ -126,7 +127,8 @@ static const plumb_impl *find_inner(const plumb_call *call)
     const plumb_provider *provider = &plumb_provider_cpu_native;
     for (int i = 0; i < provider->count; i++) {
         const plumb_impl *impl = provider->impls[i];
-        if (impl->op == call->op && impl->dtypes & PLUMB_BIT(PLUMB_F32) && (!impl->supports || impl->supports(call)))
+        if (impl->op == call->op && impl->dtypes & PLUMB_BIT(PLUMB_F32) && plumb_impl_fits(impl, call) &&
+            (!impl->supports || impl->supports(call)))
             return impl;
     }
     return NULL;
@@ -192,7 +194,7 @@ const plumb_impl plumb_impl_cast_half = {
     .op = &plumb_op_cast,
     .name = "cpu.native.half",
     .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16) | PLUMB_BIT(PLUMB_F16),
-    .flags = PLUMB_IMPL_EXACT,
+    .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT,
     .supports = cast_supports,
     .run = cast_run,
 };
@@ -217,22 +219,22 @@ HALF(max_pool2d_select, PLUMB_IMPL_EXACT)
 HALF(average_pool2d, PLUMB_IMPL_EXACT)
 HALF(average_pool2d_backward, PLUMB_IMPL_EXACT)
 HALF(gather_backward, PLUMB_IMPL_EXACT)
-HALF(add, PLUMB_IMPL_EXACT)
-HALF(sub, PLUMB_IMPL_EXACT)
-HALF(mul, PLUMB_IMPL_EXACT)
-HALF(div, PLUMB_IMPL_EXACT)
-HALF(maximum, PLUMB_IMPL_EXACT)
-HALF(minimum, PLUMB_IMPL_EXACT)
-HALF(equal, PLUMB_IMPL_EXACT)
-HALF(less, PLUMB_IMPL_EXACT)
-HALF(less_equal, PLUMB_IMPL_EXACT)
-HALF(where, PLUMB_IMPL_EXACT)
-HALF(relu_backward, PLUMB_IMPL_EXACT)
-HALF(activation_backward, PLUMB_IMPL_EXACT)
-HALF(leaky_relu_backward, PLUMB_IMPL_EXACT)
-HALF(sigmoid_backward, PLUMB_IMPL_EXACT)
-HALF(tanh_backward, PLUMB_IMPL_EXACT)
-HALF(elu_backward, PLUMB_IMPL_EXACT)
+HALF(add, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(sub, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(mul, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(div, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(maximum, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(minimum, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(equal, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(less, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(less_equal, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(where, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(relu_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(activation_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(leaky_relu_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(sigmoid_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(tanh_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
+HALF(elu_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
 HALF(sum, PLUMB_IMPL_EXACT)
 HALF(max, PLUMB_IMPL_EXACT)
 HALF(min, PLUMB_IMPL_EXACT)
@@ -242,18 +244,18 @@ HALF(batch_norm, 0)
 HALF(batch_norm_inference, 0)
 HALF(batch_norm_backward, 0)
 HALF(dropout, 0)
-HALF(affine, 0)
-HALF(neg, 0)
-HALF(abs, 0)
-HALF(sign, 0)
-HALF(sqrt, 0)
-HALF(sin, 0)
-HALF(cos, 0)
-HALF(erf, 0)
-HALF(sigmoid, 0)
-HALF(tanh, 0)
-HALF(relu, 0)
-HALF(leaky_relu, 0)
-HALF(elu, 0)
-HALF(gelu, 0)
-HALF(silu, 0)
+HALF(affine, PLUMB_IMPL_ANY_LAYOUT)
+HALF(neg, PLUMB_IMPL_ANY_LAYOUT)
+HALF(abs, PLUMB_IMPL_ANY_LAYOUT)
+HALF(sign, PLUMB_IMPL_ANY_LAYOUT)
+HALF(sqrt, PLUMB_IMPL_ANY_LAYOUT)
+HALF(sin, PLUMB_IMPL_ANY_LAYOUT)
+HALF(cos, PLUMB_IMPL_ANY_LAYOUT)
+HALF(erf, PLUMB_IMPL_ANY_LAYOUT)
+HALF(sigmoid, PLUMB_IMPL_ANY_LAYOUT)
+HALF(tanh, PLUMB_IMPL_ANY_LAYOUT)
+HALF(relu, PLUMB_IMPL_ANY_LAYOUT)
+HALF(leaky_relu, PLUMB_IMPL_ANY_LAYOUT)
+HALF(elu, PLUMB_IMPL_ANY_LAYOUT)
+HALF(gelu, PLUMB_IMPL_ANY_LAYOUT)
+HALF(silu, PLUMB_IMPL_ANY_LAYOUT)
