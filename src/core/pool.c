@@ -1,7 +1,9 @@
-/* Threads. A run is a number of chunks; whoever is free claims the next one, so a busy neighbour costs only its share.
+/* Threads. A run is a number of chunks, and each thread has a share of them, the same part of every run: ops that follow
+ * each other mostly cut the same batch, so a thread finds what it wrote before in its own cache. Who is done with its own
+ * share claims from the others', so a busy neighbour costs only its share of the CPU.
  *
- * The claim word holds the run's number beside how many chunks nobody has claimed. A claim succeeds only while its run
- * has unclaimed chunks, and the work is replaced only after the last chunk was done; so whoever claims has read the
+ * A share's claim word holds the run's number beside how many chunks nobody has claimed. A claim succeeds only while its
+ * run has unclaimed chunks, and the work is replaced only after the last chunk was done; so whoever claims has read the
  * work of that very run, and nobody need wait for a sleeping thread that has claimed nothing, which on a loaded machine
  * is most of the cost of small ops. The calling thread takes part, and could finish alone (as it does in a forked
  * child, where the others do not exist).
@@ -25,8 +27,9 @@
 typedef void (*chunk_body)(void *user, int64_t chunk, int worker);
 
 struct worker {
+    _Alignas(64) atomic_ullong claim; /* run number << 32 | chunks of its share that nobody has claimed */
     plumb_pool *pool;
-    int index; /* 1 .. size - 1; the caller is 0 */
+    int index; /* 0 is whoever calls plumb_pool_run */
     pthread_t thread;
 };
 
@@ -45,11 +48,10 @@ struct plumb_pool {
     _Atomic(void *) user;
     atomic_llong base;   /* number of the round's first chunk */
     atomic_uint chunks;  /* of the round */
-    _Alignas(64) atomic_ullong claim; /* run number << 32 | chunks nobody has claimed */
-    _Alignas(64) atomic_uint done;    /* chunks done in this round */
+    _Alignas(64) atomic_uint done;     /* chunks done in this round */
     _Alignas(64) atomic_uint sleepers; /* workers asleep, or about to be */
     atomic_bool caller_sleeps, stop;
-    struct worker workers[];
+    struct worker workers[]; /* [size] */
 };
 
 /* ---- floating-point mode: round to nearest, nothing traps, denormals are zero ---- */
@@ -135,7 +137,13 @@ static bool is_forked(const plumb_pool *pool)
     return pool->process != getpid();
 }
 
-/* Claims and does chunks of run `number` until none is left. */
+/* The first chunk of a worker's share. */
+static uint32_t share_start(uint32_t chunks, int worker, int size)
+{
+    return (uint32_t)((uint64_t)chunks * (uint64_t)worker / (uint64_t)size);
+}
+
+/* Claims and does chunks of run `number` until none is left: those of its own share, then others'. */
 static void take_part(plumb_pool *pool, uint32_t number, int worker)
 {
     chunk_body body = atomic_load_explicit(&pool->body, memory_order_relaxed);
@@ -143,12 +151,17 @@ static void take_part(plumb_pool *pool, uint32_t number, int worker)
     int64_t base = atomic_load_explicit(&pool->base, memory_order_relaxed);
     uint32_t chunks = atomic_load_explicit(&pool->chunks, memory_order_relaxed);
     uint32_t did = 0;
-    unsigned long long claim = atomic_load(&pool->claim);
-    while (claim >> 32 == number && (uint32_t)claim != 0) {
-        if (atomic_compare_exchange_weak(&pool->claim, &claim, claim - 1)) {
-            body(user, base + (chunks - (uint32_t)claim), worker);
-            did++;
-            claim = atomic_load(&pool->claim);
+    for (int i = 0; i < pool->size; i++) {
+        int owner = worker + i < pool->size ? worker + i : worker + i - pool->size;
+        atomic_ullong *share = &pool->workers[owner].claim;
+        uint32_t end = share_start(chunks, owner + 1, pool->size);
+        unsigned long long claim = atomic_load(share);
+        while (claim >> 32 == number && (uint32_t)claim != 0) {
+            if (atomic_compare_exchange_weak(share, &claim, claim - 1)) {
+                body(user, base + (end - (uint32_t)claim), worker);
+                did++;
+                claim = atomic_load(share);
+            }
         }
     }
     if (did && atomic_fetch_add(&pool->done, did) + did == chunks && atomic_load(&pool->caller_sleeps)) {
@@ -158,9 +171,15 @@ static void take_part(plumb_pool *pool, uint32_t number, int worker)
     }
 }
 
+/* The number of the latest run: the caller's share is the last to be published. */
+static uint32_t run_number(plumb_pool *pool)
+{
+    return (uint32_t)(atomic_load(&pool->workers[0].claim) >> 32);
+}
+
 static bool is_new(plumb_pool *pool, uint32_t seen)
 {
-    return atomic_load(&pool->claim) >> 32 != seen || atomic_load(&pool->stop);
+    return run_number(pool) != seen || atomic_load(&pool->stop);
 }
 
 /* Waits for a run other than `seen`: awake for a moment, then asleep. */
@@ -194,7 +213,7 @@ static void *work(void *argument)
     fp_enter();
     while (!atomic_load(&pool->stop)) {
         await_work(pool, seen);
-        seen = (uint32_t)(atomic_load(&pool->claim) >> 32);
+        seen = run_number(pool);
         take_part(pool, seen, me->index);
     }
     return NULL;
@@ -234,8 +253,11 @@ static void run_round(plumb_pool *pool, int64_t base, uint32_t chunks, chunk_bod
     atomic_store_explicit(&pool->base, base, memory_order_relaxed);
     atomic_store_explicit(&pool->chunks, chunks, memory_order_relaxed);
     atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
-    uint32_t number = (uint32_t)(atomic_load(&pool->claim) >> 32) + 1;
-    atomic_store(&pool->claim, (unsigned long long)number << 32 | chunks);
+    uint32_t number = run_number(pool) + 1;
+    for (int i = pool->size - 1; i >= 0; i--) {
+        uint32_t share = share_start(chunks, i + 1, pool->size) - share_start(chunks, i, pool->size);
+        atomic_store(&pool->workers[i].claim, (unsigned long long)number << 32 | share);
+    }
     unsigned asleep = atomic_load(&pool->sleepers);
     if (asleep && !is_forked(pool)) {
         unsigned wanted = chunks - 1; /* the caller takes one */
@@ -298,8 +320,9 @@ static bool start_workers(plumb_pool *pool)
     if (pool->size > 1) {
         pthread_sigmask(SIG_SETMASK, &all, &old);
         for (int i = 1; i < pool->size; i++) {
-            struct worker *worker = &pool->workers[i - 1];
-            *worker = (struct worker){.pool = pool, .index = i};
+            struct worker *worker = &pool->workers[i];
+            worker->pool = pool;
+            worker->index = i;
             if (pthread_create(&worker->thread, NULL, work, worker) != 0) {
                 break;
             }
@@ -317,7 +340,7 @@ plumb_pool *plumb_pool_make(const plumb_allocator *allocator, int threads, const
 {
     int cpus = plumb_cpu_count();
     int size = threads > 0 ? threads : cpus;
-    size_t bytes = sizeof(plumb_pool) + (size_t)(size - 1) * sizeof(struct worker);
+    size_t bytes = sizeof(plumb_pool) + (size_t)size * sizeof(struct worker);
     plumb_pool *pool = allocator->alloc(allocator->user, bytes);
     if (!pool) {
         *why = "out of memory for the thread pool";
@@ -357,7 +380,7 @@ void plumb_pool_free(plumb_pool *pool)
         atomic_store(&pool->stop, true);
         pthread_cond_broadcast(&pool->work);
         pthread_mutex_unlock(&pool->lock);
-        for (int i = 0; i < pool->started; i++) {
+        for (int i = 1; i <= pool->started; i++) {
             pthread_join(pool->workers[i].thread, NULL);
         }
         pthread_cond_destroy(&pool->work);

@@ -125,6 +125,8 @@ static void load_x(const share *s)
     const plumb_kernels *kernels = t->conv.kernels;
     const int64_t *stride = t->x->stride;
     int64_t rows, columns;
+    if (t->conv.padded || s->images < t->lanes)
+        memset(s->x, 0, t->y_at);
     seen(t, &rows, &columns);
     if (columns == t->conv.width && (stride[2] == columns || rows == 1))
         columns *= rows, rows = rows > 0;
@@ -253,8 +255,8 @@ static void filter(const share *s)
     const plumb_conv *conv = &t->conv;
     const int32_t *offset = offsets(t);
     double edge[PLUMB_DOT_ROWS * PLUMB_DOT_COLUMNS]; /* of either type */
-    if (s->images < t->lanes)                        /* the lanes left over are summed too */
-        memset(s->x, 0, t->part);
+    if (s->images < t->lanes) /* the lanes left over are summed too */
+        memset(s->y, 0, t->part - t->y_at);
     load_x(s);
     load_y(s);
     plumb_dots d = {.segments = conv->axis[0].span,
@@ -360,8 +362,6 @@ void plumb_conv_batch_run(const plumb_call *call, enum plumb_conv_what what)
         plumb_conv_plain(call, what);
         return;
     }
-    for (int i = 0; i < plumb_pool_size(call->pool); i++)
-        memset(t.workspace + t.parts_at + t.part * (size_t)i, 0, t.part);
     plumb_pool_run(call->pool, t.batches * t.conv.groups, run_chunk, &t);
     for (int64_t batch = 1; what == PLUMB_CONV_FILTER && batch < t.batches; batch++)
         kernels->add(t.w->data, partial(&t, batch), elements);
