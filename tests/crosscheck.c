@@ -176,11 +176,15 @@ static bool minds_layouts(const plumb_impl *impl)
     return impl->flags & (PLUMB_IMPL_ANY_LAYOUT | PLUMB_IMPL_WANTS_LAST);
 }
 
-/* With the best instruction set, and with each lesser one where the implementation looks at it: native CPU kernels. */
+/* With the best instruction set, and with each lesser one where the implementation looks at it: native CPU kernels. What
+ * AVX512_BF16 adds is for bf16 alone. */
 static void run_implementation(struct trial *trial, struct score *score, const struct arrangement *how)
 {
     int best = trial->context->isa, least = strncmp(score->impl->name, "cpu.native", 10) == 0 ? PLUMB_ISA_SCALAR : best;
     for (trial->isa = best; trial->isa >= least; trial->isa--) {
+        if (trial->isa == PLUMB_ISA_AVX512 && trial->isa < best && trial->dtype != PLUMB_BF16) {
+            continue;
+        }
         double start = plumb_seconds();
         struct finding finding = trial_run(trial, score->impl, how);
         if (trial->isa == best || finding.verdict != DECLINED) {

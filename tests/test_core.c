@@ -133,10 +133,11 @@ PLUMB_TEST(core, isa_is_a_limit)
     REQUIRE(context);
     CHECK(context->isa == PLUMB_ISA_SCALAR);
     plumb_close(context);
-    context = plumb_open(&(plumb_options){.isa = "avx512", .threads = 1});
+    context = plumb_open(&(plumb_options){.isa = "avx512_bf16", .threads = 1});
     REQUIRE(context);
     CHECK(context->isa == plumb_isa_detect());
     plumb_close(context);
+    CHECK(!plumb_open(&(plumb_options){.isa = "avx1024", .threads = 1}));
 }
 
 PLUMB_TEST(core, first_error_is_kept)

@@ -57,7 +57,7 @@ typedef struct plumb_options {
     void (*log)(void *user, plumb_log_level level, const char *line); /* NULL: silent */
     void *log_user;
     plumb_error *error;               /* told why when plumb_open returns NULL */
-    const char *isa;                  /* limit CPU kernels: "scalar", "avx2", "avx512"; NULL: the best there is */
+    const char *isa;                  /* limit CPU kernels: "scalar", "avx2", "avx512", "avx512_bf16"; NULL: the best */
     bool strict_memory;               /* poison and guard planned memory (slower; finds overruns and stale reads) */
     unsigned allow;                   /* PLUMB_ALLOW_...: f32 stays f32, sums are f32, results deterministic otherwise */
 } plumb_options;

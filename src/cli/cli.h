@@ -60,7 +60,7 @@ struct common_options {
     {"seed", "N", "of weights, order and dropout (default 1)", OPTION_WHOLE, &(common).seed, 0, 9e15, NULL},          \
     {"impl", "LIST", "force implementations: conv2d=cpu.ref,*=cpu.native", OPTION_TEXT, &(common).implementations, 0, \
      0, NULL},                                                                                                        \
-    {"isa", "NAME", "limit CPU kernels to scalar, avx2 or avx512", OPTION_TEXT, &(common).isa, 0, 0, NULL},           \
+    {"isa", "NAME", "limit CPU kernels: scalar, avx2, avx512, avx512_bf16", OPTION_TEXT, &(common).isa, 0, 0, NULL},           \
     {"allow", "LIST", "what vendors' GPU libraries may do: tf32,reduced-sums,nondeterministic (default: nothing)",    \
      OPTION_TEXT, &(common).allow, 0, 0, NULL},                                                                       \
     {"json", NULL, "machine-readable output, one JSON object a line", OPTION_FLAG, &(common).json, 0, 0, NULL}

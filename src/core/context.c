@@ -182,14 +182,15 @@ static plumb_status set_isa(plumb_context *context, const char *limit)
     if (!limit) {
         return PLUMB_OK;
     }
-    for (int isa = PLUMB_ISA_SCALAR; isa <= PLUMB_ISA_AVX512; isa++) {
+    for (int isa = PLUMB_ISA_SCALAR; isa < PLUMB_ISA_COUNT; isa++) {
         if (strcmp(limit, plumb_isa_name(isa)) == 0) {
             context->isa = isa < context->isa ? isa : context->isa;
             context->options.isa = plumb_isa_name(isa);
             return PLUMB_OK;
         }
     }
-    return plumb_fail(context, PLUMB_BAD_INPUT, "isa: '%.100s' is unknown; known are scalar, avx2, avx512", limit);
+    return plumb_fail(context, PLUMB_BAD_INPUT,
+                      "isa: '%.100s' is unknown; known are scalar, avx2, avx512, avx512_bf16", limit);
 }
 
 static plumb_status set_pool(plumb_context *context, const plumb_options *options)

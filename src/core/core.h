@@ -113,8 +113,9 @@ void plumb_pool_run(plumb_pool *pool, int64_t chunks, void (*body)(void *user, i
 int plumb_cpu_count(void); /* CPUs this process may run on */
 
 /* ---- CPU kernels' instruction set ---- */
-enum plumb_isa { PLUMB_ISA_SCALAR = 0, PLUMB_ISA_AVX2, PLUMB_ISA_AVX512 };
-int plumb_isa_detect(void); /* the best this CPU and OS have (AVX2 means AVX2 + FMA; AVX512 means F, BW, DQ, VL) */
+enum plumb_isa { PLUMB_ISA_SCALAR = 0, PLUMB_ISA_AVX2, PLUMB_ISA_AVX512, PLUMB_ISA_AVX512_BF16, PLUMB_ISA_COUNT };
+/* The best this CPU and OS have. AVX2 means AVX2 and FMA; AVX512 means F, BW, DQ, VL; AVX512_BF16 that and vdpbf16ps. */
+int plumb_isa_detect(void);
 const char *plumb_isa_name(int isa);
 
 /* ---- numbers ---- */

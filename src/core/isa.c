@@ -11,7 +11,10 @@ int plumb_isa_detect(void)
     }
     bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return avx512 ? PLUMB_ISA_AVX512 : PLUMB_ISA_AVX2;
+    if (!avx512) {
+        return PLUMB_ISA_AVX2;
+    }
+    return __builtin_cpu_supports("avx512bf16") ? PLUMB_ISA_AVX512_BF16 : PLUMB_ISA_AVX512;
 #else
     return PLUMB_ISA_SCALAR;
 #endif
@@ -19,7 +22,11 @@ int plumb_isa_detect(void)
 
 const char *plumb_isa_name(int isa)
 {
-    static const char *const names[] = {
-        [PLUMB_ISA_SCALAR] = "scalar", [PLUMB_ISA_AVX2] = "avx2", [PLUMB_ISA_AVX512] = "avx512"};
-    return isa >= 0 && isa < (int)(sizeof(names) / sizeof(names[0])) ? names[isa] : "?";
+    static const char *const names[PLUMB_ISA_COUNT] = {
+        [PLUMB_ISA_SCALAR] = "scalar",
+        [PLUMB_ISA_AVX2] = "avx2",
+        [PLUMB_ISA_AVX512] = "avx512",
+        [PLUMB_ISA_AVX512_BF16] = "avx512_bf16",
+    };
+    return isa >= 0 && isa < PLUMB_ISA_COUNT ? names[isa] : "?";
 }

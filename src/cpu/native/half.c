@@ -1,6 +1,6 @@
 /* bf16 and f16 on the CPU: operands are widened to f32 in the workspace, the f32 kernel of this provider does the work, and
  * its results are rounded once. So a product or a convolution of low operands sums in f32, and costs what the f32 kernel
- * costs and two passes over its operands more. The processor's own bf16 instructions are not used.
+ * costs and two passes over its operands more. Products of bf16 do not come here: pairs.h has kernels for them.
  *
  * Decided here:
  * - Listed are the ops that mixed precision lowers (plumb_op.precision); what else is written in a low dtype falls to the
@@ -15,8 +15,6 @@
 extern const plumb_provider plumb_provider_cpu_native;
 
 /* ---- rows: (y, their stride, x, their stride, count) ---- */
-
-typedef void convert(void *y, int64_t to, const void *x, int64_t from, int64_t count);
 
 #define ROWS(isa, TARGET, function, result, operand)                                                                  \
     TARGET static void function##_##isa(void *y_, int64_t to, const void *x_, int64_t from, int64_t count)            \
@@ -43,10 +41,17 @@ NATIVE_EACH_ISA(EACH_ROW)
 
 static bool is_low(plumb_dtype dtype) { return dtype == PLUMB_BF16 || dtype == PLUMB_F16; }
 
+plumb_convert *plumb_convert_for(plumb_dtype to, plumb_dtype from, int isa)
+{
+    if (is_low(from))
+        return from == PLUMB_BF16 ? NATIVE_PICK(widen_bf16, isa) : NATIVE_PICK(widen_f16, isa);
+    return to == PLUMB_BF16 ? NATIVE_PICK(narrow_bf16, isa) : NATIVE_PICK(narrow_f16, isa);
+}
+
 /* ---- tensors ---- */
 
 struct conversion {
-    convert *row;
+    plumb_convert *row;
     char *to;
     const char *from;
     int64_t to_size, from_size;
@@ -62,12 +67,7 @@ static void convert_row(const void *user, const struct plumb_strided *s, const i
 /* One of the two is f32, the other low; shapes are equal. */
 static void convert_tensor(const plumb_call *call, const plumb_view *to, const plumb_view *from)
 {
-    convert *row;
-    if (is_low(from->dtype))
-        row = from->dtype == PLUMB_BF16 ? NATIVE_PICK(widen_bf16, call->isa) : NATIVE_PICK(widen_f16, call->isa);
-    else
-        row = to->dtype == PLUMB_BF16 ? NATIVE_PICK(narrow_bf16, call->isa) : NATIVE_PICK(narrow_f16, call->isa);
-    struct conversion c = {.row = row, .to = to->data, .from = from->data,
+    struct conversion c = {.row = plumb_convert_for(to->dtype, from->dtype, call->isa), .to = to->data, .from = from->data,
                            .to_size = (int64_t)plumb_dtype_size(to->dtype),
                            .from_size = (int64_t)plumb_dtype_size(from->dtype)};
     struct plumb_strided s;

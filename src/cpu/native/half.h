@@ -72,6 +72,10 @@ NATIVE_INLINE void native_store(plumb_dtype dtype, void *y, int64_t i, float val
         ((uint16_t *)y)[i] = dtype == PLUMB_BF16 ? narrow_bf16(value) : narrow_f16(value);
 }
 
+/* Rows: y[i * to] = x[i * from], i < count; strides in elements. One of the dtypes is F32, the other BF16 or F16. */
+typedef void plumb_convert(void *y, int64_t to, const void *x, int64_t from, int64_t count);
+plumb_convert *plumb_convert_for(plumb_dtype to, plumb_dtype from, int isa);
+
 NATIVE_INLINE int64_t native_size(plumb_dtype dtype) { return dtype == PLUMB_F32 ? 4 : 2; }
 
 #endif

@@ -1,0 +1,81 @@
+/* Tiles of pairs for every instruction set, which of them a call gets, and what becomes of their sums (pairs.h). */
+#include "cpu/native/pairs.h"
+
+#if PLUMB_NATIVE_X86
+#include <immintrin.h>
+#endif
+
+#define VB 16
+#define ROWS 4
+#define VECTORS 2
+#define NAME(x) portable_##x
+#define TABLE portable
+#include "cpu/native/pairs_kernels.h"
+
+#if PLUMB_NATIVE_X86
+#include "cpu/native/target.h"
+
+PLUMB_TARGET_AVX2
+#define VB 32
+#define ROWS 4
+#define VECTORS 2
+#define NAME(x) avx2_##x
+#define TABLE avx2
+#include "cpu/native/pairs_kernels.h"
+PLUMB_TARGET_END
+
+PLUMB_TARGET_AVX512
+#define VB 64
+#define ROWS 6
+#define VECTORS 4
+#define NAME(x) avx512_##x
+#define TABLE avx512
+#include "cpu/native/pairs_kernels.h"
+PLUMB_TARGET_END
+
+PLUMB_TARGET_AVX512_BF16
+#define VB 64
+#define ROWS 6
+#define VECTORS 4
+#define NAME(x) avx512_bf16_##x
+#define TABLE avx512_bf16
+#define DOT(sum, x, y) ((avx512_bf16_sums)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(x), (__m512bh)(y)))
+#include "cpu/native/pairs_kernels.h"
+PLUMB_TARGET_END
+#endif
+
+const plumb_pair_kernels *plumb_pair_kernels_for(int isa)
+{
+#if PLUMB_NATIVE_X86
+    if (isa >= PLUMB_ISA_AVX512_BF16)
+        return &avx512_bf16;
+    if (isa >= PLUMB_ISA_AVX512)
+        return &avx512;
+    if (isa >= PLUMB_ISA_AVX2)
+        return &avx2;
+#else
+    (void)isa;
+#endif
+    return &portable;
+}
+
+plumb_pair_finish plumb_pair_finish_for(const plumb_call *call, int activation, bool bias)
+{
+    return (plumb_pair_finish){.epilogue = plumb_epilogue_for(PLUMB_F32, call->isa, activation, bias),
+                               .narrow = plumb_convert_for(PLUMB_BF16, PLUMB_F32, call->isa)};
+}
+
+void plumb_pair_store(const plumb_pair_finish *finish, float *sums, int64_t ld, int64_t rows, int64_t columns,
+                      int64_t column, uint16_t *y, int64_t row, int64_t step)
+{
+    for (int64_t i = 0; i < rows; i++, sums += ld, y += row) {
+        if (finish->epilogue)
+            finish->epilogue(sums, columns, finish->bias ? finish->bias + column : NULL, 1);
+        finish->narrow(y, step, sums, 1, columns);
+    }
+}
+
+void plumb_pair_bias(const plumb_call *call, const plumb_view *bias, float *to)
+{
+    plumb_convert_for(PLUMB_F32, PLUMB_BF16, call->isa)(to, 1, bias->data, bias->stride[0], bias->dim[0]);
+}
