@@ -3,7 +3,7 @@
  *
  * As many pictures as a vector has lanes are interleaved, so that every position of a plane is a vector.
  * Nothing then depends on how wide a picture is: the forward product and the filter's gradient run over
- * exactly the positions there are, and the gradient of the data adds each tap's share to where it belongs
+ * exactly the positions there are, and the gradient of the data over exactly the taps that reach a position,
  * instead of meeting a border of zeros. A chunk of work is one such group of pictures and one group of
  * channels; filter gradients of chunks are added in order at the end. Strides of one only. */
 #include "cpu/native/conv.h"
@@ -29,18 +29,18 @@ typedef struct task {
 } task;
 
 /* The vector multiplications of all the positions that count, per those this form and the others do: moving
- * an element between the layouts costs about six, adding into planes three for each tap and position. */
+ * an element between the layouts costs about six. */
 static bool pays(const task *t)
 {
     const plumb_conv *conv = &t->conv;
     const plumb_conv_axis *h = &conv->axis[0], *w = &conv->axis[1];
-    double points = (double)t->points, lanes = (double)t->lanes, moved = 6, other, own = 1.05;
+    double points = (double)t->points, lanes = (double)t->lanes, moved = 6, own = 1.05, other;
     double full = (double)plumb_round_up(conv->images, t->lanes) / (double)conv->images;
     moved *= (double)(t->inputs * h->source * w->source + t->outputs * t->points) /
              (points * (double)t->outputs * (double)t->columns);
     if (t->what == PLUMB_CONV_DATA) {
         double flat = (double)((h->source - 1) * (w->source + w->reach) + w->source);
-        other = (flat + lanes / 2) / points, own = 1 + 3 / (double)t->outputs;
+        other = (flat + lanes / 2) / points;
     } else {
         double flat = (double)plumb_round_up((h->span - 1) * conv->width + w->span, t->lanes);
         other = flat / points;
@@ -81,7 +81,7 @@ static bool plan(const plumb_call *call, enum plumb_conv_what what, task *t)
                                    what == PLUMB_CONV_FILTER ? conv->kernels->dot_rows : conv->kernels->rows);
     t->width = conv->kernels->vectors[t->height];
     t->offset_at = what == PLUMB_CONV_FILTER ? 0 : plumb_lines(plumb_view_count(t->w), conv->size);
-    t->partial_at = t->offset_at + plumb_lines(plumb_most(t->columns, t->outputs), sizeof(int32_t));
+    t->partial_at = t->offset_at + plumb_lines(plumb_most(t->columns, t->outputs * conv->axis[1].taps), sizeof(int32_t));
     t->parts_at = t->partial_at;
     if (what == PLUMB_CONV_FILTER)
         t->parts_at += plumb_lines((t->batches - 1) * plumb_view_count(t->w), conv->size);
@@ -158,15 +158,14 @@ static void load_y(const share *s)
                 stride[0], s->images, columns);
 }
 
-/* Sweeps the positions of one output row in tiles of nearly equal width. `b` and `c` are at the row's first
- * position. */
-static void sweep_row(const task *t, int64_t rows, int64_t k, const void *a, const char *b,
-                      const int32_t *offset, char *c, int64_t ldc, bool add)
+/* Sweeps positions [from, to) of a row in tiles of nearly equal width. `b` and `c` are at the row's position 0. */
+static void sweep(const task *t, int64_t rows, int64_t k, const void *a, const char *b, const int32_t *offset,
+                  char *c, int64_t ldc, int64_t from, int64_t to, bool add)
 {
     const plumb_conv *conv = &t->conv;
-    int64_t positions = conv->axis[1].span, tiles = plumb_parts(positions, t->width);
+    int64_t positions = to - from, tiles = plumb_parts(positions, t->width);
     for (int64_t i = 0; i < tiles; i++) {
-        int64_t first = positions * i / tiles, count = positions * (i + 1) / tiles - first;
+        int64_t first = from + positions * i / tiles, count = from + positions * (i + 1) / tiles - first;
         conv->kernels->tile[rows][count](k, a, plumb_at(b, first * t->lanes, conv->size), offset,
                                          plumb_at(c, first * t->lanes, conv->size), ldc, add);
     }
@@ -187,8 +186,8 @@ static void forward(const share *s)
                                 t->points * t->lanes);
         const void *a = plumb_at(t->workspace, first * t->columns, conv->size);
         for (int64_t r = 0; r < conv->axis[0].span; r++)
-            sweep_row(t, rows, t->columns, a, s->x + (size_t)r * row_x, offsets(t), s->y + (size_t)r * row_y,
-                      t->points * t->lanes, t->bias != NULL);
+            sweep(t, rows, t->columns, a, s->x + (size_t)r * row_x, offsets(t), s->y + (size_t)r * row_y,
+                  t->points * t->lanes, 0, conv->axis[1].span, t->bias != NULL);
         if (t->epilogue) /* of lanes without a picture, too: nobody reads those */
             t->epilogue(s->y, rows * t->points * t->lanes, NULL, 0);
         for (int64_t i = 0; i < rows; i++) {
@@ -220,25 +219,59 @@ static void store_dx(const share *s)
     }
 }
 
-static void data(const share *s)
+/* Taps [*first, *end) of an axis add to plane position p: those whose output position p - shift exists. */
+static void taps_at(const plumb_conv_axis *axis, int64_t p, int *first, int *end)
+{
+    *first = 0, *end = axis->taps;
+    while (*first < *end && p - axis->shift[*first] >= axis->span)
+        ++*first;
+    while (*first < *end && p < axis->shift[*end - 1])
+        --*end;
+}
+
+/* Row `row` of dx's planes at columns [from, to), to which taps [first, end) of a filter row add: a product over these
+ * taps and the output channels for each filter row that reaches it. */
+static void data_row(const share *s, int64_t row, int64_t from, int64_t to, int first, int end)
 {
     const task *t = s->t;
     const plumb_conv *conv = &t->conv;
     const plumb_conv_axis *h = &conv->axis[0], *w = &conv->axis[1];
+    int top, bottom;
+    taps_at(h, row, &top, &bottom);
+    if (first == end)
+        top = bottom; /* no tap at all */
+    for (int64_t c = 0; c < t->inputs; c += t->height) {
+        int64_t rows = plumb_least(t->height, t->inputs - c);
+        char *dx = plumb_at(s->x, (c * conv->channel + row * conv->width) * t->lanes, conv->size);
+        const char *strip = plumb_at(t->workspace, (s->group * t->inputs + c) * t->taps * t->outputs, conv->size);
+        for (int64_t i = 0; i < rows && top == bottom; i++)
+            memset(plumb_at(dx, (i * conv->channel + from) * t->lanes, conv->size), 0,
+                   (size_t)((to - from) * t->lanes) * conv->size);
+        for (int tap = top; tap < bottom; tap++)
+            sweep(t, rows, (end - first) * t->outputs,
+                  plumb_at(strip, (tap * w->taps + first) * t->outputs * rows, conv->size),
+                  plumb_at(s->y, (row - h->shift[tap]) * w->span * t->lanes, conv->size),
+                  offsets(t) + first * t->outputs, dx, conv->channel * t->lanes, from, to, tap > top);
+    }
+}
+
+/* Each position of dx gathers what reaches it, so borders cost no multiplication and sums stay in registers for long. */
+static void data(const share *s)
+{
+    const task *t = s->t;
+    const plumb_conv *conv = &t->conv;
     load_y(s);
-    memset(s->x, 0, (size_t)(t->inputs * conv->channel * t->lanes) * conv->size);
-    const char *strips = plumb_at(t->workspace, s->group * t->outputs * t->columns, conv->size);
-    for (int64_t r = 0; r < h->span; r++)
-        for (int64_t tap = 0; tap < t->taps; tap++)
-            for (int64_t c = 0; c < t->inputs; c += t->height) {
-                int64_t down = r + h->shift[tap / w->taps], right = w->shift[tap % w->taps];
-                sweep_row(
-                    t, plumb_least(t->height, t->inputs - c), t->outputs,
-                    plumb_at(strips, (tap * t->inputs + c) * t->outputs, conv->size),
-                    plumb_at(s->y, r * w->span * t->lanes, conv->size), offsets(t),
-                    plumb_at(s->x, (c * conv->channel + down * conv->width + right) * t->lanes, conv->size),
-                    conv->channel * t->lanes, true);
+    for (int64_t row = 0; row < conv->height; row++)
+        for (int64_t from = 0, to; from < conv->width; from = to) {
+            int first, end, next_first = 0, next_end = 0;
+            taps_at(&conv->axis[1], from, &first, &end);
+            for (to = from + 1; to < conv->width; to++) {
+                taps_at(&conv->axis[1], to, &next_first, &next_end);
+                if (next_first != first || next_end != end)
+                    break;
             }
+            data_row(s, row, from, to, first, end);
+        }
     store_dx(s);
 }
 
@@ -264,9 +297,7 @@ static void filter(const share *s)
                     .b = s->x,
                     .ar = t->points * t->lanes,
                     .as = conv->axis[1].span * t->lanes,
-                    .bs = conv->width * t->lanes,
-                    .c = edge,
-                    .ldc = PLUMB_DOT_COLUMNS};
+                    .bs = conv->width * t->lanes};
     for (int64_t o = 0; o < t->outputs; o += t->height) {
         int64_t rows = plumb_least(t->height, t->outputs - o);
         d.a = plumb_at(s->y, o * d.ar, conv->size);
@@ -274,17 +305,19 @@ static void filter(const share *s)
             int64_t count = plumb_least(PLUMB_DOT_COLUMNS, t->columns - j);
             for (int64_t e = 0; e < PLUMB_DOT_COLUMNS; e++)
                 d.offset[e] = offset[j + plumb_least(e, count - 1)];
+            char *to = plumb_at(partial(t, s->batch), (s->group * t->outputs + o) * t->columns + j, conv->size);
+            bool whole = count == PLUMB_DOT_COLUMNS;
+            d.c = whole ? (void *)to : edge, d.ldc = whole ? t->columns : PLUMB_DOT_COLUMNS;
             conv->kernels->dot[rows](&d);
-            conv->kernels->move(
-                &(plumb_move){.to = plumb_at(partial(t, s->batch),
-                                             (s->group * t->outputs + o) * t->columns + j, conv->size),
-                              .from = edge,
-                              .rows = rows,
-                              .columns = count,
-                              .to_row = t->columns,
-                              .to_step = 1,
-                              .from_row = PLUMB_DOT_COLUMNS,
-                              .from_step = 1});
+            if (!whole)
+                conv->kernels->move(&(plumb_move){.to = to,
+                                                  .from = edge,
+                                                  .rows = rows,
+                                                  .columns = count,
+                                                  .to_row = t->columns,
+                                                  .to_step = 1,
+                                                  .from_row = PLUMB_DOT_COLUMNS,
+                                                  .from_step = 1});
         }
     }
 }
@@ -304,8 +337,8 @@ static void run_chunk(void *user, int64_t chunk, int worker)
         filter(&s);
 }
 
-/* ---- the filter as strips: forward (columns, rows) for each strip of outputs; for the data (outputs, rows)
- * for each group, tap and strip of inputs ---- */
+/* ---- the filter as strips: forward (columns, rows) for each strip of outputs; for the data (taps, outputs, rows) for
+ * each group and strip of inputs ---- */
 
 static void pack(const task *t)
 {
@@ -313,26 +346,26 @@ static void pack(const task *t)
     const plumb_kernels *kernels = t->conv.kernels;
     bool forward = t->what == PLUMB_CONV_FORWARD;
     int64_t strided = forward ? t->outputs : t->inputs, taps_w = t->w->dim[3];
+    int64_t depth = forward ? t->columns : t->taps * t->outputs, inner = forward ? t->taps : t->outputs;
     char *to = t->workspace;
     for (int64_t g = 0; g < t->conv.groups; g++)
-        for (int64_t outer = 0; outer < (forward ? 1 : t->taps); outer++)
-            for (int64_t m = 0; m < strided; m += t->height) {
-                plumb_move p = {.rows = 1,
-                                .columns = plumb_least(t->height, strided - m),
-                                .to_step = 1,
-                                .from_step = stride[forward ? 0 : 1]};
-                for (int64_t k = 0; k < (forward ? t->columns : t->outputs); k++) {
-                    int64_t tap = forward ? k % t->taps : outer, o = g * t->outputs + (forward ? m : k);
-                    int64_t c = forward ? k / t->taps : m;
-                    p.from = plumb_at(t->w->data,
-                                      o * stride[0] + c * stride[1] + tap / taps_w * stride[2] +
-                                          tap % taps_w * stride[3],
-                                      kernels->size);
-                    p.to = to;
-                    kernels->move(&p);
-                    to = plumb_at(to, p.columns, kernels->size);
-                }
+        for (int64_t m = 0; m < strided; m += t->height) {
+            plumb_move p = {.rows = 1,
+                            .columns = plumb_least(t->height, strided - m),
+                            .to_step = 1,
+                            .from_step = stride[forward ? 0 : 1]};
+            for (int64_t k = 0; k < depth; k++) {
+                int64_t tap = forward ? k % inner : k / inner, o = g * t->outputs + (forward ? m : k % inner);
+                int64_t c = forward ? k / inner : m;
+                p.from = plumb_at(t->w->data,
+                                  o * stride[0] + c * stride[1] + tap / taps_w * stride[2] +
+                                      tap % taps_w * stride[3],
+                                  kernels->size);
+                p.to = to;
+                kernels->move(&p);
+                to = plumb_at(to, p.columns, kernels->size);
             }
+        }
 }
 
 size_t plumb_conv_batch_workspace(const plumb_call *call, enum plumb_conv_what what)
@@ -349,8 +382,10 @@ void plumb_conv_batch_run(const plumb_call *call, enum plumb_conv_what what)
     const plumb_kernels *kernels = t.conv.kernels;
     int64_t elements = plumb_view_count(t.w);
     if (what == PLUMB_CONV_DATA) {
-        for (int64_t o = 0; o < t.outputs; o++)
-            offsets(&t)[o] = (int32_t)(o * t.points * t.lanes);
+        const plumb_conv_axis *w = &t.conv.axis[1];
+        for (int64_t i = 0; i < w->taps * t.outputs; i++)
+            offsets(&t)[i] =
+                (int32_t)((i % t.outputs * t.points - w->shift[i / t.outputs]) * t.lanes);
     } else {
         plumb_conv_taps(&t.conv, 0, 0, t.inputs, offsets(&t));
         for (int64_t i = 0; i < t.columns; i++)
