@@ -16,7 +16,7 @@ struct row {
 
 static const struct row *rows(int *count)
 {
-    static struct row all[38];
+    static struct row all[41];
     int n = 0;
     all[n++] = (struct row){.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5)};
     all[n++] = (struct row){.label = "features", .x = PLUMB_SHAPE(6, 5)};
@@ -44,6 +44,8 @@ static const struct row *rows(int *count)
     all[n++] = (struct row){.label = "odd sizes", .x = PLUMB_SHAPE(5, 3, 7, 13), .big = true, .wide = true};
     all[n++] = (struct row){.label = "batch 0", .x = PLUMB_SHAPE(0, 3, 4, 4), .wide = true};
     all[n++] = (struct row){.label = "biased running", .x = PLUMB_SHAPE(4, 3, 2, 2), .biased = true, .wide = true};
+    all[n++] = (struct row){.label = "several chunks", .x = PLUMB_SHAPE(7, 20, 9, 9), .big = true, .offset = true};
+    all[n++] = (struct row){.label = "several chunks", .x = PLUMB_SHAPE(5, 33, 8, 7), .big = true, .wide = true};
     static const struct row fused[] = {
         {.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5)}, /* these in all forms, the rest with both */
         {.label = "features", .x = PLUMB_SHAPE(6, 5)},
@@ -51,8 +53,9 @@ static const struct row *rows(int *count)
         {.label = "residual block", .x = PLUMB_SHAPE(2, 5, 8, 8), .big = true},
         {.label = "odd sizes", .x = PLUMB_SHAPE(5, 3, 7, 13), .big = true, .wide = true},
         {.label = "batch 0", .x = PLUMB_SHAPE(0, 3, 4, 4)},
+        {.label = "several chunks", .x = PLUMB_SHAPE(7, 20, 9, 9), .big = true},
     };
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         for (int form = i < 3 ? 1 : 3; form < 4; form++) {
             all[n] = fused[i];
             all[n].relu = form & 1;

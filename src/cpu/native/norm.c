@@ -1,27 +1,22 @@
-/* Batch normalisation of contiguous f32 tensors (N, C, S), S the elements of a plane.
+/* Batch normalisation: the choice of a form, and that of row-major f32 tensors (N, C, S), S the elements of a plane. The
+ * other form, channels in lanes, is norm_columns.c's.
  *
  * Training reads x twice: once for the sums, once to write y; the backward form likewise. Sums are kept in
  * double, of values less a number near the channel's mean, so that a mean large against the spread costs
  * no digits. Work is cut into blocks of images times channels; the sums of the blocks of a channel meet in
  * order, so results do not depend on who computed what. Where there is an activation to go back through, the
- * sums' pass leaves dy before it where the second pass finds it: in the residual's gradient, or else in dx. Plain features (S = 1) go by strips of channels
- * instead, down all examples at a time. */
+ * sums' pass leaves dy before it where the second pass finds it: in the residual's gradient, or else in dx. */
+#include "cpu/native/columns.h"
+#include "cpu/native/norm.h"
 #include "cpu/native/vector.h"
-#include "op/attr.h"
 
 #include <math.h>
 
-enum { STRIP = 64, CHUNK = 1 << 14 }; /* channels at a time; elements per piece of work */
+enum { CHUNK = 1 << 14 }; /* elements per piece of work */
 
 /* Two sums over one channel of one block. */
 struct sums {
     double first, second;
-};
-
-/* What is done to every element of a channel: y = (x - centre) factor + shift, or dx = dy factor + (x -
- * centre) slope + shift. */
-struct line {
-    float centre, factor, slope, shift;
 };
 
 struct norm_work {
@@ -36,7 +31,7 @@ struct norm_work {
     bool relu;                       /* forward */
     int64_t n, c, s, images, blocks; /* images in a block, blocks of a channel */
     struct sums *sums;               /* [c][blocks] */
-    struct line *line;               /* [c] */
+    struct norm_line *line;               /* [c] */
     void (*sum)(struct norm_work *t, int64_t channel, int64_t block);
     void (*apply)(struct norm_work *t, int64_t channel, int64_t block);
 };
@@ -114,7 +109,7 @@ NATIVE_INLINE void mask(const struct norm_work *t, int64_t n, int64_t c, int64_t
 }
 
 /* `plus` and `relu` are constants where this is called, so each loop has one form. */
-NATIVE_INLINE void row_forward(const float *x, const float *residual, int64_t n, struct line a, float *to, bool plus,
+NATIVE_INLINE void row_forward(const float *x, const float *residual, int64_t n, struct norm_line a, float *to, bool plus,
                                bool relu)
 {
     NATIVE_LOOP
@@ -125,7 +120,7 @@ NATIVE_INLINE void row_forward(const float *x, const float *residual, int64_t n,
     }
 }
 
-NATIVE_INLINE void row_apply(const struct norm_work *t, int64_t at, struct line a)
+NATIVE_INLINE void row_apply(const struct norm_work *t, int64_t at, struct norm_line a)
 {
     const float *x = t->x + at, *dy = t->dy, *residual = t->residual;
     float *to = t->to + at;
@@ -178,68 +173,6 @@ NATIVE_INLINE void apply_planes(struct norm_work *t, int64_t c, int64_t block)
         row_apply(t, (n * t->c + c) * t->s, t->line[c]);
 }
 
-/* ---- strips of plain features: `strip` counts STRIPs of channels ---- */
-
-NATIVE_INLINE void sum_columns(struct norm_work *t, int64_t strip, int64_t block)
-{
-    int64_t c = strip * STRIP, width = t->c - c < STRIP ? t->c - c : STRIP;
-    double first[STRIP] = {0}, second[STRIP] = {0};
-    float centre[STRIP];
-    for (int64_t j = 0; j < width; j++)
-        centre[j] = t->line[c + j].centre;
-    for (int64_t n = block * t->images; n < block_end(t, block); n++) {
-        int64_t at = n * t->c + c;
-        const float *x = t->x + at, *dy = t->dy ? t->dy + at : NULL;
-        if (t->y)
-            mask(t, n, c, width);
-        if (dy) {
-            NATIVE_LOOP
-            for (int64_t j = 0; j < width; j++) {
-                first[j] += (double)dy[j];
-                second[j] += (double)dy[j] * ((double)x[j] - (double)centre[j]);
-            }
-        } else {
-            NATIVE_LOOP
-            for (int64_t j = 0; j < width; j++) {
-                double d = (double)x[j] - (double)centre[j];
-                first[j] += d;
-                second[j] += d * d;
-            }
-        }
-    }
-    for (int64_t j = 0; j < width; j++)
-        t->sums[(c + j) * t->blocks + block] = (struct sums){first[j], second[j]};
-}
-
-NATIVE_INLINE void apply_columns(struct norm_work *t, int64_t strip, int64_t block)
-{
-    int64_t c = strip * STRIP, width = t->c - c < STRIP ? t->c - c : STRIP;
-    float centre[STRIP], factor[STRIP], slope[STRIP], shift[STRIP];
-    for (int64_t j = 0; j < width; j++) {
-        struct line a = t->line[c + j];
-        centre[j] = a.centre;
-        factor[j] = a.factor;
-        slope[j] = a.slope;
-        shift[j] = a.shift;
-    }
-    for (int64_t n = block * t->images; n < block_end(t, block); n++) {
-        int64_t at = n * t->c + c;
-        const float *x = t->x + at, *dy = t->dy ? t->dy + at : NULL, *plus = t->residual ? t->residual + at : NULL;
-        float *to = t->to + at;
-        if (dy) {
-            NATIVE_LOOP
-            for (int64_t j = 0; j < width; j++)
-                to[j] = dy[j] * factor[j] + ((x[j] - centre[j]) * slope[j] + shift[j]);
-        } else {
-            NATIVE_LOOP
-            for (int64_t j = 0; j < width; j++)
-                to[j] = (x[j] - centre[j]) * factor[j] + shift[j] + (plus ? plus[j] : 0);
-            for (int64_t j = 0; t->relu && j < width; j++)
-                to[j] = to[j] <= 0 ? 0 : to[j];
-        }
-    }
-}
-
 #define NORM_WRAPPER(name, isa, TARGET)                                                                      \
     TARGET static void name##_##isa(struct norm_work *t, int64_t channel, int64_t block)                     \
     {                                                                                                        \
@@ -247,9 +180,7 @@ NATIVE_INLINE void apply_columns(struct norm_work *t, int64_t strip, int64_t blo
     }
 #define NORM_WRAPPERS(isa, TARGET)                                                                           \
     NORM_WRAPPER(sum_planes, isa, TARGET)                                                                    \
-    NORM_WRAPPER(apply_planes, isa, TARGET)                                                                  \
-    NORM_WRAPPER(sum_columns, isa, TARGET)                                                                   \
-    NORM_WRAPPER(apply_columns, isa, TARGET)
+    NORM_WRAPPER(apply_planes, isa, TARGET)
 NATIVE_EACH_ISA(NORM_WRAPPERS)
 
 /* ---- work ---- */
@@ -275,16 +206,9 @@ static struct norm_work cut(const plumb_call *call)
     struct norm_work t = {.call = call, .n = x->dim[0], .c = x->dim[1], .s = 1};
     for (int d = 2; d < x->rank; d++)
         t.s *= x->dim[d];
-    int64_t row = t.s > 1 ? t.s : t.c < STRIP ? t.c : STRIP;
-    t.images = row < CHUNK ? CHUNK / (row + 1) : 1;
+    t.images = t.s < CHUNK ? CHUNK / (t.s + 1) : 1;
     t.blocks = (t.n + t.images - 1) / t.images;
     return t;
-}
-
-static size_t workspace(const plumb_call *call)
-{
-    struct norm_work t = cut(call);
-    return sizeof(struct sums) * (size_t)(t.c * t.blocks) + sizeof(struct line) * (size_t)t.c;
 }
 
 static struct norm_work prepare(const plumb_call *call)
@@ -293,9 +217,9 @@ static struct norm_work prepare(const plumb_call *call)
     t.x = call->in[0].data;
     t.to = call->out[0].data;
     t.sums = call->workspace;
-    t.line = (struct line *)(void *)(t.sums + t.c * t.blocks);
-    t.sum = t.s == 1 ? NATIVE_PICK(sum_columns, call->isa) : NATIVE_PICK(sum_planes, call->isa);
-    t.apply = t.s == 1 ? NATIVE_PICK(apply_columns, call->isa) : NATIVE_PICK(apply_planes, call->isa);
+    t.line = (struct norm_line *)(void *)(t.sums + t.c * t.blocks);
+    t.sum = NATIVE_PICK(sum_planes, call->isa);
+    t.apply = NATIVE_PICK(apply_planes, call->isa);
     return t;
 }
 
@@ -335,10 +259,7 @@ static struct norm_work prepare_backward(const plumb_call *call)
     return t;
 }
 
-static int64_t chunks(const struct norm_work *t)
-{
-    return (t->s == 1 ? (t->c + STRIP - 1) / STRIP : t->c) * t->blocks;
-}
+static int64_t chunks(const struct norm_work *t) { return t->c * t->blocks; }
 
 static struct sums total(const struct norm_work *t, int64_t c)
 {
@@ -353,20 +274,16 @@ static struct sums total(const struct norm_work *t, int64_t c)
 static const float *channels(const plumb_view *view) { return view->data; }
 
 /* y = scale (x - mean) invstd + shift; what rounding takes from the mean goes into the shift. */
-static struct line forward_line(double mean, double invstd, double scale, double shift)
+static struct norm_line forward_line(double mean, double invstd, double scale, double shift)
 {
-    struct line a = {.centre = (float)mean, .factor = (float)(scale * invstd)};
+    struct norm_line a = {.centre = (float)mean, .factor = (float)(scale * invstd)};
     a.shift = (float)(shift - (mean - (double)a.centre) * scale * invstd);
     return a;
 }
 
-static void finish_channel(const struct norm_work *t, int64_t c, int64_t m)
+struct norm_line plumb_norm_finish(const plumb_call *call, int64_t c, int64_t m, double mean, double variance)
 {
-    const plumb_call *call = t->call;
     const plumb_attr_batch_norm *attr = call->attr;
-    struct sums sum = total(t, c);
-    double offset = m ? sum.first / (double)m : 0, mean = (double)t->line[c].centre + offset;
-    double variance = m ? sum.second / (double)m - offset * offset : 0;
     if (variance < 0) /* rounding; a NaN stays */
         variance = 0;
     double invstd = 1 / sqrt(variance + attr->epsilon), rate = m ? attr->momentum : 0;
@@ -375,62 +292,83 @@ static void finish_channel(const struct norm_work *t, int64_t c, int64_t m)
     ((float *)call->out[2].data)[c] = (float)invstd;
     ((float *)call->out[3].data)[c] = (float)((1 - rate) * channels(&call->in[3])[c] + rate * mean);
     ((float *)call->out[4].data)[c] = (float)((1 - rate) * channels(&call->in[4])[c] + rate * observed);
-    t->line[c] = forward_line(mean, invstd, channels(&call->in[1])[c], channels(&call->in[2])[c]);
+    return forward_line(mean, invstd, channels(&call->in[1])[c], channels(&call->in[2])[c]);
 }
+
+struct norm_line plumb_norm_running(const plumb_call *call, int64_t c)
+{
+    const plumb_attr_batch_norm *attr = call->attr;
+    double invstd = 1 / sqrt((double)channels(&call->in[4])[c] + attr->epsilon);
+    return forward_line(channels(&call->in[3])[c], invstd, channels(&call->in[1])[c], channels(&call->in[2])[c]);
+}
+
+/* With z = (x - mean) invstd: dx = scale invstd (dy - mean(dy) - z mean(dy z)). */
+struct norm_line plumb_norm_finish_backward(const plumb_call *call, int64_t c, int64_t m, double sum, double weighted)
+{
+    double invstd = channels(&call->in[3])[c], factor = channels(&call->in[1])[c] * invstd;
+    double dscale = m > 0 ? weighted * invstd : 0; /* of nothing: 0, even times a NaN */
+    ((float *)call->out[1].data)[c] = (float)dscale;
+    ((float *)call->out[2].data)[c] = (float)sum;
+    return (struct norm_line){.centre = channels(&call->in[2])[c],
+                              .factor = (float)factor,
+                              .slope = (float)(-factor * invstd * dscale / (double)m),
+                              .shift = (float)(-factor * sum / (double)m)};
+}
+
+/* ---- runs ---- */
 
 static plumb_status run_batch_norm(const plumb_call *call)
 {
-    struct norm_work t = prepare_forward(call);
-    int64_t m = t.n * t.s;
-    if (m == 1 && t.c > 0)
+    int64_t m = columns_rows(&call->in[0]);
+    if (m == 1 && call->in[0].dim[1] > 0)
         return plumb_call_fail(call, PLUMB_BAD_INPUT, "training needs more than one value per channel");
+    if (plumb_norm_columns_supports(call))
+        return plumb_norm_columns_training(call);
+    struct norm_work t = prepare_forward(call);
     for (int64_t c = 0; c < t.c; c++)
         t.line[c].centre = m ? t.x[c * t.s] : 0;
     plumb_pool_run(call->pool, chunks(&t), sum_chunk, &t);
-    for (int64_t c = 0; c < t.c; c++)
-        finish_channel(&t, c, m);
+    for (int64_t c = 0; c < t.c; c++) {
+        struct sums sum = total(&t, c);
+        double offset = m ? sum.first / (double)m : 0, variance = m ? sum.second / (double)m - offset * offset : 0;
+        t.line[c] = plumb_norm_finish(call, c, m, (double)t.line[c].centre + offset, variance);
+    }
     plumb_pool_run(call->pool, chunks(&t), apply_chunk, &t);
     return PLUMB_OK;
 }
 
 static plumb_status run_inference(const plumb_call *call)
 {
-    const plumb_attr_batch_norm *attr = call->attr;
+    if (plumb_norm_columns_supports(call))
+        return plumb_norm_columns_inference(call);
     struct norm_work t = prepare_forward(call);
-    for (int64_t c = 0; c < t.c; c++) {
-        double invstd = 1 / sqrt((double)channels(&call->in[4])[c] + attr->epsilon);
-        t.line[c] = forward_line(channels(&call->in[3])[c], invstd, channels(&call->in[1])[c],
-                                 channels(&call->in[2])[c]);
-    }
+    for (int64_t c = 0; c < t.c; c++)
+        t.line[c] = plumb_norm_running(call, c);
     plumb_pool_run(call->pool, chunks(&t), apply_chunk, &t);
     return PLUMB_OK;
 }
 
-/* With z = (x - mean) invstd: dx = scale invstd (dy - mean(dy) - z mean(dy z)). */
 static plumb_status run_backward(const plumb_call *call)
 {
+    if (plumb_norm_columns_supports(call))
+        return plumb_norm_columns_backward(call);
     struct norm_work t = prepare_backward(call);
-    double m = (double)(t.n * t.s);
     for (int64_t c = 0; c < t.c; c++)
         t.line[c].centre = channels(&call->in[2])[c];
     plumb_pool_run(call->pool, chunks(&t), sum_chunk, &t);
     for (int64_t c = 0; c < t.c; c++) {
         struct sums sum = total(&t, c);
-        double invstd = channels(&call->in[3])[c], factor = channels(&call->in[1])[c] * invstd;
-        double dscale = m > 0 ? sum.second * invstd : 0; /* of nothing: 0, even times a NaN */
-        ((float *)call->out[1].data)[c] = (float)dscale;
-        ((float *)call->out[2].data)[c] = (float)sum.first;
-        t.line[c].factor = (float)factor;
-        t.line[c].slope = (float)(-factor * invstd * dscale / m);
-        t.line[c].shift = (float)(-factor * sum.first / m);
+        t.line[c] = plumb_norm_finish_backward(call, c, t.n * t.s, sum.first, sum.second);
     }
     plumb_pool_run(call->pool, chunks(&t), apply_chunk, &t);
     return PLUMB_OK;
 }
 
-static bool supports(const plumb_call *call)
+/* ---- rows of the table ---- */
+
+static bool supports_planes(const plumb_call *call)
 {
-    bool good = true, masks = call->op == &plumb_op_batch_norm_backward && call->n_in > 5;
+    bool good = call->in[0].dtype == PLUMB_F32, masks = call->op == &plumb_op_batch_norm_backward && call->n_in > 5;
     for (int i = 0; i < call->n_in; i++)
         good = good && (plumb_view_contiguous(&call->in[i]) || (masks && i == 4 && one_each(&call->in[4])));
     for (int i = 0; i < call->n_out; i++)
@@ -438,10 +376,21 @@ static bool supports(const plumb_call *call)
     return good;
 }
 
+static bool supports(const plumb_call *call) { return plumb_norm_columns_supports(call) || supports_planes(call); }
+
+static size_t workspace(const plumb_call *call)
+{
+    if (plumb_norm_columns_supports(call))
+        return plumb_norm_columns_workspace(call);
+    struct norm_work t = cut(call);
+    return sizeof(struct sums) * (size_t)(t.c * t.blocks) + sizeof(struct norm_line) * (size_t)t.c;
+}
+
 const plumb_impl plumb_impl_batch_norm_native = {
     .op = &plumb_op_batch_norm,
     .name = "cpu.native",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
+    .flags = PLUMB_IMPL_ANY_LAYOUT,
     .supports = supports,
     .workspace = workspace,
     .run = run_batch_norm,
@@ -450,7 +399,8 @@ const plumb_impl plumb_impl_batch_norm_native = {
 const plumb_impl plumb_impl_batch_norm_inference_native = {
     .op = &plumb_op_batch_norm_inference,
     .name = "cpu.native",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
+    .flags = PLUMB_IMPL_ANY_LAYOUT,
     .supports = supports,
     .workspace = workspace,
     .run = run_inference,
@@ -459,7 +409,8 @@ const plumb_impl plumb_impl_batch_norm_inference_native = {
 const plumb_impl plumb_impl_batch_norm_backward_native = {
     .op = &plumb_op_batch_norm_backward,
     .name = "cpu.native",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
+    .flags = PLUMB_IMPL_ANY_LAYOUT,
     .supports = supports,
     .workspace = workspace,
     .run = run_backward,
