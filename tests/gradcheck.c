@@ -55,11 +55,14 @@ struct model { /* an op on variables and constants, and a loss over its outputs 
     int n_out;
 };
 
-/* The statistics that batch normalisation also returns serve its backward and its running averages; its rule asks for
- * the gradient of y alone. */
+/* What serves an op's own way back: the statistics of batch normalisation, whose rule asks for the gradient of y alone,
+ * gates and cells of recurrent ops, whose gradients only second derivatives have. */
 static bool counts_in_loss(const plumb_op *op, int output)
 {
-    return op != &plumb_op_batch_norm || output == 0;
+    return op == &plumb_op_batch_norm ? output == 0
+           : op == &plumb_op_gru      ? output < 2
+           : op == &plumb_op_lstm     ? output < 3
+                                      : true;
 }
 
 /* The shape a variable is stored in, and where element 0 of the input lies in it, with which strides. */

@@ -128,6 +128,23 @@ typedef struct plumb_batch_norm_options {
 PLUMB_API plumb_t plumb_batch_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, plumb_t running_mean,
                                    plumb_t running_var, const plumb_batch_norm_options *options);
 
+/* -- recurrent layers over a sequence x (T, N, I), one layer and direction to an op, as PyTorch's: weights (gates*H, I) and
+ *    (gates*H, H), gates in the order i, f, g, o (lstm) and r, z, n (gru, whose reset gate multiplies the product with h and
+ *    its bias); biases (gates*H), both or neither (PLUMB_NONE); initial states (N, H), PLUMB_NONE: zeros. The first output
+ *    is y (T, N, H), the h of every step; plumb_output gives the last states, 1: hT, 2 (lstm): cT, (N, H). Derivatives of
+ *    derivatives need T to be known. -- */
+typedef struct plumb_recurrent_options {
+    size_t size;
+    bool reverse; /* from the last step to the first: y[t] stands beside x[t], hT is y[0] */
+    bool relu;    /* rnn only: instead of tanh */
+} plumb_recurrent_options;
+PLUMB_API plumb_t plumb_rnn(plumb_graph *g, plumb_t x, plumb_t h0, plumb_t w_ih, plumb_t w_hh, plumb_t b_ih, plumb_t b_hh,
+                            const plumb_recurrent_options *options);
+PLUMB_API plumb_t plumb_gru(plumb_graph *g, plumb_t x, plumb_t h0, plumb_t w_ih, plumb_t w_hh, plumb_t b_ih, plumb_t b_hh,
+                            const plumb_recurrent_options *options);
+PLUMB_API plumb_t plumb_lstm(plumb_graph *g, plumb_t x, plumb_t h0, plumb_t c0, plumb_t w_ih, plumb_t w_hh, plumb_t b_ih,
+                             plumb_t b_hh, const plumb_recurrent_options *options);
+
 /* -- softmax family, along one axis, shifted by the maximum so that it cannot overflow -- */
 PLUMB_API plumb_t plumb_softmax(plumb_graph *g, plumb_t x, int axis);
 PLUMB_API plumb_t plumb_log_softmax(plumb_graph *g, plumb_t x, int axis);

@@ -75,6 +75,17 @@ typedef struct plumb_attr_pool2d {
  * f16. Activations and residuals are written by the pass `fuse`. */
 typedef struct plumb_attr_batch_norm { double epsilon, momentum; int32_t biased_running, activation, residual; } plumb_attr_batch_norm;
 
+/* rnn (x, h0, w_ih, w_hh[, b_ih, b_hh]) -> y, hT; gru the same -> y, hT, gates, q; lstm (x, h0, c0, w_ih, w_hh[, b_ih,
+ *     b_hh]) -> y, hT, cT, gates, cells;
+ * rnn_backward (x, h0, w_ih, w_hh, y[, dy][, dhT]) -> dh0, dw_ih, dw_hh, db[, dx];
+ * gru_backward (x, h0, w_ih, w_hh, y, gates, q[, dy][, dhT]) -> dh0, dw_ih, dw_hh, db_ih, db_hh[, dx];
+ * lstm_backward (x, h0, c0, w_ih, w_hh, y, gates, cells[, dy][, dhT][, dcT]) -> dh0, dc0, dw_ih, dw_hh, db[, dx]. */
+typedef struct plumb_attr_recurrent {
+    int32_t reverse;
+    int32_t activation; /* rnn: tanh or relu; else none */
+    int32_t given, dx;  /* backward: bits 0 dy, 1 dhT, 2 dcT are there; dx is wanted */
+} plumb_attr_recurrent;
+
 /* cross_entropy (logits (N, C), labels (N)[, class_weights (C)]) -> loss (N), weight (N);
  * cross_entropy_backward (logits, labels, dloss (N)[, class_weights]) -> dlogits. loss is already times the weight. */
 typedef struct plumb_attr_cross_entropy { int64_t ignore_index; int32_t use_ignore_index; double label_smoothing; } plumb_attr_cross_entropy;

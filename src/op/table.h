@@ -86,6 +86,13 @@ PLUMB_OP(average_pool2d_backward)
 PLUMB_OP(batch_norm)
 PLUMB_OP(batch_norm_inference)
 PLUMB_OP(batch_norm_backward)
+/* recurrent.c: whole sequences */
+PLUMB_OP(rnn)
+PLUMB_OP(rnn_backward)
+PLUMB_OP(gru)
+PLUMB_OP(gru_backward)
+PLUMB_OP(lstm)
+PLUMB_OP(lstm_backward)
 /* softmax.c: softmax family and the cross-entropy built on it */
 PLUMB_OP(softmax)
 PLUMB_OP(softmax_backward)

@@ -1,0 +1,253 @@
+/* The steps of recurrent ops written out as simple ops, of which derivatives of any order are known: what second
+ * derivatives take. It is slow and needs memory for each step; the number of steps must be known. */
+#include "op/recurrent.h"
+
+typedef struct steps {
+    plumb_graph *g;
+    const plumb_attr_recurrent *attr;
+    const recurrent_kind *kind;
+    int64_t count, units, features;
+} steps;
+
+/* ---- tensors of one step ---- */
+
+/* Elements from..to of the axis of x. */
+static plumb_t part(plumb_graph *g, plumb_t x, int axis, int64_t from, int64_t to)
+{
+    int64_t begin[3] = {0, 0, 0}, end[3] = {PLUMB_END, PLUMB_END, PLUMB_END};
+    begin[axis] = from;
+    end[axis] = to;
+    return plumb_slice(g, x, begin, end, NULL);
+}
+
+/* (T, N, width) -> (N, width) */
+static plumb_t at(const steps *s, plumb_t x, int64_t t, int64_t width)
+{
+    return plumb_reshape(s->g, part(s->g, x, 0, t, t + 1), PLUMB_SHAPE(PLUMB_INFER, width));
+}
+
+/* (N, gates * H) -> gate k, (N, H) */
+static plumb_t gate(const steps *s, plumb_t x, int k) { return part(s->g, x, 1, k * s->units, (k + 1) * s->units); }
+
+/* T tensors (N, width) -> (T, N, width) */
+static plumb_t stacked(const steps *s, plumb_t *each, int64_t width)
+{
+    for (int64_t t = 0; t < s->count; t++)
+        each[t] = plumb_reshape(s->g, each[t], PLUMB_SHAPE(1, PLUMB_INFER, width));
+    return plumb_concat(s->g, each, (int)s->count, 0);
+}
+
+static plumb_t total(plumb_graph *g, plumb_t sum, plumb_t x) { return sum == PLUMB_NONE ? x : plumb_add(g, sum, x); }
+
+static plumb_t minus_from_1(plumb_graph *g, plumb_t x) { return plumb_affine(g, x, -1, 1); }
+/* x (1 - y^2) and x y (1 - y) */
+static plumb_t past_tanh(plumb_graph *g, plumb_t x, plumb_t y) { return plumb_mul(g, x, minus_from_1(g, plumb_square(g, y))); }
+static plumb_t past_sigmoid(plumb_graph *g, plumb_t x, plumb_t y)
+{
+    return plumb_mul(g, x, plumb_mul(g, y, minus_from_1(g, y)));
+}
+
+/* ---- one step of each kind ---- */
+
+/* a: x's part of the gates, p: h's, (N, gates * H); h and c before. Fills what is after, and what is saved. */
+typedef struct step_forward { plumb_t a, p, h, c, gates, saved; } step_forward;
+/* What was saved, h and c before, y, and dh, dc behind the step. Fills da, dp, what of dh went past the products, and dc
+ * before. */
+typedef struct step_back { plumb_t gates, saved, h, c, y, dh, dc, da, dp, past; } step_back;
+
+static void forward_rnn(const steps *s, step_forward *f)
+{
+    plumb_t sum = plumb_add(s->g, f->a, f->p);
+    f->h = s->attr->activation == PLUMB_ACTIVATION_RELU ? plumb_relu(s->g, sum) : plumb_tanh(s->g, sum);
+}
+
+static void back_rnn(const steps *s, step_back *b)
+{
+    b->da = b->dp = plumb_activation_gradient(s->g, s->attr->activation, b->y, b->dh);
+}
+
+static void forward_gru(const steps *s, step_forward *f)
+{
+    plumb_graph *g = s->g;
+    plumb_t r = plumb_sigmoid(g, plumb_add(g, gate(s, f->a, 0), gate(s, f->p, 0)));
+    plumb_t z = plumb_sigmoid(g, plumb_add(g, gate(s, f->a, 1), gate(s, f->p, 1)));
+    f->saved = gate(s, f->p, 2);
+    plumb_t n = plumb_tanh(g, plumb_add(g, gate(s, f->a, 2), plumb_mul(g, r, f->saved)));
+    f->h = plumb_add(g, n, plumb_mul(g, z, plumb_sub(g, f->h, n)));
+    f->gates = plumb_concat(g, (const plumb_t[]){r, z, n}, 3, 1);
+}
+
+static void back_gru(const steps *s, step_back *b)
+{
+    plumb_graph *g = s->g;
+    plumb_t r = gate(s, b->gates, 0), z = gate(s, b->gates, 1), n = gate(s, b->gates, 2);
+    plumb_t dn = past_tanh(g, plumb_mul(g, b->dh, minus_from_1(g, z)), n);
+    plumb_t dz = past_sigmoid(g, plumb_mul(g, b->dh, plumb_sub(g, b->h, n)), z);
+    plumb_t dr = past_sigmoid(g, plumb_mul(g, dn, b->saved), r);
+    b->da = plumb_concat(g, (const plumb_t[]){dr, dz, dn}, 3, 1);
+    b->dp = plumb_concat(g, (const plumb_t[]){dr, dz, plumb_mul(g, dn, r)}, 3, 1);
+    b->past = plumb_mul(g, b->dh, z);
+}
+
+static void forward_lstm(const steps *s, step_forward *f)
+{
+    plumb_graph *g = s->g;
+    plumb_t sum = plumb_add(g, f->a, f->p);
+    plumb_t i = plumb_sigmoid(g, gate(s, sum, 0)), forget = plumb_sigmoid(g, gate(s, sum, 1));
+    plumb_t cell = plumb_tanh(g, gate(s, sum, 2)), o = plumb_sigmoid(g, gate(s, sum, 3));
+    f->saved = f->c = plumb_add(g, plumb_mul(g, forget, f->c), plumb_mul(g, i, cell));
+    f->h = plumb_mul(g, o, plumb_tanh(g, f->c));
+    f->gates = plumb_concat(g, (const plumb_t[]){i, forget, cell, o}, 4, 1);
+}
+
+static void back_lstm(const steps *s, step_back *b)
+{
+    plumb_graph *g = s->g;
+    plumb_t i = gate(s, b->gates, 0), forget = gate(s, b->gates, 1);
+    plumb_t cell = gate(s, b->gates, 2), o = gate(s, b->gates, 3), squashed = plumb_tanh(g, b->saved);
+    plumb_t dc = total(g, b->dc, past_tanh(g, plumb_mul(g, b->dh, o), squashed));
+    const plumb_t d[] = {past_sigmoid(g, plumb_mul(g, dc, cell), i), past_sigmoid(g, plumb_mul(g, dc, b->c), forget),
+                         past_tanh(g, plumb_mul(g, dc, i), cell), past_sigmoid(g, plumb_mul(g, b->dh, squashed), o)};
+    b->da = b->dp = plumb_concat(g, d, 4, 1);
+    b->dc = plumb_mul(g, dc, forget);
+}
+
+static const struct {
+    void (*forward)(const steps *s, step_forward *f);
+    void (*back)(const steps *s, step_back *b);
+} cells[] = {[1] = {forward_rnn, back_rnn}, [3] = {forward_gru, back_gru}, [4] = {forward_lstm, back_lstm}};
+
+/* ---- whole sequences ---- */
+
+static plumb_t product(const steps *s, plumb_t x, plumb_t w, plumb_t bias)
+{
+    plumb_t y = plumb_matmul(s->g, x, w, false, true);
+    return bias == PLUMB_NONE ? y : plumb_add(s->g, y, bias);
+}
+
+/* The forward op's outputs from its inputs. `room`: 3 T ids. */
+static void compose_forward(const steps *s, const plumb_t *in, int n_in, plumb_t *out, plumb_t *room)
+{
+    int states = s->kind->states;
+    const plumb_t *w = in + 1 + states;
+    bool biased = n_in > states + 3;
+    plumb_t *y = room, *gates = y + s->count, *saved = gates + s->count;
+    step_forward f = {.h = in[1], .c = states > 1 ? in[2] : PLUMB_NONE};
+    for (int64_t i = 0; i < s->count; i++) {
+        int64_t t = s->attr->reverse ? s->count - 1 - i : i;
+        f.a = product(s, at(s, in[0], t, s->features), w[0], biased ? w[2] : PLUMB_NONE);
+        f.p = product(s, f.h, w[1], biased ? w[3] : PLUMB_NONE);
+        cells[s->kind->gates].forward(s, &f);
+        y[t] = f.h;
+        gates[t] = f.gates;
+        saved[t] = f.saved;
+    }
+    out[0] = stacked(s, y, s->units);
+    out[1] = f.h;
+    if (states > 1)
+        out[2] = f.c;
+    if (s->kind->saved > 0) {
+        out[1 + states] = stacked(s, gates, s->kind->gates * s->units);
+        out[2 + states] = stacked(s, saved, s->units);
+    }
+}
+
+/* Sums over the batch, and over the steps by adding up. */
+static void add_weights(const steps *s, plumb_t x, const step_back *b, plumb_t *out)
+{
+    plumb_graph *g = s->g;
+    plumb_t *dw = out + s->kind->states;
+    dw[0] = total(g, dw[0], plumb_matmul(g, b->da, x, true, false));
+    dw[1] = total(g, dw[1], plumb_matmul(g, b->dp, b->h, true, false));
+    dw[2] = total(g, dw[2], plumb_sum(g, b->da, PLUMB_AXES(0), false));
+    if (s->kind->bias_gradients > 1)
+        dw[3] = total(g, dw[3], plumb_sum(g, b->dp, PLUMB_AXES(0), false));
+}
+
+/* The backward op's outputs from its inputs. `room`: T ids. */
+static void compose_backward(const steps *s, const plumb_t *in, plumb_t *out, plumb_t *room)
+{
+    plumb_graph *g = s->g;
+    int states = s->kind->states, saved = s->kind->saved, next = states + 4 + saved;
+    int64_t wide = s->kind->gates * s->units;
+    const plumb_t *w = in + 1 + states, y = in[states + 3];
+    plumb_t dy = s->attr->given & 1 ? in[next++] : PLUMB_NONE, dh = s->attr->given & 2 ? in[next++] : PLUMB_NONE;
+    step_back b = {.dc = s->attr->given & 4 ? in[next] : PLUMB_NONE};
+    for (int64_t i = s->count - 1; i >= 0; i--) {
+        int64_t t = s->attr->reverse ? s->count - 1 - i : i, before = s->attr->reverse ? t + 1 : t - 1;
+        b.y = at(s, y, t, s->units);
+        b.h = i > 0 ? at(s, y, before, s->units) : in[1];
+        if (saved > 0) {
+            b.gates = at(s, in[states + 4], t, wide);
+            b.saved = at(s, in[states + 5], t, s->units);
+        }
+        if (states > 1)
+            b.c = i > 0 ? at(s, in[states + 5], before, s->units) : in[2];
+        b.dh = dy != PLUMB_NONE ? total(g, dh, at(s, dy, t, s->units)) : dh != PLUMB_NONE ? dh : plumb_full_like(g, b.y, 0);
+        b.past = PLUMB_NONE;
+        cells[s->kind->gates].back(s, &b);
+        add_weights(s, at(s, in[0], t, s->features), &b, out);
+        room[t] = plumb_matmul(g, b.da, w[0], false, false);
+        dh = total(g, b.past, plumb_matmul(g, b.dp, w[1], false, false));
+    }
+    out[0] = dh;
+    if (states > 1)
+        out[1] = b.dc;
+    if (s->attr->dx)
+        out[states + 2 + s->kind->bias_gradients] = stacked(s, room, s->features);
+}
+
+/* ---- gradient rules ---- */
+
+/* A tensor equal to x, at which the derivative can be taken without the paths on which x reaches the others. */
+static plumb_t fresh(plumb_graph *g, plumb_t x)
+{
+    plumb_attr_shape attr;
+    memset(&attr, 0, sizeof attr);
+    attr.shape.rank = -1;
+    return plumb_emit(g, &plumb_op_reshape, &attr, (const plumb_t[]){x, x}, 2);
+}
+
+static plumb_status through(plumb_grad *q, const recurrent_kind *kind, bool backward)
+{
+    enum { MOST = 16 };
+    plumb_graph *g = q->graph;
+    plumb_context *context = plumb_graph_context(g);
+    plumb_shape x = plumb_shape_of(g, q->in[0]), h = plumb_shape_of(g, q->in[1]);
+    const steps s = {.g = g, .attr = q->attr, .kind = kind, .count = x.dim[0], .units = h.dim[1], .features = x.dim[2]};
+    plumb_t in[MOST], out[MOST] = {0}, y[MOST], dy[MOST], wrt[MOST], d[MOST];
+    int n_y = 0, n_wrt = 0, from[MOST];
+    if (s.count < 1 || s.units < 1 || s.features < 1) {
+        char text[160];
+        plumb_poison(g, "%s '%s': a derivative of its derivative needs a known number of steps, units and features; x is %s",
+                     q->op->name, q->name, plumb_shape_text(&x, text, sizeof text));
+        return PLUMB_BAD_INPUT;
+    }
+    plumb_t *room = plumb_zalloc(context, sizeof *room * 3 * (size_t)s.count);
+    if (!room)
+        return PLUMB_FAILED;
+    for (int i = 0; i < q->n_in; i++)
+        in[i] = fresh(g, q->in[i]);
+    if (backward)
+        compose_backward(&s, in, out, room);
+    else
+        compose_forward(&s, in, q->n_in, out, room);
+    plumb_free(context, room);
+    for (int i = 0; i < q->n_out; i++)
+        if (q->dout[i] != PLUMB_NONE) {
+            y[n_y] = out[i];
+            dy[n_y++] = q->dout[i];
+        }
+    for (int i = 0; i < q->n_in; i++)
+        if (q->want[i]) {
+            from[n_wrt] = i;
+            wrt[n_wrt++] = in[i];
+        }
+    plumb_status status = plumb_gradients_from(g, y, dy, n_y, wrt, n_wrt, d);
+    for (int i = 0; i < n_wrt; i++)
+        q->din[from[i]] = d[i];
+    return status;
+}
+
+plumb_status recurrent_gradient_by_steps(plumb_grad *q, const recurrent_kind *kind) { return through(q, kind, false); }
+plumb_status recurrent_second_by_steps(plumb_grad *q, const recurrent_kind *kind) { return through(q, kind, true); }
