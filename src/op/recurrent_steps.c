@@ -6,7 +6,7 @@ typedef struct steps {
     plumb_graph *g;
     const plumb_attr_recurrent *attr;
     const recurrent_kind *kind;
-    int64_t count, units, features;
+    int64_t count, batch, units, features; /* batch: PLUMB_INFER where it is not known */
 } steps;
 
 /* ---- tensors of one step ---- */
@@ -23,17 +23,24 @@ static plumb_t part(plumb_graph *g, plumb_t x, int axis, int64_t from, int64_t t
 /* (T, N, width) -> (N, width) */
 static plumb_t at(const steps *s, plumb_t x, int64_t t, int64_t width)
 {
-    return plumb_reshape(s->g, part(s->g, x, 0, t, t + 1), PLUMB_SHAPE(PLUMB_INFER, width));
+    return plumb_reshape(s->g, part(s->g, x, 0, t, t + 1), PLUMB_SHAPE(s->batch, width));
 }
 
 /* (N, gates * H) -> gate k, (N, H) */
 static plumb_t gate(const steps *s, plumb_t x, int k) { return part(s->g, x, 1, k * s->units, (k + 1) * s->units); }
 
-/* T tensors (N, width) -> (T, N, width) */
-static plumb_t stacked(const steps *s, plumb_t *each, int64_t width)
+static plumb_t zeros(const steps *s, plumb_t like, plumb_shape shape)
 {
+    return plumb_full(s->g, plumb_dtype_of(s->g, like), shape, 0);
+}
+
+/* T tensors (N, width) -> (T, N, width) */
+static plumb_t stacked(const steps *s, plumb_t *each, int64_t width, plumb_t like)
+{
+    if (s->count == 0)
+        return zeros(s, like, PLUMB_SHAPE(0, s->batch, width));
     for (int64_t t = 0; t < s->count; t++)
-        each[t] = plumb_reshape(s->g, each[t], PLUMB_SHAPE(1, PLUMB_INFER, width));
+        each[t] = plumb_reshape(s->g, each[t], PLUMB_SHAPE(1, s->batch, width));
     return plumb_concat(s->g, each, (int)s->count, 0);
 }
 
@@ -142,13 +149,13 @@ static void compose_forward(const steps *s, const plumb_t *in, int n_in, plumb_t
         gates[t] = f.gates;
         saved[t] = f.saved;
     }
-    out[0] = stacked(s, y, s->units);
+    out[0] = stacked(s, y, s->units, in[0]);
     out[1] = f.h;
     if (states > 1)
         out[2] = f.c;
     if (s->kind->saved > 0) {
-        out[1 + states] = stacked(s, gates, s->kind->gates * s->units);
-        out[2 + states] = stacked(s, saved, s->units);
+        out[1 + states] = stacked(s, gates, s->kind->gates * s->units, in[0]);
+        out[2 + states] = stacked(s, saved, s->units, in[0]);
     }
 }
 
@@ -173,6 +180,8 @@ static void compose_backward(const steps *s, const plumb_t *in, plumb_t *out, pl
     const plumb_t *w = in + 1 + states, y = in[states + 3];
     plumb_t dy = s->attr->given & 1 ? in[next++] : PLUMB_NONE, dh = s->attr->given & 2 ? in[next++] : PLUMB_NONE;
     step_back b = {.dc = s->attr->given & 4 ? in[next] : PLUMB_NONE};
+    for (int k = 0; k < 2 + s->kind->bias_gradients && s->count == 0; k++)
+        out[states + k] = k < 2 ? plumb_full_like(g, w[k], 0) : zeros(s, y, PLUMB_SHAPE(wide));
     for (int64_t i = s->count - 1; i >= 0; i--) {
         int64_t t = s->attr->reverse ? s->count - 1 - i : i, before = s->attr->reverse ? t + 1 : t - 1;
         b.y = at(s, y, t, s->units);
@@ -183,18 +192,18 @@ static void compose_backward(const steps *s, const plumb_t *in, plumb_t *out, pl
         }
         if (states > 1)
             b.c = i > 0 ? at(s, in[states + 5], before, s->units) : in[2];
-        b.dh = dy != PLUMB_NONE ? total(g, dh, at(s, dy, t, s->units)) : dh != PLUMB_NONE ? dh : plumb_full_like(g, b.y, 0);
+        b.dh = dy != PLUMB_NONE ? total(g, dh, at(s, dy, t, s->units)) : dh != PLUMB_NONE ? dh : plumb_full_like(g, in[1], 0);
         b.past = PLUMB_NONE;
         cells[s->kind->gates].back(s, &b);
         add_weights(s, at(s, in[0], t, s->features), &b, out);
         room[t] = plumb_matmul(g, b.da, w[0], false, false);
         dh = total(g, b.past, plumb_matmul(g, b.dp, w[1], false, false));
     }
-    out[0] = dh;
+    out[0] = dh != PLUMB_NONE ? dh : plumb_full_like(g, in[1], 0);
     if (states > 1)
-        out[1] = b.dc;
+        out[1] = b.dc != PLUMB_NONE ? b.dc : plumb_full_like(g, in[2], 0);
     if (s->attr->dx)
-        out[states + 2 + s->kind->bias_gradients] = stacked(s, room, s->features);
+        out[states + 2 + s->kind->bias_gradients] = stacked(s, room, s->features, in[0]);
 }
 
 /* ---- gradient rules ---- */
@@ -214,16 +223,18 @@ static plumb_status through(plumb_grad *q, const recurrent_kind *kind, bool back
     plumb_graph *g = q->graph;
     plumb_context *context = plumb_graph_context(g);
     plumb_shape x = plumb_shape_of(g, q->in[0]), h = plumb_shape_of(g, q->in[1]);
-    const steps s = {.g = g, .attr = q->attr, .kind = kind, .count = x.dim[0], .units = h.dim[1], .features = x.dim[2]};
+    bool known = x.dim[1] >= 0 || plumb_is_symbol(x.dim[1]);
+    const steps s = {.g = g, .attr = q->attr, .kind = kind, .count = x.dim[0], .batch = known ? x.dim[1] : PLUMB_INFER,
+                     .units = h.dim[1], .features = x.dim[2]};
     plumb_t in[MOST], out[MOST] = {0}, y[MOST], dy[MOST], wrt[MOST], d[MOST];
     int n_y = 0, n_wrt = 0, from[MOST];
-    if (s.count < 1 || s.units < 1 || s.features < 1) {
+    if (s.count < 0 || s.units < 0 || s.features < 0) {
         char text[160];
         plumb_poison(g, "%s '%s': a derivative of its derivative needs a known number of steps, units and features; x is %s",
                      q->op->name, q->name, plumb_shape_text(&x, text, sizeof text));
         return PLUMB_BAD_INPUT;
     }
-    plumb_t *room = plumb_zalloc(context, sizeof *room * 3 * (size_t)s.count);
+    plumb_t *room = plumb_zalloc(context, sizeof *room * (3 * (size_t)s.count + 1));
     if (!room)
         return PLUMB_FAILED;
     for (int i = 0; i < q->n_in; i++)
