@@ -14,6 +14,7 @@ static const unsigned all_passes[] = {PLUMB_PASS_FOLD,
                                       PLUMB_PASS_VIEWS,
                                       PLUMB_PASS_REUSE,
                                       PLUMB_PASS_FUSE,
+                                      PLUMB_PASS_LAYOUT,
                                       ~0u};
 static const int64_t batches[] = {3, 1, 0, 5, 2, 6, 3};
 enum { PASSES = sizeof(all_passes) / sizeof(all_passes[0]), ROUNDS = sizeof(batches) / sizeof(batches[0]) };

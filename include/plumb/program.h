@@ -1,5 +1,5 @@
 /* The program: an immutable executable for one device. Compiling runs the passes (inference form, bind, precision,
- * simplify, fuse, memory); running replays fixed steps over planned memory: no allocation in a steady state. */
+ * simplify, fuse, layout, memory); running replays fixed steps over planned memory: no allocation in a steady state. */
 #ifndef PLUMB_PROGRAM_H
 #define PLUMB_PROGRAM_H
 
@@ -17,7 +17,8 @@ enum {
     PLUMB_PASS_IN_PLACE = 1 << 3,/* outputs over inputs that are not read again */
     PLUMB_PASS_VIEWS = 1 << 4,   /* reshape, transpose, slice, expand without copying */
     PLUMB_PASS_REUSE = 1 << 5,   /* memory planned by lifetimes; off: every tensor has its own */
-    PLUMB_PASS_FUSE = 1 << 6     /* bias and activation in the product's kernel, and other neighbours as one op */
+    PLUMB_PASS_FUSE = 1 << 6,    /* bias and activation in the product's kernel, and other neighbours as one op */
+    PLUMB_PASS_LAYOUT = 1 << 7   /* pictures channels-last where kernels want them so; fed and fetched as ever */
 };
 
 typedef struct plumb_compile_options {

@@ -1,4 +1,4 @@
-/* A plan: a program for one binding of its symbols. Bind, simplify, lay out, choose implementations, give addresses. */
+/* A plan: a program for one binding of its symbols. Bind, simplify, fuse, lay out, choose implementations, give addresses. */
 #include "exec/exec.h"
 
 /* ---- the context's arena ---- */
@@ -81,6 +81,17 @@ static plumb_status fuse(struct program *p, struct plumb_copy *copy, const struc
     return plumb_pass_fuse(copy, at->root, at->n_roots, &judge);
 }
 
+static const plumb_impl *choose_silently(void *user, const plumb_call *call)
+{
+    return plumb_would_choose(call, ((const struct program *)user)->implementations);
+}
+
+static plumb_status lay_out(struct program *p, struct plumb_copy *copy, const struct passage *at)
+{
+    const struct plumb_layout_judge judge = {p, choose_silently};
+    return plumb_pass_layout(copy, at->root, at->n_roots, p->off, &judge);
+}
+
 static void follow(const struct plumb_copy *copy, uint32_t *tensor, int count)
 {
     for (int i = 0; i < count; i++)
@@ -120,6 +131,8 @@ static plumb_status transform(struct program *p, struct plumb_plan *plan)
         status = through(p, plan, simplify, &at);
     if (status == PLUMB_OK && !(p->off & PLUMB_PASS_FUSE))
         status = through(p, plan, fuse, &at);
+    if (status == PLUMB_OK && !(p->off & PLUMB_PASS_LAYOUT) && plumb_device_minds_layouts(p->context->device))
+        status = through(p, plan, lay_out, &at);
     plan->graph = at.graph; /* freed with the plan, whatever came of it */
     plan->graph_handle = at.graph ? at.graph->handle : NULL;
     return status;

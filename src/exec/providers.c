@@ -37,13 +37,28 @@ static const plumb_provider *provider_at(const plumb_device *device, int p)
     return device->plugin && p - count < device->plugin->n_providers ? device->plugin->providers[p - count] : NULL;
 }
 
+static bool runs_on(const plumb_impl *impl, const plumb_device *device)
+{
+    size_t n = strlen(device->table->kind);
+    return strncmp(impl->name, device->table->kind, n) == 0 && impl->name[n] == '.';
+}
+
 static bool takes(const plumb_impl *impl, const plumb_call *call)
 {
-    const char *kind = call->device->table->kind;
-    size_t n = strlen(kind);
-    return same_op(impl->op, call->op) && strncmp(impl->name, kind, n) == 0 && impl->name[n] == '.' &&
+    return same_op(impl->op, call->op) && runs_on(impl, call->device) &&
            impl->dtypes & PLUMB_BIT(plumb_call_dtype(call)) && plumb_impl_fits(impl, call) &&
            (!impl->supports || impl->supports(call));
+}
+
+bool plumb_device_minds_layouts(const plumb_device *device)
+{
+    const plumb_provider *provider;
+    for (int p = 0; (provider = provider_at(device, p)) != NULL; p++)
+        for (int i = 0; i < provider->count; i++)
+            if (provider->impls[i]->flags & (PLUMB_IMPL_ANY_LAYOUT | PLUMB_IMPL_WANTS_LAST) &&
+                runs_on(provider->impls[i], device))
+                return true;
+    return false;
 }
 
 /* One "op=implementation" of the list; returns the rest. */

@@ -15,6 +15,7 @@ const plumb_impl *plumb_choose(const plumb_call *call, const char *forced);
 const plumb_impl *plumb_would_choose(const plumb_call *call, const char *forced);
 bool plumb_is_forced(const plumb_op *op, const char *forced); /* by its own name */
 plumb_status plumb_check_forced(plumb_context *context, const char *forced); /* unknown ops or implementations */
+bool plumb_device_minds_layouts(const plumb_device *device); /* has implementations that take channels-last pictures */
 const plumb_impl *plumb_reference(const plumb_op *op); /* NULL: none */
 
 #endif

@@ -72,6 +72,13 @@ plumb_status plumb_program_cost(plumb_program *program, double *flops, double *b
     return PLUMB_OK;
 }
 
+/* How it lies, where not in rows. */
+static const char *lies(const plumb_view *view)
+{
+    return plumb_view_contiguous(view) ? "" : plumb_view_channels_last(view) ? " last" : "~";
+}
+
+/* "last": channels-last; ~: strided in any other way. */
 static void add_views(struct plumb_text *text, const plumb_view *views, int count)
 {
     for (int i = 0; i < count && i < 6; i++) {
@@ -79,7 +86,7 @@ static void add_views(struct plumb_text *text, const plumb_view *views, int coun
         plumb_shape s = {.rank = views[i].rank};
         memcpy(s.dim, views[i].dim, sizeof s.dim);
         plumb_text_add(text, "%s%s %s%s", i ? ", " : "", plumb_dtype_name(views[i].dtype),
-                       plumb_shape_text(&s, shape, sizeof shape), plumb_view_contiguous(&views[i]) ? "" : "~"); /* ~ marks a strided view */
+                       plumb_shape_text(&s, shape, sizeof shape), lies(&views[i]));
     }
     if (count > 6)
         plumb_text_add(text, ", ... %d in all", count);

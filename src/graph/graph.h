@@ -21,6 +21,8 @@ struct plumb_tensor {
     plumb_type type;
     uint32_t node;
     int32_t output; /* which output of the node */
+    enum plumb_layout_kind layout; /* how it lies if it has memory of its own; set by the pass `layout`, the last one */
+    bool packed;    /* it does lie so: its op is no view where that would give it other strides */
 };
 
 struct plumb_effect { /* variable := value where gate */

@@ -47,17 +47,18 @@ static void place_whole(struct builder *b, uint32_t t, int buffer)
     struct plumb_place *p = &b->m->place[t];
     plumb_view v = {.rank = type->shape.rank};
     memcpy(v.dim, type->shape.dim, sizeof v.dim);
-    plumb_view_pack(&v);
+    plumb_view_pack_as(&v, b->g->tensor[t].layout);
     p->buffer = buffer;
     p->offset = 0;
     memcpy(p->stride, v.stride, sizeof p->stride);
 }
 
-static bool is_whole(const struct builder *b, uint32_t t)
+/* All of its buffer, element for element where `other` lies in one of its own. */
+static bool is_whole_as(const struct builder *b, uint32_t t, uint32_t other)
 {
     const struct plumb_place *p = &b->m->place[t];
-    plumb_view v = plumb_layout_view(b->m, t, NULL);
-    return p->offset == 0 && plumb_view_contiguous(&v) && b->m->buffer[p->buffer].bytes == tensor_bytes(b->g, t);
+    plumb_view v = plumb_layout_view(b->m, t, NULL), o = plumb_layout_view(b->m, other, NULL);
+    return p->offset == 0 && plumb_views_alike(&v, &o) && b->m->buffer[p->buffer].bytes == tensor_bytes(b->g, t);
 }
 
 /* ---- lifetimes ---- */
@@ -122,7 +123,9 @@ static void try_view(struct builder *b, int index)
     int64_t offset = 0;
     if (!n->op->view(n->attr, &in, &out, &offset))
         return;
-    if (b->root[n->out] && !plumb_view_contiguous(&out))
+    const struct plumb_tensor *t = &b->g->tensor[n->out];
+    if ((b->root[n->out] && !plumb_view_contiguous(&out)) ||
+        ((t->packed || t->layout != PLUMB_ROWS) && !plumb_view_lies(&out, t->layout)))
         return;
     struct plumb_place *p = &b->m->place[n->out];
     p->buffer = from->buffer;
@@ -170,11 +173,10 @@ static bool may_overwrite(const struct builder *b, int step, uint32_t out, uint3
     if (b->off & PLUMB_PASS_IN_PLACE || buffer->memory != PLUMB_MEMORY_ARENA || buffer->last > step ||
         b->last[out] == INT32_MAX)
         return false;
-    if (a->dtype != c->dtype || !plumb_shape_equal(&a->shape, &c->shape) || !is_whole(b, in))
+    if (a->dtype != c->dtype || !is_whole_as(b, in, out))
         return false;
     for (int k = 0; k < n->n_in; k++) /* another operand in the same memory must be the same elements */
-        if (b->m->place[n->in[k]].buffer == p->buffer &&
-            (!plumb_shape_equal(&b->g->tensor[n->in[k]].type.shape, &a->shape) || !is_whole(b, n->in[k])))
+        if (b->m->place[n->in[k]].buffer == p->buffer && !is_whole_as(b, n->in[k], out))
             return false;
     return true;
 }

@@ -28,6 +28,14 @@ struct plumb_fuse_judge {
 plumb_status plumb_pass_fuse(struct plumb_copy *copy, const uint32_t *roots, int n_roots,
                              const struct plumb_fuse_judge *judge);
 
+/* layout.c: pictures lie channels-last where the judge's choice for a call says that this is worth it. */
+struct plumb_layout_judge {
+    void *user;
+    const plumb_impl *(*choose)(void *user, const plumb_call *call); /* NULL: none */
+};
+plumb_status plumb_pass_layout(struct plumb_copy *copy, const uint32_t *roots, int n_roots, unsigned off,
+                               const struct plumb_layout_judge *judge);
+
 /* ---- memory (memory.c) ---- */
 enum plumb_memory { PLUMB_MEMORY_ARENA, PLUMB_MEMORY_INPUT, PLUMB_MEMORY_STATE, PLUMB_MEMORY_CONSTANT, PLUMB_MEMORY_OUTPUT };
 

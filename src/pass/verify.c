@@ -69,6 +69,24 @@ static plumb_status check_bounds(const struct plumb_memory_layout *m, uint32_t t
     return PLUMB_OK;
 }
 
+/* An output over an input must lie element for element as that does. */
+static plumb_status check_overlay(const struct plumb_memory_layout *m, uint32_t out, uint32_t in)
+{
+    plumb_view a = plumb_layout_view(m, out, NULL), b = plumb_layout_view(m, in, NULL);
+    if (m->place[out].buffer != m->place[in].buffer || (m->place[out].offset == m->place[in].offset && plumb_views_alike(&a, &b)))
+        return PLUMB_OK;
+    return plumb_fail(m->graph->context, PLUMB_FAILED, "memory plan: tensor %u is computed over tensor %u, which lies otherwise",
+                      out, in);
+}
+
+/* What comes from outside and what leaves is row-major. */
+static plumb_status check_rows(const struct plumb_memory_layout *m, uint32_t t)
+{
+    plumb_view v = plumb_layout_view(m, t, NULL);
+    return plumb_view_contiguous(&v) ? PLUMB_OK
+                                     : plumb_fail(m->graph->context, PLUMB_FAILED, "memory plan: tensor %u is not in rows", t);
+}
+
 static plumb_status check_buffers(const struct plumb_memory_layout *m)
 {
     for (int i = 0; i < m->n_buffers; i++) {
@@ -89,6 +107,10 @@ static plumb_status replay_node(struct map *map, int step)
         status = check_bounds(m, n->out + (uint32_t)k);
     if (m->aliased[step])
         return status;
+    for (int k = 0; status == PLUMB_OK && n->op->flags & PLUMB_OP_LEAF && k < n->n_out; k++)
+        status = check_rows(m, n->out + (uint32_t)k);
+    for (int k = 0; k < n->n_out * n->n_in && status == PLUMB_OK; k++)
+        status = check_overlay(m, n->out + (uint32_t)(k / n->n_in), n->in[k % n->n_in]);
     for (int k = 0; status == PLUMB_OK && k < n->n_in; k++)
         status = read_value(map, n->in[k], step);
     if (m->workspace[step] >= 0) {
@@ -140,6 +162,8 @@ plumb_status plumb_layout_verify(const struct plumb_memory_layout *m)
         status = replay_node(&map, i);
     if (status == PLUMB_OK)
         status = replay_effects(&map);
+    for (int i = 0; status == PLUMB_OK && i < m->n_roots; i++)
+        status = check_rows(m, m->roots[i]);
     for (int i = 0; status == PLUMB_OK && i < m->n_roots; i++) /* a fetched variable shows its value after effects */
         if (g->node[g->tensor[m->roots[i]].node].op != &plumb_op_variable)
             status = read_value(&map, m->roots[i], g->n_nodes + g->n_effects);
