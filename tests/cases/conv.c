@@ -65,6 +65,23 @@ static const struct row rows[] = {
     {.label = "wide rows", .x = {2, 10, 3, 39}, .o = 16, .k = {3, 3}, .dilation = 2, .padding = {2, 2, 2, 2}, .big = true},
     {.label = "wide filter columns", .x = {3, 9, 6, 6}, .o = 17, .k = {1, 1}, .big = true},
     {.label = "odd widths", .x = {1, 5, 9, 23}, .o = 9, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    /* what kernels over channels-last pictures take: channels that fill vectors */
+    {.label = "wide 3x3 p1", .x = {2, 32, 6, 9}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "wide, rows of many tiles", .x = {1, 16, 2, 33}, .o = 48, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "wide, seven columns", .x = {2, 24, 7, 7}, .o = 88, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "wide 3x3 s2 p1", .x = {2, 17, 8, 7}, .o = 35, .k = {3, 3}, .stride = 2, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "wide 3x3 s3x2", .x = {1, 16, 9, 10}, .o = 20, .k = {3, 3}, .stride = 3, .stride_w = 2, .padding = {1, 0, 1, 2}, .big = true},
+    {.label = "wide 5x5 p2", .x = {1, 18, 6, 17}, .o = 16, .k = {5, 5}, .padding = {2, 2, 2, 2}, .big = true},
+    {.label = "wide 3x3 d2 flip", .x = {1, 20, 9, 8}, .o = 33, .k = {3, 3}, .dilation = 2, .padding = {2, 2, 1, 2}, .flip = true, .big = true},
+    {.label = "wide 2x3 s2 d1x3 flip", .x = {2, 16, 6, 13}, .o = 16, .k = {2, 3}, .stride = 2, .dilation = 1, .dilation_w = 3, .padding = {0, 2, 0, 1}, .flip = true, .big = true},
+    {.label = "wide groups 2", .x = {1, 48, 5, 6}, .o = 38, .k = {3, 3}, .groups = 2, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "wide 1x1", .x = {3, 36, 10, 11}, .o = 40, .k = {1, 1}, .big = true},
+    {.label = "wide 1x1 s2", .x = {2, 32, 7, 6}, .o = 16, .k = {1, 1}, .stride = 2, .big = true, .sparse = true},
+    {.label = "wide p over kernel", .x = {1, 16, 3, 2}, .o = 16, .k = {2, 3}, .padding = {4, 3, 3, 4}, .big = true, .sparse = true},
+    {.label = "stem 7x7 s2 p3", .x = {1, 3, 18, 37}, .o = 32, .k = {7, 7}, .stride = 2, .padding = {3, 3, 3, 3}, .big = true},
+    {.label = "few filters of many channels", .x = {2, 40, 5, 4}, .o = 5, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "deep 3x3 p1", .x = {2, 260, 4, 3}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "one row beyond a band", .x = {1, 16, 1, 270}, .o = 16, .k = {1, 3}, .padding = {0, 1, 0, 1}, .big = true},
 };
 /* clang-format on */
 
