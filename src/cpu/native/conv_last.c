@@ -12,6 +12,7 @@ enum {
     SOURCE_BYTES = 384 * 1024,  /* of the pictures a chunk reads */
     CHUNK_CYCLES = 50 * 1000,   /* of multiplications, which a chunk should take at least */
     PACK_SERIAL = 1 << 14,      /* elements that one thread packs sooner than two */
+    PACK_ROWS = 16,             /* source channels that one chunk packs, adjoint */
     PIECES = PLUMB_LAST_TAPS * PLUMB_LAST_TAPS
 };
 
@@ -96,27 +97,54 @@ static float *block_filter(const task *t, int64_t group, int64_t block)
     return t->filter + (group * width + block * last->vectors * lanes) * last->sources * last->taps;
 }
 
+/* Rows [first, end) of w's output channels, so that they are read once and in order: those of a block where outputs are
+ * targets, some of the sources of all blocks where they are sources. */
+static void pack_rows(const task *t, int64_t group, int64_t block, int64_t first, int64_t end)
+{
+    const plumb_last *last = &t->last;
+    int64_t lanes = last->kernels->lanes, vectors = block_vectors(last, block), target = block * last->vectors * lanes;
+    int64_t filter = t->w->dim[1] * last->taps, outputs = t->w->dim[0] / last->groups;
+    const float *w = t->w->data;
+    plumb_last_turn turn = {.end = w + t->w->dim[0] * filter,
+                            .width = vectors * lanes,
+                            .count = end - first,
+                            .matrix_step = filter,
+                            .turned_step = vectors * lanes,
+                            .row = t->adjoint ? last->taps : filter,
+                            .columns = t->adjoint ? last->taps : filter,
+                            .offset = (const int32_t *)(const void *)((const char *)t->filter + t->offset_at)};
+    w += (group * outputs + first) * filter;
+    for (int64_t v = 0; v < vectors; v++, target += lanes) {
+        turn.matrix = (float *)(uintptr_t)(w + target * turn.row);
+        turn.turned = block_filter(t, group, block) + first * turn.width + v * lanes;
+        turn.rows = plumb_least(lanes, last->targets - target);
+        last->kernels->turn(&turn);
+    }
+}
+
 static void pack_chunk(void *user, int64_t chunk, int worker)
 {
     const task *t = user;
     const plumb_last *last = &t->last;
-    int64_t group = chunk / last->blocks, block = chunk % last->blocks, lanes = last->kernels->lanes;
-    int64_t vectors = block_vectors(last, block), first = block * last->vectors * lanes;
-    int64_t outer = t->w->dim[1] * last->taps, outputs = t->w->dim[0] / last->groups;
-    const float *w = (const float *)t->w->data + group * outputs * outer;
-    float *to = block_filter(t, group, block);
-    plumb_last_turn turn = {.width = vectors * lanes,
-                            .offset = (const int32_t *)(const void *)((const char *)t->filter + t->offset_at)};
     (void)worker;
-    turn.row = t->adjoint ? last->taps : outer;
-    turn.columns = t->adjoint ? last->taps : outer;
-    for (int64_t o = 0; o < (t->adjoint ? last->sources : 1); o++)
-        for (int64_t v = 0; v < vectors; v++) {
-            turn.matrix = (float *)(uintptr_t)(w + o * outer + (first + v * lanes) * turn.row);
-            turn.turned = to + o * turn.width + v * lanes;
-            turn.rows = plumb_least(lanes, last->targets - first - v * lanes);
-            last->kernels->turn(&turn);
-        }
+    if (!t->adjoint) {
+        pack_rows(t, chunk / last->blocks, chunk % last->blocks, 0, 1);
+        return;
+    }
+    int64_t parts = plumb_parts(last->sources, PACK_ROWS), first = chunk % parts * PACK_ROWS;
+    for (int64_t block = 0; block < last->blocks; block++)
+        pack_rows(t, chunk / parts, block, first, plumb_least(first + PACK_ROWS, last->sources));
+}
+
+static void pack(const plumb_call *call, task *t)
+{
+    const plumb_last *last = &t->last;
+    int64_t chunks = last->groups * (t->adjoint ? plumb_parts(last->sources, PACK_ROWS) : last->blocks);
+    if (filter_count(last) > PACK_SERIAL)
+        plumb_pool_run(call->pool, chunks, pack_chunk, t);
+    else
+        for (int64_t i = 0; i < chunks; i++)
+            pack_chunk(t, i, 0);
 }
 
 /* ---- tiles ---- */
@@ -193,6 +221,7 @@ static void run_tile(const sweep *s, int64_t from, int64_t rows)
     plumb_last_piece piece[PIECES];
     float edge[PLUMB_LAST_ROWS * PLUMB_LAST_VECTORS * 16];
     int64_t pieces = pieces_of(s, from, rows, piece), step = w->step * last->groups * last->sources;
+    int64_t ahead = rows * step; /* the next tile's positions */
     int64_t pixel = last->groups * last->targets, lane = s->block * last->vectors * last->kernels->lanes;
     int64_t width = plumb_least(s->width, last->targets - lane), channel = s->group * last->targets + lane;
     int64_t position = (s->unit.image * h->target + s->unit.row) * w->target + from * w->phases + s->fw;
@@ -200,11 +229,11 @@ static void run_tile(const sweep *s, int64_t from, int64_t rows)
     bool add = s->channel > 0, done = s->channel + s->depth == last->sources;
     plumb_last_tile *tile = last->kernels->tile[rows][s->vectors];
     if (width == s->width)
-        tile(piece, pieces, step, y, pixel * w->phases, add);
+        tile(piece, pieces, step, ahead, y, pixel * w->phases, add);
     else {
         for (int64_t i = 0; i < rows && add; i++)
             memcpy(edge + i * s->width, y + i * pixel * w->phases, (size_t)width * sizeof(float));
-        tile(piece, pieces, step, edge, s->width, add);
+        tile(piece, pieces, step, ahead, edge, s->width, add);
         for (int64_t i = 0; i < rows; i++)
             memcpy(y + i * pixel * w->phases, edge + i * s->width, (size_t)width * sizeof(float));
     }
@@ -268,12 +297,7 @@ static plumb_status run(const plumb_call *call, bool adjoint)
     plan(call, adjoint, &t);
     t.filter = call->workspace;
     plumb_last_offsets(&t.last, adjoint, (int32_t *)(void *)((char *)call->workspace + t.offset_at));
-    int64_t packs = t.last.groups * t.last.blocks;
-    if (filter_count(&t.last) > PACK_SERIAL)
-        plumb_pool_run(call->pool, packs, pack_chunk, &t);
-    else
-        for (int64_t i = 0; i < packs; i++)
-            pack_chunk(&t, i, 0);
+    pack(call, &t);
     plumb_pool_run(call->pool, t.last.groups * t.unit_chunks * t.parts, run_chunk, &t);
     return PLUMB_OK;
 }

@@ -30,9 +30,9 @@ typedef struct plumb_last_piece {
 } plumb_last_piece;
 
 /* y[i*ldy + j] = (add ? y[i*ldy + j] : 0) + sum over pieces, p < length of x[i*step + p] * w[p*width + j], i < rows,
- * j < width = vectors * lanes. */
-typedef void plumb_last_tile(const plumb_last_piece *piece, int64_t pieces, int64_t step, void *y, int64_t ldy,
-                             bool add);
+ * j < width = vectors * lanes. What lies `ahead` of x will be read soon. */
+typedef void plumb_last_tile(const plumb_last_piece *piece, int64_t pieces, int64_t step, int64_t ahead, void *y,
+                             int64_t ldy, bool add);
 
 /* Positions that follow each other in x and in y. */
 typedef struct plumb_last_run {
@@ -51,13 +51,14 @@ typedef struct plumb_last_outer {
     bool add;
 } plumb_last_outer;
 
-/* A matrix of `rows` rows, at most a vector's lanes, `row` apart, and the same one turned: its column j is the vector
- * at turned + offset[j] * width. Lanes beyond rows are zeros. */
+/* `count` matrices of `rows` rows, at most a vector's lanes, `row` apart, and the same ones turned: column j is the vector
+ * at turned + offset[j] * width. Lanes beyond rows are zeros. The next matrix is matrix_step and turned_step further. */
 typedef struct plumb_last_turn {
     void *matrix, *turned;
-    int64_t rows, row, columns, width;
+    const void *end; /* of what may be read behind the matrix */
+    int64_t rows, row, columns, width, count, matrix_step, turned_step;
     const int32_t *offset;
-    int64_t parts, part; /* unturn adds up so many turned ones, `part` elements apart */
+    int64_t parts, part; /* unturn, of one matrix, adds up so many turned ones, `part` elements apart */
 } plumb_last_turn;
 
 typedef struct plumb_last_kernels {

@@ -208,6 +208,7 @@ static void turn_chunk(void *user, int64_t chunk, int worker)
     plumb_last_turn turn = {.rows = plumb_least(lanes, last->targets - v * lanes),
                             .row = columns,
                             .columns = columns,
+                            .count = 1,
                             .width = plumb_least(last->vectors, vectors - block * last->vectors) * lanes,
                             .offset = (const int32_t *)(const void *)((const char *)t->sums + t->offset_at),
                             .parts = t->parts,

@@ -14,6 +14,14 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#if defined(__GNUC__)
+#define KEEP(pointer) __asm__("" : "+r"(pointer))
+#else
+#define KEEP(pointer) (void)(pointer)
+#endif
+
+enum { LINE = 16 }; /* elements of a cache line */
+
 typedef float vec __attribute__((vector_size(VB)));
 typedef float vec_at __attribute__((vector_size(VB), aligned(sizeof(float))));
 typedef vec sums[PLUMB_LAST_ROWS][PLUMB_LAST_VECTORS];
@@ -41,46 +49,58 @@ INLINE void finish(const int rows, const int vectors, vec sum[][PLUMB_LAST_VECTO
 /* One piece for positions [low, rows - high). Every third position has a pointer of its own, from which the next two are
  * reached by index registers; the empty statement keeps the compiler from making others, of which it would run out. */
 INLINE void piece(const int rows, const int vectors, const int low, const int high, vec sum[][PLUMB_LAST_VECTORS],
-                  const plumb_last_piece *from, int64_t step)
+                  const plumb_last_piece *from, int64_t step, int64_t ahead)
 {
     const float *at[(PLUMB_LAST_ROWS + 2) / 3], *w = from->w;
-    const int64_t length = from->length;
     UNROLL
     for (int g = 0; 3 * g < rows; g++) {
         at[g] = (const float *)from->x + 3 * g * step;
-#if defined(__GNUC__)
-        __asm__("" : "+r"(at[g]));
-#endif
+        KEEP(at[g]);
     }
-    for (int64_t p = 0; p < length; p++, w += vectors * LANES) {
-        vec b[PLUMB_LAST_VECTORS];
+    for (int64_t left = from->length; left > 0; left -= LINE) {
+        const int64_t length = left < LINE ? left : LINE;
         UNROLL
-        for (int v = 0; v < vectors; v++)
-            b[v] = *(const vec_at *)(w + v * LANES);
-        UNROLL
-        for (int i = low; i < rows - high; i++) {
-            const float a = at[i / 3][i % 3 * step + p];
+        for (int i = low; i < rows - high; i++)
+            __builtin_prefetch(at[i / 3] + i % 3 * step + ahead);
+        for (int64_t p = 0; p < length; p++, w += vectors * LANES) {
+            vec b[PLUMB_LAST_VECTORS];
             UNROLL
             for (int v = 0; v < vectors; v++)
-                sum[i][v] += a * b[v];
+                b[v] = *(const vec_at *)(w + v * LANES);
+            UNROLL
+            for (int i = low; i < rows - high; i++) {
+                const float a = at[i / 3][i % 3 * step];
+                UNROLL
+                for (int v = 0; v < vectors; v++)
+                    sum[i][v] += a * b[v];
+            }
+            UNROLL
+            for (int g = 0; 3 * g < rows; g++)
+                at[g]++;
         }
     }
 }
 
-INLINE void tile(const int rows, const int vectors, const plumb_last_piece *from, int64_t pieces, int64_t step, float *y,
-                 int64_t ldy, bool add)
+INLINE void tile(const int rows, const int vectors, const plumb_last_piece *from, int64_t pieces, int64_t step,
+                 int64_t ahead, float *y, int64_t ldy, bool add)
 {
     sums sum;
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int v = 0; v < vectors; v += LINE / LANES)
+            __builtin_prefetch(y + i * ldy + v * LANES, 1);
+    }
     begin(rows, vectors, sum, y, ldy, add);
     for (const plumb_last_piece *end = from + pieces; from < end; from++) {
         if (rows == 1 || from->skip == 0)
-            piece(rows, vectors, 0, 0, sum, from, step);
+            piece(rows, vectors, 0, 0, sum, from, step, ahead);
         else if (from->skip == 1)
-            piece(rows, vectors, 1, 0, sum, from, step);
+            piece(rows, vectors, 1, 0, sum, from, step, ahead);
         else if (from->skip == 2)
-            piece(rows, vectors, 0, 1, sum, from, step);
+            piece(rows, vectors, 0, 1, sum, from, step, ahead);
         else
-            piece(rows, vectors, 1, 1, sum, from, step);
+            piece(rows, vectors, 1, 1, sum, from, step, ahead);
     }
     finish(rows, vectors, sum, y, ldy);
 }
@@ -109,10 +129,10 @@ INLINE void outer(const int rows, const int vectors, const plumb_last_outer *o)
 }
 
 #define KERNELS(r, v)                                                                                                 \
-    static void tile_##r##_##v(const plumb_last_piece *from, int64_t pieces, int64_t step, void *y, int64_t ldy,      \
-                               bool add)                                                                              \
+    static void tile_##r##_##v(const plumb_last_piece *from, int64_t pieces, int64_t step, int64_t ahead, void *y,    \
+                               int64_t ldy, bool add)                                                                 \
     {                                                                                                                 \
-        tile(r, v, from, pieces, step, y, ldy, add);                                                                  \
+        tile(r, v, from, pieces, step, ahead, y, ldy, add);                                                           \
     }                                                                                                                 \
     static void outer_##r##_##v(const plumb_last_outer *o) { outer(r, v, o); }
 
@@ -127,25 +147,51 @@ INLINE void outer(const int rows, const int vectors, const plumb_last_outer *o)
 #define EACH(what) UP_TO(FEW)(what, 1) UP_TO(SOME)(what, 2) UP_TO(MANY)(what, 3) UP_TO(MANY)(what, 4)
 EACH(KERNELS)
 
-#if VB >= 32
-/* Eight rows and columns change places through registers: pairs, then fours, then halves. */
-typedef float eight __attribute__((vector_size(32)));
-typedef float eight_at __attribute__((vector_size(32), aligned(sizeof(float))));
-INLINE void swap(eight r[8])
+/* A block of LANES rows and columns changes places through registers: pairs, then fours, then the four-lane parts. */
+#if VB == 64
+#define SHUFFLE(x, y, a, b, c, d)                                                                                     \
+    __builtin_shufflevector(x, y, a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, \
+                            c + 12, d + 12)
+#define QUARTERS(x, y, a, b, c, d)                                                                                    \
+    __builtin_shufflevector(x, y, 4 * a, 4 * a + 1, 4 * a + 2, 4 * a + 3, 4 * b, 4 * b + 1, 4 * b + 2, 4 * b + 3,     \
+                            4 * c, 4 * c + 1, 4 * c + 2, 4 * c + 3, 4 * d, 4 * d + 1, 4 * d + 2, 4 * d + 3)
+#elif VB == 32
+#define SHUFFLE(x, y, a, b, c, d) __builtin_shufflevector(x, y, a, b, c, d, a + 4, b + 4, c + 4, d + 4)
+#else
+#define SHUFFLE(x, y, a, b, c, d) __builtin_shufflevector(x, y, a, b, c, d)
+#endif
+
+INLINE void swap(vec r[LANES])
 {
-    eight s[8];
+    vec s[LANES];
     UNROLL
-    for (int i = 0; i < 8; i += 2) {
-        s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-        s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    for (int i = 0; i < LANES; i += 2) {
+        s[i] = SHUFFLE(r[i], r[i + 1], 0, LANES, 1, LANES + 1);
+        s[i + 1] = SHUFFLE(r[i], r[i + 1], 2, LANES + 2, 3, LANES + 3);
     }
     UNROLL
-    for (int i = 0; i < 8; i += 4) {
-        r[i] = __builtin_shufflevector(s[i], s[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-        r[i + 1] = __builtin_shufflevector(s[i], s[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-        r[i + 2] = __builtin_shufflevector(s[i + 1], s[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
-        r[i + 3] = __builtin_shufflevector(s[i + 1], s[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+    for (int i = 0; i < LANES; i += 4) {
+        r[i] = SHUFFLE(s[i], s[i + 2], 0, 1, LANES, LANES + 1);
+        r[i + 1] = SHUFFLE(s[i], s[i + 2], 2, 3, LANES + 2, LANES + 3);
+        r[i + 2] = SHUFFLE(s[i + 1], s[i + 3], 0, 1, LANES, LANES + 1);
+        r[i + 3] = SHUFFLE(s[i + 1], s[i + 3], 2, 3, LANES + 2, LANES + 3);
     }
+#if VB == 64
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        s[i] = QUARTERS(r[i], r[i + 4], 0, 1, 4, 5);
+        s[i + 4] = QUARTERS(r[i], r[i + 4], 2, 3, 6, 7);
+        s[i + 8] = QUARTERS(r[i + 8], r[i + 12], 0, 1, 4, 5);
+        s[i + 12] = QUARTERS(r[i + 8], r[i + 12], 2, 3, 6, 7);
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        r[i] = QUARTERS(s[i], s[i + 8], 0, 2, 4, 6);
+        r[i + 4] = QUARTERS(s[i], s[i + 8], 1, 3, 5, 7);
+        r[i + 8] = QUARTERS(s[i + 4], s[i + 12], 0, 2, 4, 6);
+        r[i + 12] = QUARTERS(s[i + 4], s[i + 12], 1, 3, 5, 7);
+    }
+#elif VB == 32
     UNROLL
     for (int i = 0; i < 4; i++) {
         s[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
@@ -154,89 +200,79 @@ INLINE void swap(eight r[8])
     UNROLL
     for (int i = 0; i < 8; i++)
         r[i] = s[i];
+#endif
 }
 
 /* The last columns are a block that overlaps the one before. */
-static int64_t next_block(int64_t j, int64_t columns) { return j + 16 > columns && j + 8 < columns ? columns - 8 : j + 8; }
-
-/* Returns the columns that were done: all, or none where they are too few. */
-static int64_t turn_blocks(const plumb_last_turn *t, int64_t first)
+static int64_t next_block(int64_t j, int64_t columns)
 {
-    const float *from = (const float *)t->matrix + first * t->row;
-    float *to = (float *)t->turned + first;
-    const int64_t rows = t->rows - first, row = t->row;
-    if (t->columns < 8)
-        return 0;
-    for (int64_t j = 0; j < t->columns; j = next_block(j, t->columns)) {
-        eight r[8];
-        UNROLL
-        for (int i = 0; i < 8; i++)
-            r[i] = i < rows ? (eight) * (const eight_at *)(from + i * row + j) : (eight){0};
-        swap(r);
-        UNROLL
-        for (int i = 0; i < 8; i++)
-            *(eight_at *)(to + t->offset[j + i] * t->width) = r[i];
-    }
-    return t->columns;
+    return j + 2 * LANES > columns && j + LANES < columns ? columns - LANES : j + LANES;
 }
 
-static int64_t unturn_blocks(const plumb_last_turn *t, int64_t first)
+/* Columns that are fewer than a block are a block of which the rest is not stored, where that may be read. */
+static void turn_columns(const plumb_last_turn *t, const float *from, float *to)
 {
-    float *to = (float *)t->matrix + first * t->row;
-    const float *from = (const float *)t->turned + first;
-    const int64_t rows = t->rows - first, row = t->row;
-    if (t->columns < 8)
-        return 0;
-    for (int64_t j = 0; j < t->columns; j = next_block(j, t->columns)) {
-        eight r[8];
+    const int64_t rows = t->rows, row = t->row, columns = t->columns;
+    if (columns == 1 && row == 1 && rows == LANES) {
+        *(vec_at *)(to + t->offset[0] * t->width) = *(const vec_at *)from;
+        return;
+    }
+    if (columns < LANES && from + (rows - 1) * row + LANES > (const float *)t->end) {
+        for (int64_t j = 0; j < columns; j++)
+            for (int64_t i = 0; i < LANES; i++)
+                to[t->offset[j] * t->width + i] = i < rows ? from[i * row + j] : 0;
+        return;
+    }
+    for (int64_t j = 0; j < columns; j = next_block(j, columns)) {
+        const int64_t stored = columns - j < LANES ? columns - j : LANES;
+        vec r[LANES];
         UNROLL
-        for (int i = 0; i < 8; i++) {
-            const float *column = from + t->offset[j + i] * t->width;
-            r[i] = *(const eight_at *)column;
-            for (int64_t part = 1; part < t->parts; part++)
-                r[i] += *(const eight_at *)(column + part * t->part);
+        for (int i = 0; i < LANES; i++) {
+            r[i] = i < rows ? (vec) * (const vec_at *)(from + i * row + j) : (vec){0};
+            __builtin_prefetch(from + i * row + j + 4 * LINE);
         }
         swap(r);
         UNROLL
-        for (int i = 0; i < 8; i++)
-            if (i < rows)
-                *(eight_at *)(to + i * row + j) = r[i];
+        for (int i = 0; i < LANES; i++)
+            if (i < stored)
+                *(vec_at *)(to + t->offset[j + i] * t->width) = r[i];
     }
-    return t->columns;
 }
-#else
-static int64_t turn_blocks(const plumb_last_turn *t, int64_t first)
-{
-    (void)t, (void)first;
-    return 0;
-}
-static int64_t unturn_blocks(const plumb_last_turn *t, int64_t first) { return turn_blocks(t, first); }
-#endif
-
-enum { BLOCK = LANES < 8 ? LANES : 8 };
 
 static void turn(const plumb_last_turn *t)
 {
-    for (int64_t first = 0; first < LANES; first += BLOCK)
-        for (int64_t j = turn_blocks(t, first); j < t->columns; j++) {
-            float *to = (float *)t->turned + t->offset[j] * t->width + first;
-            for (int64_t i = 0; i < BLOCK; i++)
-                to[i] = first + i < t->rows ? ((const float *)t->matrix)[(first + i) * t->row + j] : 0;
-        }
+    for (int64_t i = 0; i < t->count; i++)
+        turn_columns(t, (const float *)t->matrix + i * t->matrix_step, (float *)t->turned + i * t->turned_step);
 }
 
 static void unturn(const plumb_last_turn *t)
 {
-    for (int64_t first = 0; first < t->rows; first += BLOCK)
-        for (int64_t j = unturn_blocks(t, first); j < t->columns; j++) {
-            const float *from = (const float *)t->turned + t->offset[j] * t->width + first;
-            for (int64_t i = 0; i < BLOCK && first + i < t->rows; i++) {
-                float sum = from[i];
-                for (int64_t part = 1; part < t->parts; part++)
-                    sum += from[i + part * t->part];
-                ((float *)t->matrix)[(first + i) * t->row + j] = sum;
-            }
+    float *to = t->matrix;
+    const float *from = t->turned;
+    const int64_t rows = t->rows, row = t->row, columns = t->columns;
+    for (int64_t j = 0; j < columns && columns < LANES; j++)
+        for (int64_t i = 0; i < rows; i++) {
+            const float *column = from + t->offset[j] * t->width + i;
+            float sum = *column;
+            for (int64_t part = 1; part < t->parts; part++)
+                sum += column[part * t->part];
+            to[i * row + j] = sum;
         }
+    for (int64_t j = 0; j < columns && columns >= LANES; j = next_block(j, columns)) {
+        vec r[LANES];
+        UNROLL
+        for (int i = 0; i < LANES; i++) {
+            const float *column = from + t->offset[j + i] * t->width;
+            r[i] = *(const vec_at *)column;
+            for (int64_t part = 1; part < t->parts; part++)
+                r[i] += *(const vec_at *)(column + part * t->part);
+        }
+        swap(r);
+        UNROLL
+        for (int i = 0; i < LANES; i++)
+            if (i < rows)
+                *(vec_at *)(to + i * row + j) = r[i];
+    }
 }
 
 #define TILE_CELL(r, v) [r][v] = tile_##r##_##v,

@@ -5,6 +5,7 @@ enum {
     LANES_WORTH = 16,   /* channels in the lanes below which row-major kernels are faster */
     CHANNELS_WORTH = 8, /* the same of those that are added up, unless there are many lanes */
     MANY_LANES = 32,
+    WAY = 4096, /* bytes: of a first-level cache, which keeps eight lines so far apart; a tile reads one a position */
     LONGEST_ROW = 256 /* positions; longer rows are cut into bands */
 };
 
@@ -74,7 +75,8 @@ void plumb_last_plan(const plumb_call *call, const plumb_view *x, const plumb_vi
     last->bands = plumb_parts(span, LONGEST_ROW);
     last->band = plumb_parts(span, last->bands);
     last->units = last->images * last->axis[0].target * last->bands;
-    last->vectors = span <= last->kernels->rows[4] ? 4 : 2;
+    int64_t step = last->axis[1].step * last->groups * last->sources * (int64_t)sizeof(float);
+    last->vectors = span <= last->kernels->rows[4] || (last->kernels->rows[4] && step % WAY == 0) ? 4 : 2;
     last->vectors = plumb_least(last->vectors, plumb_parts(last->targets, lanes));
     last->blocks = plumb_parts(last->targets, last->vectors * lanes);
 }
