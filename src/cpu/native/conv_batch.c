@@ -219,13 +219,19 @@ static void store_dx(const share *s)
     }
 }
 
-/* Taps [*first, *end) of an axis add to plane position p: those whose output position p - shift exists. */
+static bool reaches(const plumb_conv_axis *axis, int tap, int64_t p)
+{
+    return p >= axis->shift[tap] && p - axis->shift[tap] < axis->span;
+}
+
+/* Taps [*first, *end) of an axis add to plane position p: those whose output position p - shift exists. Shifts ascend, or,
+ * flipped, descend. */
 static void taps_at(const plumb_conv_axis *axis, int64_t p, int *first, int *end)
 {
     *first = 0, *end = axis->taps;
-    while (*first < *end && p - axis->shift[*first] >= axis->span)
+    while (*first < *end && !reaches(axis, *first, p))
         ++*first;
-    while (*first < *end && p < axis->shift[*end - 1])
+    while (*first < *end && !reaches(axis, *end - 1, p))
         --*end;
 }
 
