@@ -14,7 +14,7 @@ static const struct {
     const char *name;
 } passes[] = {{PLUMB_PASS_FOLD, "fold"},   {PLUMB_PASS_CSE, "cse"},     {PLUMB_PASS_DCE, "dce"},
               {PLUMB_PASS_IN_PLACE, "in place"}, {PLUMB_PASS_VIEWS, "views"}, {PLUMB_PASS_REUSE, "reuse"},
-              {PLUMB_PASS_FUSE, "fuse"}, {PLUMB_PASS_LAYOUT, "layout"},
+              {PLUMB_PASS_FUSE, "fuse"}, {PLUMB_PASS_LAYOUT, "layout"}, {PLUMB_PASS_REORDER, "reorder"},
               {~0u, "all"},              {PLUMB_PASS_IN_PLACE | PLUMB_PASS_VIEWS, "both"}};
 enum { PASSES = sizeof(passes) / sizeof(passes[0]) };
 

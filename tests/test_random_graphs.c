@@ -15,6 +15,7 @@ static const unsigned all_passes[] = {PLUMB_PASS_FOLD,
                                       PLUMB_PASS_REUSE,
                                       PLUMB_PASS_FUSE,
                                       PLUMB_PASS_LAYOUT,
+                                      PLUMB_PASS_REORDER,
                                       ~0u};
 static const int64_t batches[] = {3, 1, 0, 5, 2, 6, 3};
 enum { PASSES = sizeof(all_passes) / sizeof(all_passes[0]), ROUNDS = sizeof(batches) / sizeof(batches[0]) };

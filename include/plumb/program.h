@@ -18,7 +18,8 @@ enum {
     PLUMB_PASS_VIEWS = 1 << 4,   /* reshape, transpose, slice, expand without copying */
     PLUMB_PASS_REUSE = 1 << 5,   /* memory planned by lifetimes; off: every tensor has its own */
     PLUMB_PASS_FUSE = 1 << 6,    /* bias and activation in the product's kernel, and other neighbours as one op */
-    PLUMB_PASS_LAYOUT = 1 << 7   /* pictures channels-last where kernels want them so; fed and fetched as ever */
+    PLUMB_PASS_LAYOUT = 1 << 7,  /* pictures channels-last where kernels want them so; fed and fetched as ever */
+    PLUMB_PASS_REORDER = 1 << 8  /* the way back through relu before that through max pooling */
 };
 
 typedef struct plumb_compile_options {

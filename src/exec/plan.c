@@ -92,6 +92,12 @@ static plumb_status lay_out(struct program *p, struct plumb_copy *copy, const st
     return plumb_pass_layout(copy, at->root, at->n_roots, p->off, &judge);
 }
 
+static plumb_status reorder(struct program *p, struct plumb_copy *copy, const struct passage *at)
+{
+    (void)p;
+    return plumb_pass_reorder(copy, at->root, at->n_roots);
+}
+
 static void follow(const struct plumb_copy *copy, uint32_t *tensor, int count)
 {
     for (int i = 0; i < count; i++)
@@ -131,6 +137,8 @@ static plumb_status transform(struct program *p, struct plumb_plan *plan)
         status = through(p, plan, simplify, &at);
     if (status == PLUMB_OK && !(p->off & PLUMB_PASS_FUSE))
         status = through(p, plan, fuse, &at);
+    if (status == PLUMB_OK && !(p->off & PLUMB_PASS_REORDER))
+        status = through(p, plan, reorder, &at);
     if (status == PLUMB_OK && !(p->off & PLUMB_PASS_LAYOUT) && plumb_device_minds_layouts(p->context->device))
         status = through(p, plan, lay_out, &at);
     plan->graph = at.graph; /* freed with the plan, whatever came of it */

@@ -28,6 +28,8 @@ struct plumb_fuse_judge {
 plumb_status plumb_pass_fuse(struct plumb_copy *copy, const uint32_t *roots, int n_roots,
                              const struct plumb_fuse_judge *judge);
 
+/* reorder.c: the way back through relu before that through max pooling, on fewer elements. */
+plumb_status plumb_pass_reorder(struct plumb_copy *copy, const uint32_t *roots, int n_roots);
 /* layout.c: pictures lie channels-last where the judge's choice for a call says that this is worth it. */
 struct plumb_layout_judge {
     void *user;
