@@ -7,7 +7,7 @@
 #include "cpu/native/vector.h"
 #include "op/attr.h"
 
-enum { DX, DY, Y, OPERANDS, STRIP = 256, BLOCK = 256, CHUNK = 1 << 15, MOST_PARTS = 64 };
+enum { DX, DY, Y, OPERANDS, STRIP = 256, BLOCK = 256, TILE = 2048, CHUNK = 1 << 13, MOST_PARTS = 64 };
 
 /* dx, dy and y at one place each, and how far their neighbours are. */
 struct row {
@@ -24,41 +24,53 @@ struct back {
     int64_t parts, per_chunk, groups; /* of steps; channels of a chunk; chunks of a part */
     float *base[OPERANDS];
     double *partial; /* [part][channel] */
-    double (*along)(const struct row *row, int64_t n);
+    int64_t at_once;          /* channels whose rows follow each other in all three tensors and are done as one row */
+    void (*along)(const struct row *row, int64_t n);
+    double (*total)(const float *x, int64_t step, int64_t n);
     void (*beside)(const struct row *row, int64_t n, float *sum);
 };
 
 /* ---- rows ---- */
 
 #define ALONG(isa, TARGET, name, expression)                                                                          \
-    TARGET static double name##_along_##isa(const struct row *row, int64_t n)                                         \
+    TARGET static void name##_along_##isa(const struct row *row, int64_t n)                                           \
     {                                                                                                                 \
         float *dx = row->at[DX];                                                                                      \
         const float *dy = row->at[DY], *y = row->at[Y];                                                               \
-        double total = 0;                                                                                             \
-        int64_t i = 0;                                                                                                \
-        while (row->step[DX] == 1 && row->step[DY] == 1 && row->step[Y] == 1 && i + NATIVE_LANES <= n) {              \
-            float lane[NATIVE_LANES] = {0};                                                                           \
-            int64_t end = n - i < BLOCK ? i + (n - i) / NATIVE_LANES * NATIVE_LANES : i + BLOCK;                      \
+        if (row->step[DX] == 1 && row->step[DY] == 1 && row->step[Y] == 1) {                                          \
             NATIVE_LOOP                                                                                               \
-            for (int64_t j = i; j < end; j++) {                                                                       \
-                float a = y[j], b = dy[j];                                                                            \
-                dx[j] = expression;                                                                                   \
+            for (int64_t i = 0; i < n; i++) {                                                                         \
+                float a = y[i], b = dy[i];                                                                            \
+                dx[i] = expression;                                                                                   \
             }                                                                                                         \
-            for (; i < end; i += NATIVE_LANES) {                                                                      \
+            return;                                                                                                   \
+        }                                                                                                             \
+        for (int64_t i = 0; i < n; i++) {                                                                             \
+            float a = y[i * row->step[Y]], b = dy[i * row->step[DY]];                                                 \
+            dx[i * row->step[DX]] = expression;                                                                       \
+        }                                                                                                             \
+    }
+/* The sum of n elements: in lanes over BLOCK of them, joined in double. */
+#define TOTAL(isa, TARGET)                                                                                            \
+    TARGET static double total_##isa(const float *x, int64_t step, int64_t n)                                         \
+    {                                                                                                                 \
+        double total = 0;                                                                                             \
+        for (int64_t i = 0, end; i < n;) {                                                                            \
+            float lane[NATIVE_LANES] = {0};                                                                           \
+            end = n - i < BLOCK ? n : i + BLOCK;                                                                      \
+            for (; step == 1 && i + NATIVE_LANES <= end; i += NATIVE_LANES) {                                         \
                 for (int l = 0; l < NATIVE_LANES; l++) {                                                              \
-                    lane[l] += dx[i + l];                                                                             \
+                    lane[l] += x[i + l];                                                                              \
                 }                                                                                                     \
+            }                                                                                                         \
+            for (int l = 0; i < end; i++, l = (l + 1) % NATIVE_LANES) {                                               \
+                lane[l] += x[i * step];                                                                               \
             }                                                                                                         \
             total += (double)native_sum_join(lane);                                                                   \
         }                                                                                                             \
-        for (; i < n; i++) {                                                                                          \
-            float a = y[i * row->step[Y]], b = dy[i * row->step[DY]], d = expression;                                 \
-            dx[i * row->step[DX]] = d;                                                                                \
-            total += (double)d;                                                                                       \
-        }                                                                                                             \
         return total;                                                                                                 \
     }
+NATIVE_EACH_ISA(TOTAL)
 #define BESIDE(isa, TARGET, name, expression)                                                                         \
     TARGET static void name##_beside_##isa(const struct row *row, int64_t n, float *sum)                              \
     {                                                                                                                 \
@@ -127,6 +139,7 @@ static void plan(const plumb_call *call, struct back *b)
     int rank = view[DX]->rank, axis = attr->axis + (attr->axis < 0 ? rank : 0);
     memset(b, 0, sizeof *b);
     pick(b, attr->activation, call->isa);
+    b->total = NATIVE_PICK(total, call->isa);
     b->channels = view[DX]->dim[axis];
     b->n = b->steps = 1;
     for (int d = 0; d < axis; d++)
@@ -146,6 +159,10 @@ static void plan(const plumb_call *call, struct back *b)
         b->channel[k] = view[k]->stride[axis];
         b->base[k] = view[k]->data;
     }
+    bool joined = !b->across && b->n > 0;
+    for (int k = 0; k < OPERANDS; k++)
+        joined = joined && b->channel[k] == b->n * b->step[k];
+    b->at_once = joined && b->n < TILE ? TILE / b->n : 1;
     int64_t row = b->across ? 1 : b->n;
     b->per_chunk = b->across ? STRIP : CHUNK / (row > 0 ? row : 1) > 1 ? CHUNK / (row > 0 ? row : 1) : 1;
     int64_t work = b->steps * row * (b->channels < b->per_chunk ? b->channels : b->per_chunk);
@@ -198,9 +215,12 @@ static void run_chunk(void *user, int64_t chunk, int worker)
         return;
     }
     for (int64_t step = begin; step < end; step++)
-        for (int64_t c = 0; c < count; c++) { /* in the order in which pictures lie */
+        for (int64_t c = 0; c < count; c += b->at_once) { /* in the order in which pictures lie */
+            int64_t channels = count - c < b->at_once ? count - c : b->at_once;
             struct row row = row_at(b, step, first + c);
-            total[c] += b->along(&row, b->n);
+            b->along(&row, channels * b->n);
+            for (int64_t i = 0; i < channels; i++)
+                total[c + i] += b->total(row.at[DX] + i * b->channel[DX], row.step[DX], b->n);
         }
 }
 
