@@ -5,6 +5,7 @@
 #include "values.h"
 
 #include "plumb/check.h"
+#include "plumb/layers.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -131,6 +132,25 @@ static void cnn_norm(struct net *n)
     h = norm(n, "bn3", conv(n, "c3", h, 6, 6, 3, 1), 6);
     h = plumb_global_average_pool2d(n->g, plumb_relu(n->g, plumb_add(n->g, h, skip)));
     n->loss = plumb_softmax_cross_entropy(n->g, dense(n, "fc", plumb_flatten(n->g, h, 1), 6, 5), n->label, NULL);
+}
+
+/* Pictures as sequences of five steps: two layers in both directions, and one kind on top of another; time second. */
+static void lstms(struct net *n)
+{
+    image(n, PLUMB_SHAPE(6, 20), 5);
+    plumb_t h = plumb_reshape(n->g, n->image, PLUMB_SHAPE(PLUMB_INFER, 5, 4));
+    h = plumb_lstm_layer(n->g, "lstm", h, .units = 5, .layers = 2, .bidirectional = true, .batch_first = true, .last = true);
+    n->loss = plumb_softmax_cross_entropy(n->g, dense(n, "fc", h, 10, 5), n->label, NULL);
+}
+
+static void grus(struct net *n)
+{
+    image(n, PLUMB_SHAPE(6, 20), 5);
+    plumb_t h = plumb_reshape(n->g, n->image, PLUMB_SHAPE(PLUMB_INFER, 5, 4)), state;
+    h = plumb_gru_layer(n->g, "gru", h, .units = 5, .batch_first = true, .layers = 2, .drop = 0.2, .states = &state);
+    h = plumb_rnn_layer(n->g, "rnn", h, .units = 5, .batch_first = true, .no_bias = true, .last = true);
+    h = plumb_add(n->g, h, plumb_sum(n->g, state, PLUMB_AXES(0), false));
+    n->loss = plumb_softmax_cross_entropy(n->g, dense(n, "fc", h, 5, 5), n->label, NULL);
 }
 
 /* ---- running one ---- */
@@ -299,6 +319,8 @@ void check_models(struct gradcheck_count *count)
     check_net(count, "mlp", mlp, plain, 20 * 16 + 16 + 16 * 12 + 12 + 12 * 10 + 10);
     check_net(count, "mlp, dropout", mlp_dropout, plain, 20 * 32 + 32 + 32 * 12 + 12 + 12 * 10 + 10);
     check_net(count, "cnn, batch norm", cnn_norm, zeros, 2 * 54 + 6 + 2 * (36 * 9 + 6) + 6 * 6 + 35);
+    check_net(count, "lstms", lstms, plain, 2 * 20 * (4 + 5 + 2) + 2 * 20 * (10 + 5 + 2) + 55);
+    check_net(count, "grus, rnn", grus, plain, 15 * (4 + 5 + 2) + 15 * (5 + 5 + 2) + 5 * (5 + 5) + 30);
     check_net(count, "lenet-5", lenet, plain, 61706);
     check_net(count, "teaching lenet", lenet_teaching, plain, 62958);
 }

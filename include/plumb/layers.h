@@ -99,6 +99,36 @@ typedef struct plumb_batch_norm_layer_options {
 #define plumb_batch_norm_layer(graph, name, x, ...)                                                                   \
     plumb_build_batch_norm(graph, name, x, PLUMB_LAYER_OPTIONS(batch_norm, __VA_ARGS__))
 
+/* x (T, N, features) -> (T, N, units), the state of every step, or with `last` (N, units), that of the last; units is twice as
+ * many where `bidirectional`, forward first. Of layer K: NAME.weight_ih_lK (gates*units, features), NAME.weight_hh_lK
+ * (gates*units, units), NAME.bias_ih_lK, NAME.bias_hh_lK (gates*units), each again with _reverse at the end for the way back,
+ * as in PyTorch.
+ *
+ *     x = plumb_embedding(net, plumb_find(net, "words"), x);
+ *     x = plumb_lstm_layer(net, "lstm", x, .units = 64, .batch_first = true, .bidirectional = true, .last = true);
+ */
+typedef struct plumb_recurrent_layer_options {
+    size_t size;
+    int64_t units;
+    int layers; /* one on top of the other; 0: 1 */
+    bool bidirectional;
+    bool batch_first; /* x is (N, T, features), the result (N, T, units) */
+    bool last;        /* the state after the last step (of the way back: after the first) instead of the sequence */
+    double drop;      /* dropout between layers */
+    bool no_bias;
+    bool relu;        /* rnn only: instead of tanh */
+    plumb_init init, recurrent_init, bias_init; /* zeroed: uniform within 1 / sqrt(units) */
+    bool frozen;
+    plumb_t h0, c0;          /* initial states (layers*directions, N, units); PLUMB_NONE: zeros. c0: lstm only */
+    plumb_t *states, *cells; /* where to write the last h (and c) of all layers, of the same shape; NULL: nowhere */
+} plumb_recurrent_layer_options, plumb_rnn_layer_options, plumb_gru_layer_options, plumb_lstm_layer_options;
+#define plumb_rnn_layer(graph, name, x, ...)                                                                          \
+    plumb_build_rnn(graph, name, x, PLUMB_LAYER_OPTIONS(rnn, __VA_ARGS__))
+#define plumb_gru_layer(graph, name, x, ...)                                                                          \
+    plumb_build_gru(graph, name, x, PLUMB_LAYER_OPTIONS(gru, __VA_ARGS__))
+#define plumb_lstm_layer(graph, name, x, ...)                                                                         \
+    plumb_build_lstm(graph, name, x, PLUMB_LAYER_OPTIONS(lstm, __VA_ARGS__))
+
 typedef struct plumb_dropout_layer_options {
     size_t size;
     double drop; /* probability of dropping, or */
@@ -125,7 +155,7 @@ typedef struct plumb_scaling_layer_options {
 
 PLUMB_API plumb_layer_builder plumb_build_linear, plumb_build_conv2d, plumb_build_max_pool2d,
     plumb_build_average_pool2d, plumb_build_batch_norm, plumb_build_dropout, plumb_build_activation,
-    plumb_build_scaling;
+    plumb_build_scaling, plumb_build_rnn, plumb_build_gru, plumb_build_lstm;
 PLUMB_API plumb_layer_builder plumb_build_flatten;             /* (N, ..) -> (N, features); no options */
 PLUMB_API plumb_layer_builder plumb_build_global_average_pool; /* (N, C, H, W) -> (N, C); no options */
 

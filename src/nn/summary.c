@@ -41,12 +41,18 @@ static void begin_row(struct summary *s, const struct plumb_node *node)
 /* The table's own formula, for one example, counts two operations for each multiply-add. */
 static int64_t multiply_adds(const struct summary *s, const struct plumb_node *node)
 {
-    if (!node->op->flops || (node->op != &plumb_op_matmul && node->op != &plumb_op_conv2d)) {
+    static const plumb_op *const products[] = {&plumb_op_matmul, &plumb_op_conv2d, &plumb_op_rnn, &plumb_op_gru, &plumb_op_lstm};
+    enum { OPERANDS = 8, PRODUCTS = sizeof products / sizeof *products };
+    bool is_product = false;
+    for (int i = 0; i < PRODUCTS; i++) {
+        is_product = is_product || node->op == products[i];
+    }
+    if (!is_product) {
         return 0;
     }
-    plumb_view view[4];
+    plumb_view view[OPERANDS];
     memset(view, 0, sizeof view);
-    for (int i = 0; i < node->n_in + 1 && i < 4; i++) {
+    for (int i = 0; i < node->n_in + 1 && i < OPERANDS; i++) {
         const plumb_type *type = &s->g->tensor[i < node->n_in ? node->in[i] : node->out].type;
         view[i].dtype = type->dtype;
         view[i].rank = type->shape.rank;

@@ -163,20 +163,19 @@ static double weights_of(const plumb_call *call, int states)
     return (double)plumb_view_count(&call->in[states + 1]) + (double)plumb_view_count(&call->in[states + 2]);
 }
 
-/* The two products; of gates and states some twenty for each unit and gate. */
+/* The two products: what gates take besides is little, and no product. */
 static double flops_forward(const plumb_call *call, const recurrent_kind *kind)
 {
-    double units = (double)call->in[1].dim[1];
-    return steps_of(call) * (2 * weights_of(call, kind->states) + 20 * kind->gates * units);
+    return 2 * steps_of(call) * weights_of(call, kind->states);
 }
 
 /* As many for the weights' gradients as for those of x and h, or only h. */
 static double flops_backward(const plumb_call *call, const recurrent_kind *kind)
 {
     const plumb_attr_recurrent *attr = call->attr;
-    double all = weights_of(call, kind->states), units = (double)call->in[1].dim[1];
+    double all = weights_of(call, kind->states);
     double back = attr->dx ? all : (double)plumb_view_count(&call->in[kind->states + 2]);
-    return steps_of(call) * (2 * all + 2 * back + 20 * kind->gates * units);
+    return 2 * steps_of(call) * (all + back);
 }
 
 /* Every step adds its products' roundings to those of the steps before. */
@@ -279,15 +278,18 @@ ROWS(lstm, 2, 2, NULL, NULL)
 
 /* ---- builders ---- */
 
-/* Zeros (N, H) where no initial state is given. */
-static plumb_t state_or_zeros(plumb_graph *g, const char *op, plumb_t state, plumb_t x, plumb_t w_hh)
+/* Zeros (N, H) where no initial state is given; where N is known only once sizes are bound, it is read off x (its zeros'). */
+static plumb_t state_or_zeros(plumb_graph *g, plumb_t state, plumb_t x, plumb_t w_hh)
 {
     plumb_shape s = plumb_shape_of(g, x), w = plumb_shape_of(g, w_hh);
     if (state != PLUMB_NONE || s.rank != 3 || w.rank != 2) /* what is wrong then, the shape rule says */
         return state != PLUMB_NONE ? state : x;
-    if (s.dim[1] == PLUMB_UNKNOWN)
-        return plumb_poison(g, "%s: the size of the batch is not known, so initial states must be given", op);
-    return plumb_full(g, plumb_dtype_of(g, x), PLUMB_SHAPE(s.dim[1], w.dim[1]), 0);
+    bool known = s.dim[1] != PLUMB_UNKNOWN;
+    plumb_t zeros = plumb_full(g, plumb_dtype_of(g, x), PLUMB_SHAPE(known ? s.dim[1] : 1, w.dim[1]), 0);
+    if (known)
+        return zeros;
+    plumb_t column = plumb_sum(g, plumb_full_like(g, x, 0), PLUMB_AXES(0, 2), false);
+    return plumb_add(g, plumb_reshape(g, column, PLUMB_SHAPE(PLUMB_INFER, 1)), zeros);
 }
 
 static plumb_t build(plumb_graph *g, const plumb_op *op, const recurrent_kind *kind, plumb_t x, const plumb_t *states,
@@ -305,7 +307,7 @@ static plumb_t build(plumb_graph *g, const plumb_op *op, const recurrent_kind *k
     if (o.relu && kind->gates > 1)
         return plumb_poison(g, "%s: relu is an activation of rnn only", op->name);
     for (int i = 0; i < kind->states; i++)
-        in[n++] = state_or_zeros(g, op->name, states[i], x, weights[1]);
+        in[n++] = state_or_zeros(g, states[i], x, weights[1]);
     in[n++] = weights[0];
     in[n++] = weights[1];
     for (int i = 2; i < 4; i++)
