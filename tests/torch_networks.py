@@ -47,6 +47,13 @@ class BatchNorm(C.Structure):
                 ("fixed", C.c_bool), ("frozen", C.c_bool), ("activation", C.c_int)]
 
 
+class Recurrent(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("units", C.c_int64), ("layers", C.c_int), ("bidirectional", C.c_bool),
+                ("batch_first", C.c_bool), ("last", C.c_bool), ("drop", C.c_double), ("no_bias", C.c_bool),
+                ("relu", C.c_bool), ("init", Init), ("recurrent_init", Init), ("bias_init", Init), ("frozen", C.c_bool),
+                ("h0", C.c_uint64), ("c0", C.c_uint64), ("states", C.c_void_p), ("cells", C.c_void_p)]
+
+
 class ModelOptions(C.Structure):
     _fields_ = [("size", C.c_size_t), ("input_shape", type(shape_of(()))), ("classes", C.c_int), ("units", C.c_void_p),
                 ("n_units", C.c_int), ("activation", C.c_int), ("init", Init), ("drop", C.c_double),
@@ -230,6 +237,29 @@ class Plain:
         return F.linear(x, w["fc2.weight"], w["fc2.bias"])
 
 
+class Sequences(Plain):
+    """Two layers of lstm in both directions, a gru on top of them, and layers on its last state."""
+
+    LSTM, GRU = 9, 11
+
+    def ours(self, n, x):
+        x = n.layer("lstm", "lstm", x, sized(Recurrent, units=self.LSTM, layers=2, bidirectional=True, batch_first=True))
+        x = n.layer("gru", "gru", x, sized(Recurrent, units=self.GRU, batch_first=True, last=True))
+        return n.linear("fc2", n.linear("fc1", x, 21, self.activation), 10)
+
+    def theirs(self, x, w, training, after):
+        def weights(name, suffixes):
+            return [w["%s.%s_%s" % (name, part, suffix)] for suffix in suffixes
+                    for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        zeros = [torch.zeros(4, x.shape[0], self.LSTM, dtype=x.dtype)] * 2
+        x = torch._VF.lstm(x, zeros, weights("lstm", ("l0", "l0_reverse", "l1", "l1_reverse")), True, 2, 0.0, training, True,
+                           True)[0]
+        x = torch._VF.gru(x, torch.zeros(1, x.shape[0], self.GRU, dtype=x.dtype), weights("gru", ["l0"]), True, 1, 0.0,
+                          training, False, True)[1][0]
+        x = self.function(F.linear(x, w["fc1.weight"], w["fc1.bias"]))
+        return F.linear(x, w["fc2.weight"], w["fc2.bias"])
+
+
 NETWORKS = [
     (Residual("resnet8-cifar", 16, 3, 1), (3, 16, 16), 4),
     (Residual("resnet20-cifar", 16, 3, 3), (3, 16, 16), 4),
@@ -237,6 +267,7 @@ NETWORKS = [
     (Plain("plain relu", RELU, torch.relu), (3, 9, 11), 5),
     (Plain("plain sigmoid", SIGMOID, torch.sigmoid), (3, 9, 11), 5),
     (Plain("plain tanh", TANH, torch.tanh), (3, 9, 11), 5),
+    (Sequences("lstm and gru", RELU, torch.relu), (8, 6), 5),
 ]
 RULES = {
     "momentum": (dict(lr=0.05, momentum=0.9, classic=True, l2=5e-4, decay_all=True),

@@ -52,6 +52,10 @@ class BatchNorm(C.Structure):
                 ("fixed", C.c_bool)]
 
 
+class Recurrent(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("reverse", C.c_bool), ("relu", C.c_bool)]
+
+
 class Loss(C.Structure):
     _fields_ = [("size", C.c_size_t), ("reduce", C.c_int), ("weights", C.c_uint64), ("class_weights", C.c_uint64),
                 ("ignore_index", C.c_int64), ("use_ignore_index", C.c_bool), ("label_smoothing", C.c_double),
@@ -351,6 +355,34 @@ def batch_norm(library, result):
                 differentiable=range(3))
 
 
+def recurrent(library, result):
+    """y and the last states of each kind, one behind the other; torch goes backwards over a flipped sequence."""
+    steps, n, features, units = random.randint(1, 7), *dims(3, 1, 6)
+    reverse, biased = random.random() < 0.5, random.random() < 0.7
+    kinds = {"rnn": (1, 1, torch._VF.rnn_tanh), "relu": (1, 1, torch._VF.rnn_relu), "gru": (3, 1, torch._VF.gru),
+             "lstm": (4, 2, torch._VF.lstm)}
+    for name, (gates, states, function) in kinds.items():
+        weights = [normal(gates * units, features), normal(gates * units, units)]
+        weights += [normal(gates * units) for _ in range(2)] if biased else []
+        arrays = [normal(steps, n, features)] + [normal(n, units) for _ in range(states)] + weights
+        options = sized(Recurrent, reverse=reverse, relu=name == "relu")
+
+        def ours(s, i, name=name, states=states, options=options):
+            none = [C.c_uint64(0)] * (0 if biased else 2)
+            y = s.op("rnn" if name == "relu" else name, *i, *none, C.byref(options))
+            rows = [s.op("reshape", s.op("output", y, 1 + k), shape_of((1, n, units))) for k in range(states)]
+            both = (C.c_uint64 * (1 + states))(y.value, *[r.value for r in rows])
+            return s.op("concat", both, 1 + states, 0)
+
+        def theirs(t, states=states, function=function):
+            x = t[0].flip(0) if reverse else t[0]
+            start = [state[None] for state in t[1:1 + states]]
+            y, *last = function(x, start if states > 1 else start[0], t[1 + states:], biased, 1, 0.0, False, False, False)
+            return torch.cat([y.flip(0) if reverse else y] + last)
+        compare(library, result, "%s x%s units %d reverse %d biases %d" % (name, arrays[0].shape, units, reverse, biased),
+                arrays, ours, theirs)
+
+
 def losses(library, result):
     n, c = dims(2, 2, 7)
     logits, labels = normal(n, c) * 3, np.random.randint(0, c, n)
@@ -436,8 +468,8 @@ def main():
     np.random.seed(options.seed)
     torch.set_num_threads(1)
     library, result = Library(options.library), Comparison()
-    families = [elementwise, broadcasting, reductions, products, convolutions, pooling, batch_norm, losses, lookups,
-                optimizers]
+    families = [elementwise, broadcasting, reductions, products, convolutions, pooling, batch_norm, recurrent, losses,
+                lookups, optimizers]
     for family in families:
         before = result.passed
         for _ in range(options.cases):
