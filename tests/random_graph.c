@@ -366,6 +366,26 @@ static void along(struct random_graph *r, int i)
         3);
 }
 
+/* A recurrent layer over whatever has three dimensions, its states and weights variables. */
+static void sequence(struct random_graph *r, int i)
+{
+    plumb_shape s = plumb_shape_of(r->g, r->pool[i]);
+    int kind = below(r, 3), outputs = kind == 2 ? 3 : 2;
+    int64_t units = 1 + below(r, 3), wide = units * (kind == 0 ? 1 : kind + 2);
+    if (s.rank != 3 || !known(&s, 2) || s.dim[2] == 0 || elements(&s) > 300) {
+        return;
+    }
+    plumb_recurrent_options options = {.size = sizeof(options), .reverse = once_in(r, 2)};
+    plumb_t x = r->pool[i], h0 = known(&s, 1) && once_in(r, 2) ? variable(r, PLUMB_SHAPE(s.dim[1], units)) : PLUMB_NONE;
+    plumb_t w = variable(r, PLUMB_SHAPE(wide, s.dim[2])), u = variable(r, PLUMB_SHAPE(wide, units));
+    plumb_t b = once_in(r, 2) ? variable(r, PLUMB_SHAPE(wide)) : PLUMB_NONE;
+    plumb_t y = kind == 0   ? plumb_rnn(r->g, x, h0, w, u, b, b, &options)
+                : kind == 1 ? plumb_gru(r->g, x, h0, w, u, b, b, &options)
+                            : plumb_lstm(r->g, x, h0, h0, w, u, b, b, &options);
+    add(r, y, 1);
+    add(r, plumb_output(r->g, y, 1 + below(r, outputs - 1)), 1);
+}
+
 static void other(struct random_graph *r, int i)
 {
     plumb_t x = r->pool[i];
@@ -387,7 +407,7 @@ static void grow(struct random_graph *r)
 {
     static void (*const ways[])(struct random_graph *, int) = {
         unary,  unary,   binary,  binary, binary,  reduction, transpose, slice, expand,
-        concat, reshape, reshape, matmul, picture, picture,   indexed,   along, other};
+        concat, reshape, reshape, matmul, picture, picture,   indexed,   along, other, sequence};
     int i = pick(r);
     plumb_shape s = plumb_shape_of(r->g, r->pool[i]);
     if (elements(&s) < 3000 && s.rank < 6) {
