@@ -1,7 +1,13 @@
-/* Element-wise ops on f32. Each scalar function is one line below; it is compiled for every instruction set
- * in the forms that matter (operands side by side, or one element for the whole row) and in a plain one for
- * any strides. The functions without a vector form go through the C library in double, on all threads. */
+/* Element-wise ops on f32, bf16 and f16. Each scalar function is one line below; it is compiled for every
+ * instruction set in the forms that matter (operands side by side, or one element for the whole row) and in a
+ * plain one for any strides. The functions without a vector form go through the C library in double, on all
+ * threads.
+ *
+ * Low operands are widened, computed on in f32 and rounded a block at a time, in a buffer that stays in the
+ * nearest cache: memory sees each operand once. Rounding what f32 has rounded is as good as rounding once for
+ * sums, products, quotients and roots (half.c), and far within the bounds of the others. */
 #include "cpu/native/functions.h"
+#include "cpu/native/half.h"
 #include "cpu/native/strided.h"
 #include "op/attr.h"
 
@@ -199,12 +205,35 @@ static void cast_row(void *y_, const void *a_, const void *b_, const void *c_, c
 
 /* ---- calls ---- */
 
+enum { BLOCK = 512 }; /* elements: of four operands in f32, 8 KiB */
+
 struct elementwise {
     kernel *row;
     char *base[STRIDED_OPERANDS];
     int64_t size[STRIDED_OPERANDS];
+    plumb_convert *convert[STRIDED_OPERANDS]; /* to f32, the result's from f32; NULL: is not low */
+    bool low;
     struct numbers n;
 };
+
+/* n <= BLOCK elements through f32. One that stands for the whole row does so when widened, too. */
+static void run_block(const struct elementwise *e, int operands, char *const *p, const int64_t *stride, int64_t n)
+{
+    _Alignas(64) float wide[STRIDED_OPERANDS][BLOCK];
+    void *q[STRIDED_OPERANDS] = {NULL};
+    int64_t step[STRIDED_OPERANDS] = {0};
+    for (int i = 0; i < operands; i++) {
+        q[i] = e->convert[i] ? (void *)wide[i] : p[i];
+        step[i] = e->convert[i] && stride[i] != 0 ? 1 : stride[i];
+        if (i > 0 && e->convert[i]) {
+            e->convert[i](wide[i], 1, p[i], stride[i], stride[i] == 0 ? 1 : n);
+        }
+    }
+    e->row(q[0], q[1], q[2], q[3], step, n, &e->n);
+    if (e->convert[0]) {
+        e->convert[0](p[0], stride[0], wide[0], 1, n);
+    }
+}
 
 static void run_row(const void *user, const struct plumb_strided *s, const int64_t *at, int64_t n)
 {
@@ -215,7 +244,16 @@ static void run_row(const void *user, const struct plumb_strided *s, const int64
         stride[i] = s->stride[i][s->rank - 1];
         p[i] = e->base[i] + at[i] * e->size[i];
     }
-    e->row(p[0], p[1], p[2], p[3], stride, n, &e->n);
+    if (!e->low) {
+        e->row(p[0], p[1], p[2], p[3], stride, n, &e->n);
+        return;
+    }
+    for (int64_t done = 0; done < n; done += BLOCK) {
+        run_block(e, s->operands, p, stride, n - done < BLOCK ? n - done : BLOCK);
+        for (int i = 0; i < s->operands; i++) {
+            p[i] += BLOCK * stride[i] * e->size[i];
+        }
+    }
 }
 
 static plumb_status run(const plumb_call *call, kernel *row, struct numbers numbers)
@@ -227,6 +265,11 @@ static plumb_status run(const plumb_call *call, kernel *row, struct numbers numb
         const plumb_view *view = i == 0 ? &call->out[0] : &call->in[i - 1];
         e.base[i] = view->data;
         e.size[i] = (int64_t)plumb_dtype_size(view->dtype);
+        if (view->dtype == PLUMB_BF16 || view->dtype == PLUMB_F16) {
+            e.low = true;
+            e.convert[i] = i > 0 ? plumb_convert_for(PLUMB_F32, view->dtype, call->isa)
+                                 : plumb_convert_for(view->dtype, PLUMB_F32, call->isa);
+        }
         if (i > 0) {
             plumb_strided_add(&s, view);
         }
@@ -234,6 +277,13 @@ static plumb_status run(const plumb_call *call, kernel *row, struct numbers numb
     plumb_strided_simplify(&s);
     plumb_strided_run(call->pool, &s, run_row, &e);
     return PLUMB_OK;
+}
+
+static float rounded(double value, plumb_dtype dtype)
+{
+    uint64_t element;
+    plumb_put(&element, dtype, 0, value);
+    return (float)plumb_get(&element, dtype, 0);
 }
 
 /* x < low in double is x < numbers.low in f32, and likewise above. */
@@ -246,12 +296,17 @@ static struct numbers numbers_of(const plumb_call *call)
             .a = (float)attr->a, .b = (float)attr->b, .low = (float)attr->a, .high = (float)attr->b};
         n.low = (double)n.low < attr->a ? nextafterf(n.low, INFINITY) : n.low;
         n.high = (double)n.high > attr->b ? nextafterf(n.high, -INFINITY) : n.high;
+        if (call->op->tolerance == PLUMB_TOL_EXACT) { /* a result may be a number itself: rounded once */
+            n.a = rounded(attr->a, call->out[0].dtype);
+            n.b = rounded(attr->b, call->out[0].dtype);
+        }
     }
     return n;
 }
 
 static bool supports_cast(const plumb_call *call) { return call->out[0].dtype == PLUMB_F32; }
 
+#define SINGLE_AND_LOW (PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16) | PLUMB_BIT(PLUMB_F16))
 #define IMPLEMENTATION(op_name, which_dtypes, which_flags, picked, ...)                                      \
     static plumb_status run_##op_name(const plumb_call *call)                                                \
     {                                                                                                        \
@@ -260,19 +315,19 @@ static bool supports_cast(const plumb_call *call) { return call->out[0].dtype ==
     const plumb_impl plumb_impl_##op_name##_native = {                                                       \
         .op = &plumb_op_##op_name,                                                                           \
         .name = "cpu.native",                                                                                \
-        .dtypes = PLUMB_BIT(which_dtypes),                                                                   \
+        .dtypes = (which_dtypes),                                                                            \
         .flags = (which_flags) | PLUMB_IMPL_ANY_LAYOUT,                                                      \
         __VA_ARGS__.run = run_##op_name,                                                                     \
     };
 #define OF_UNARY(none, TARGET, name, expression)                                                             \
-    IMPLEMENTATION(name, PLUMB_F32, 0, NATIVE_PICK(name, call->isa))
+    IMPLEMENTATION(name, SINGLE_AND_LOW, 0, NATIVE_PICK(name, call->isa))
 #define OF_BINARY(none, TARGET, name, result, expression)                                                    \
-    IMPLEMENTATION(name, PLUMB_F32, PLUMB_IMPL_EXACT, NATIVE_PICK(name, call->isa))
-#define OF_LIBRARY(name, expression) IMPLEMENTATION(name, PLUMB_F32, 0, name##_row)
+    IMPLEMENTATION(name, SINGLE_AND_LOW, PLUMB_IMPL_EXACT, NATIVE_PICK(name, call->isa))
+#define OF_LIBRARY(name, expression) IMPLEMENTATION(name, SINGLE_AND_LOW, 0, name##_row)
 
 UNARY(OF_UNARY, , )
 BINARY(OF_BINARY, , )
 LIBRARY(OF_LIBRARY)
-IMPLEMENTATION(pow, PLUMB_F32, 0, pow_row)
-IMPLEMENTATION(where, PLUMB_F32, PLUMB_IMPL_EXACT, NATIVE_PICK(where, call->isa))
-IMPLEMENTATION(cast, PLUMB_U8, PLUMB_IMPL_EXACT, cast_row, .supports = supports_cast, )
+IMPLEMENTATION(pow, SINGLE_AND_LOW, 0, pow_row)
+IMPLEMENTATION(where, SINGLE_AND_LOW, PLUMB_IMPL_EXACT, NATIVE_PICK(where, call->isa))
+IMPLEMENTATION(cast, PLUMB_BIT(PLUMB_U8), PLUMB_IMPL_EXACT, cast_row, .supports = supports_cast, )

@@ -4,8 +4,8 @@
  * of it do not come here: pairs.h has kernels for them.
  *
  * Decided here:
- * - Listed are the ops that mixed precision lowers (plumb_op.precision); what else is written in a low dtype falls to the
- *   reference.
+ * - Listed are the ops that mixed precision lowers (plumb_op.precision), but those that have kernels for low operands of
+ *   their own (elementwise.c, norm_columns.c ..); what else is written in a low dtype falls to the reference.
  * - Operands of other dtypes (indices, the f32 scale of a normalisation) are handed on as they are.
  * - Rounding an f32 result that was itself rounded is as good as rounding once for sums, products, quotients and roots of
  *   two low operands: f32 has more than twice the digits and two (Figueroa 1995).
@@ -220,22 +220,7 @@ HALF(max_pool2d_select, PLUMB_IMPL_EXACT)
 HALF(average_pool2d, PLUMB_IMPL_EXACT)
 HALF(average_pool2d_backward, PLUMB_IMPL_EXACT)
 HALF(gather_backward, PLUMB_IMPL_EXACT)
-HALF(add, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(sub, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(mul, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(div, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(maximum, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(minimum, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(equal, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(less, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(less_equal, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(where, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(relu_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
 HALF(activation_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(leaky_relu_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(sigmoid_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(tanh_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
-HALF(elu_backward, PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
 HALF(sum, PLUMB_IMPL_EXACT)
 HALF(max, PLUMB_IMPL_EXACT)
 HALF(min, PLUMB_IMPL_EXACT)
@@ -245,18 +230,3 @@ HALF(batch_norm, 0)
 HALF(batch_norm_inference, 0)
 HALF(batch_norm_backward, 0)
 HALF(dropout, 0)
-HALF(affine, PLUMB_IMPL_ANY_LAYOUT)
-HALF(neg, PLUMB_IMPL_ANY_LAYOUT)
-HALF(abs, PLUMB_IMPL_ANY_LAYOUT)
-HALF(sign, PLUMB_IMPL_ANY_LAYOUT)
-HALF(sqrt, PLUMB_IMPL_ANY_LAYOUT)
-HALF(sin, PLUMB_IMPL_ANY_LAYOUT)
-HALF(cos, PLUMB_IMPL_ANY_LAYOUT)
-HALF(erf, PLUMB_IMPL_ANY_LAYOUT)
-HALF(sigmoid, PLUMB_IMPL_ANY_LAYOUT)
-HALF(tanh, PLUMB_IMPL_ANY_LAYOUT)
-HALF(relu, PLUMB_IMPL_ANY_LAYOUT)
-HALF(leaky_relu, PLUMB_IMPL_ANY_LAYOUT)
-HALF(elu, PLUMB_IMPL_ANY_LAYOUT)
-HALF(gelu, PLUMB_IMPL_ANY_LAYOUT)
-HALF(silu, PLUMB_IMPL_ANY_LAYOUT)
