@@ -6,7 +6,7 @@
 #include "data/dataset.h"
 
 #define SHUFFLE_STREAM 0x5348u /* apart from the streams of random ops, which count up from 0 */
-#define GATHER_CHUNK 65536 /* elements that one chunk gathers at least: below, waking a thread costs more */
+#define GATHER_CHUNK 8192 /* elements that one chunk gathers at least: some microseconds, and steps keep threads awake */
 
 struct loader {
     plumb_context *context;
