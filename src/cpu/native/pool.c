@@ -1,4 +1,5 @@
-/* Pooling of contiguous f32 pictures, plane by plane. A window is walked tap by tap over a strip of
+/* Pooling: the choice of a form, and that of row-major f32 pictures, plane by plane (pool_columns.c has channels-last
+ * ones). A window is walked tap by tap over a strip of
  * neighbouring outputs, so that the inner loop runs along a row of the picture; 2x2 windows that tile the
  * plane, the usual case, have loops of their own that read every element once. Conventions: src/op/pool.c. */
 #include "cpu/native/pool.h"
@@ -205,8 +206,7 @@ NATIVE_INLINE void select_plane(struct pool_work *t, int64_t plane)
 
 /* ---- average ---- */
 
-/* How far the window of output o reaches, by which an average divides. */
-static float extent(const plumb_attr_pool2d *attr, int axis, int64_t o, int64_t size)
+float plumb_pool_extent(const plumb_attr_pool2d *attr, int axis, int64_t o, int64_t size)
 {
     int64_t start = o * attr->stride[axis] - attr->padding[axis], end = start + attr->window[axis];
     int64_t low = attr->exclude_padding && start < 0 ? 0 : start;
@@ -219,7 +219,7 @@ NATIVE_INLINE void average_strip(struct pool_work *t, const float *x, int64_t oh
 {
     const plumb_attr_pool2d *attr = t->attr;
     int64_t width = t->ow - ow < STRIP ? t->ow - ow : STRIP;
-    float sum[STRIP] = {0}, high = extent(attr, 0, oh, t->h);
+    float sum[STRIP] = {0}, high = plumb_pool_extent(attr, 0, oh, t->h);
     for (int64_t kh = 0; kh < attr->window[0]; kh++) {
         int64_t row = oh * attr->stride[0] - attr->padding[0] + kh;
         if (row < 0 || row >= t->h)
@@ -270,7 +270,7 @@ NATIVE_INLINE void average_backward_strip(struct pool_work *t, float *dx, int64_
 {
     const plumb_attr_pool2d *attr = t->attr;
     int64_t width = t->ow - ow < STRIP ? t->ow - ow : STRIP;
-    float share[STRIP], high = extent(attr, 0, oh, t->h);
+    float share[STRIP], high = plumb_pool_extent(attr, 0, oh, t->h);
     for (int64_t j = 0; j < width; j++)
         share[j] = dy[ow + j] / (high * t->wide[ow + j]);
     for (int64_t kh = 0; kh < attr->window[0]; kh++) {
@@ -339,6 +339,12 @@ static void pool_chunk(void *user, int64_t chunk, int worker)
         t->kernel(t, plane);
 }
 
+plumb_status plumb_pool_bad_index(const plumb_call *call, int64_t h, int64_t w)
+{
+    return plumb_call_fail(call, PLUMB_BAD_INPUT, "an index is outside a plane of %lldx%lld", (long long)h,
+                           (long long)w);
+}
+
 /* x: the tensor (N, C, H, W), or its gradient; y: the pooled one, or its gradient. */
 static plumb_status run_planes(const plumb_call *call, const plumb_view *x, const plumb_view *y,
                                struct pool_work *t)
@@ -360,20 +366,21 @@ static plumb_status run_planes(const plumb_call *call, const plumb_view *x, cons
         return PLUMB_OK;
     t->per_chunk = t->h * t->w < CHUNK ? CHUNK / (1 + t->h * t->w) : 1;
     plumb_pool_run(call->pool, (t->planes + t->per_chunk - 1) / t->per_chunk, pool_chunk, t);
-    if (atomic_load(&t->bad_index))
-        return plumb_call_fail(call, PLUMB_BAD_INPUT, "an index is outside a plane of %lldx%lld",
-                               (long long)t->h, (long long)t->w);
-    return PLUMB_OK;
+    return atomic_load(&t->bad_index) ? plumb_pool_bad_index(call, t->h, t->w) : PLUMB_OK;
 }
 
 static plumb_status run_max(const plumb_call *call)
 {
+    if (plumb_pool_columns_supports(call))
+        return plumb_pool_columns_max(call);
     struct pool_work t = {.index_out = call->out[1].data, .kernel = NATIVE_PICK(max, call->isa)};
     return run_planes(call, &call->in[0], &call->out[0], &t);
 }
 
 static plumb_status run_max_backward(const plumb_call *call)
 {
+    if (plumb_pool_columns_supports(call))
+        return plumb_pool_columns_max_backward(call);
     struct pool_work t = {.index = call->in[1].data, .kernel = NATIVE_PICK(max_backward, call->isa)};
     return run_planes(call, &call->out[0], &call->in[0], &t);
 }
@@ -386,6 +393,8 @@ static plumb_status run_select(const plumb_call *call)
 
 static size_t average_workspace(const plumb_call *call)
 {
+    if (plumb_pool_columns_supports(call))
+        return plumb_pool_columns_workspace(call);
     const plumb_view *x = &call->in[0], *y = &call->out[0]; /* one of them is the pooled one: the narrower */
     return sizeof(float) * (size_t)(x->dim[3] > y->dim[3] ? x->dim[3] : y->dim[3]);
 }
@@ -394,11 +403,13 @@ static void measure(const plumb_call *call, const plumb_view *x, const plumb_vie
 {
     float *wide = call->workspace;
     for (int64_t ow = 0; ow < y->dim[3]; ow++)
-        wide[ow] = extent(call->attr, 1, ow, x->dim[3]);
+        wide[ow] = plumb_pool_extent(call->attr, 1, ow, x->dim[3]);
 }
 
 static plumb_status run_average(const plumb_call *call)
 {
+    if (plumb_pool_columns_supports(call))
+        return plumb_pool_columns_average(call);
     struct pool_work t = {.wide = call->workspace, .kernel = NATIVE_PICK(average, call->isa)};
     measure(call, &call->in[0], &call->out[0]);
     return run_planes(call, &call->in[0], &call->out[0], &t);
@@ -406,15 +417,17 @@ static plumb_status run_average(const plumb_call *call)
 
 static plumb_status run_average_backward(const plumb_call *call)
 {
+    if (plumb_pool_columns_supports(call))
+        return plumb_pool_columns_average_backward(call);
     struct pool_work t = {.wide = call->workspace, .kernel = NATIVE_PICK(average_backward, call->isa)};
     measure(call, &call->out[0], &call->in[0]);
     return run_planes(call, &call->out[0], &call->in[0], &t);
 }
 
 /* Positions within a plane are computed in 32 bits. */
-static bool supports(const plumb_call *call)
+static bool supports_planes(const plumb_call *call)
 {
-    bool good = true;
+    bool good = call->in[0].dtype == PLUMB_F32;
     for (int i = 0; i < call->n_in; i++)
         good = good && plumb_view_contiguous(&call->in[i]) &&
                call->in[i].dim[2] * call->in[i].dim[3] < INT32_MAX / 4;
@@ -424,21 +437,30 @@ static bool supports(const plumb_call *call)
     return good;
 }
 
+static bool supports(const plumb_call *call) { return plumb_pool_columns_supports(call) || supports_planes(call); }
+
+static size_t workspace(const plumb_call *call)
+{
+    return plumb_pool_columns_supports(call) ? plumb_pool_columns_workspace(call) : 0;
+}
+
 const plumb_impl plumb_impl_max_pool2d_native = {
     .op = &plumb_op_max_pool2d,
     .name = "cpu.native",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
-    .flags = PLUMB_IMPL_EXACT,
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
+    .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT,
     .supports = supports,
+    .workspace = workspace,
     .run = run_max,
 };
 
 const plumb_impl plumb_impl_max_pool2d_backward_native = {
     .op = &plumb_op_max_pool2d_backward,
     .name = "cpu.native",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
-    .flags = PLUMB_IMPL_EXACT,
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
+    .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT,
     .supports = supports,
+    .workspace = workspace,
     .run = run_max_backward,
 };
 
@@ -447,15 +469,15 @@ const plumb_impl plumb_impl_max_pool2d_select_native = {
     .name = "cpu.native",
     .dtypes = PLUMB_BIT(PLUMB_F32),
     .flags = PLUMB_IMPL_EXACT,
-    .supports = supports,
+    .supports = supports_planes,
     .run = run_select,
 };
 
 const plumb_impl plumb_impl_average_pool2d_native = {
     .op = &plumb_op_average_pool2d,
     .name = "cpu.native",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
-    .flags = PLUMB_IMPL_EXACT,
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
+    .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT,
     .supports = supports,
     .workspace = average_workspace,
     .run = run_average,
@@ -464,8 +486,8 @@ const plumb_impl plumb_impl_average_pool2d_native = {
 const plumb_impl plumb_impl_average_pool2d_backward_native = {
     .op = &plumb_op_average_pool2d_backward,
     .name = "cpu.native",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
-    .flags = PLUMB_IMPL_EXACT,
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
+    .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT,
     .supports = supports,
     .workspace = average_workspace,
     .run = run_average_backward,

@@ -1,5 +1,5 @@
-/* What pooling's kernels share: the work of one call, and the kernels written by hand for tiles of two by
- * two. */
+/* What pooling's kernels share: the work of one call on row-major planes, the kernels written by hand for tiles of two by
+ * two, and what channels-last pictures need. */
 #ifndef PLUMB_NATIVE_POOL_H
 #define PLUMB_NATIVE_POOL_H
 
@@ -21,6 +21,18 @@ struct pool_work {
     atomic_bool bad_index;
     void (*kernel)(struct pool_work *t, int64_t plane);
 };
+
+/* How far the window of output o reaches, by which an average divides. */
+float plumb_pool_extent(const plumb_attr_pool2d *attr, int axis, int64_t o, int64_t size);
+plumb_status plumb_pool_bad_index(const plumb_call *call, int64_t h, int64_t w);
+
+/* Channels in lanes, f32 or bf16. */
+bool plumb_pool_columns_supports(const plumb_call *call);
+size_t plumb_pool_columns_workspace(const plumb_call *call);
+plumb_status plumb_pool_columns_max(const plumb_call *call);
+plumb_status plumb_pool_columns_max_backward(const plumb_call *call);
+plumb_status plumb_pool_columns_average(const plumb_call *call);
+plumb_status plumb_pool_columns_average_backward(const plumb_call *call);
 
 /* One plane of max pooling over tiles, written by hand for AVX-512, and its backward form. The latter
  * returns false if an index points out of its own tile; the plane is then to be done another way. */
