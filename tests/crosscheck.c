@@ -40,30 +40,40 @@ static plumb_context *open_context(void)
         fprintf(stderr, "crosscheck: %s\n", error.message);
         exit(1);
     }
+    plumb_added_provider(context->device, 0); /* what plugins add keeps what it needs with the context */
     return context;
 }
 
-static void list_implementations(const plumb_device *device)
+static void list_provider(const plumb_provider *provider)
+{
+    for (int k = 0; k < provider->count; k++) {
+        const plumb_impl *impl = provider->impls[k];
+        int op = op_index(impl->op);
+        if (all->only && strcmp(impl->name, all->only) != 0) {
+            continue;
+        }
+        if (all->impls[op] == MAX_IMPLS) {
+            fprintf(stderr, "crosscheck: raise MAX_IMPLS\n");
+            abort();
+        }
+        all->score[op][all->impls[op]++].impl = impl;
+    }
+}
+
+/* The core's and what plugins add to the CPU, where there are any; or those of the device's plugin. */
+static void list_implementations(plumb_device *device)
 {
     int count = 0;
-    const plumb_provider *const *providers = plumb_providers(&count);
+    const plumb_provider *added, *const *providers = plumb_providers(&count);
     if (device->plugin) {
         providers = device->plugin->providers;
         count = device->plugin->n_providers;
     }
     for (int p = 0; p < count; p++) {
-        for (int k = 0; k < providers[p]->count; k++) {
-            const plumb_impl *impl = providers[p]->impls[k];
-            int op = op_index(impl->op);
-            if (all->only && strcmp(impl->name, all->only) != 0) {
-                continue;
-            }
-            if (all->impls[op] == MAX_IMPLS) {
-                fprintf(stderr, "crosscheck: raise MAX_IMPLS\n");
-                abort();
-            }
-            all->score[op][all->impls[op]++].impl = impl;
-        }
+        list_provider(providers[p]);
+    }
+    for (int p = 0; !device->plugin && (added = plumb_added_provider(device, p)) != NULL; p++) {
+        list_provider(added);
     }
 }
 

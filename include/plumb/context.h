@@ -38,11 +38,13 @@ typedef struct plumb_error {
     char message[1024];
 } plumb_error;
 
-/* What vendors' libraries on a GPU may do to be faster; nothing of it unless asked for. */
+/* What vendors' libraries may do to be faster; nothing of it unless asked for. The first three are for GPUs. */
 enum {
     PLUMB_ALLOW_TF32 = 1 << 0,            /* products of f32 with 10 bits of mantissa (sums stay f32) */
     PLUMB_ALLOW_REDUCED_SUMS = 1 << 1,    /* partial sums of bf16 and f16 products kept in bf16 and f16 */
-    PLUMB_ALLOW_NONDETERMINISTIC = 1 << 2 /* sums whose order, and so last bits, may differ from run to run */
+    PLUMB_ALLOW_NONDETERMINISTIC = 1 << 2, /* sums whose order, and so last bits, may differ from run to run */
+    PLUMB_ALLOW_VENDOR_THREADS = 1 << 3   /* on the CPU, a library's own threads, as many as it is set to: then results
+                                             may depend on their number */
 };
 
 typedef struct plumb_options {

@@ -57,17 +57,15 @@ struct common_options {
     {"device", "NAME", "cpu (default), cuda, cuda:N, auto", OPTION_TEXT, &(common).device, 0, 0, NULL},                \
     {"threads", "N", "threads to use (default: as many as the process may; results do not depend on it)",            \
      OPTION_WHOLE, &(common).threads, 1, 1024, NULL},                                                                 \
-    COMMON_REST(common)
-#define COMMON_REST(common) /* what is never a list */                                                                \
     {"seed", "N", "of weights, order and dropout (default 1)", OPTION_WHOLE, &(common).seed, 0, 9e15, NULL},          \
     {"impl", "LIST", "force implementations: conv2d=cpu.ref,*=cpu.native", OPTION_TEXT, &(common).implementations, 0, \
      0, NULL},                                                                                                        \
     {"isa", "NAME", "limit CPU kernels: scalar, avx2, avx512, avx512_bf16", OPTION_TEXT, &(common).isa, 0, 0, NULL},           \
-    {"allow", "LIST", "what vendors' GPU libraries may do: tf32,reduced-sums,nondeterministic (default: nothing)",    \
+    {"allow", "LIST", "what vendors' libraries may do: tf32,reduced-sums,nondeterministic,vendor-threads (nothing)", \
      OPTION_TEXT, &(common).allow, 0, 0, NULL},                                                                       \
     {"json", NULL, "machine-readable output, one JSON object a line", OPTION_FLAG, &(common).json, 0, 0, NULL}
 
-/* "tf32,reduced-sums,nondeterministic", NULL: none; false: a word is not known. */
+/* "tf32,reduced-sums,nondeterministic,vendor-threads", NULL: none; false: a word is not known. */
 bool cli_allow(const char *list, unsigned *allow);
 /* NULL after printing why; *code is then the exit code. */
 plumb_context *cli_open(const struct common_options *common, int *code);

@@ -44,14 +44,16 @@ bool cli_allow(const char *list, unsigned *allow)
         unsigned bit;
     } words[] = {{"tf32", PLUMB_ALLOW_TF32},
                  {"reduced-sums", PLUMB_ALLOW_REDUCED_SUMS},
-                 {"nondeterministic", PLUMB_ALLOW_NONDETERMINISTIC}};
+                 {"nondeterministic", PLUMB_ALLOW_NONDETERMINISTIC},
+                 {"vendor-threads", PLUMB_ALLOW_VENDOR_THREADS}};
+    const size_t known = sizeof words / sizeof *words;
     *allow = 0;
     while (list && *list) {
         size_t length = strcspn(list, ","), i = 0;
-        while (i < 3 && (strlen(words[i].word) != length || memcmp(words[i].word, list, length) != 0)) {
+        while (i < known && (strlen(words[i].word) != length || memcmp(words[i].word, list, length) != 0)) {
             i++;
         }
-        if (i == 3) {
+        if (i == known) {
             return false;
         }
         *allow |= words[i].bit;
@@ -71,7 +73,7 @@ plumb_context *cli_open(const struct common_options *common, int *code)
     }
     unsigned allow;
     if (!cli_allow(common->allow, &allow)) {
-        fprintf(stderr, "plumb: --allow: tf32, reduced-sums, nondeterministic are known, but got ");
+        fprintf(stderr, "plumb: --allow: tf32, reduced-sums, nondeterministic, vendor-threads are known, but got ");
         print_one_line(stderr, common->allow);
         *code = PLUMB_BAD_INPUT;
         return NULL;

@@ -5,7 +5,7 @@
 #include <zlib.h>
 
 #include "cli/cli.h"
-#include "device/device.h"
+#include "device/plugin.h"
 
 struct finding {
     const char *what, *state; /* "ok", "off", "missing" */
@@ -74,12 +74,24 @@ static void look_at_cuda(struct findings *f)
     plumb_close(gpu);
 }
 
+/* What plugins add to the CPU's implementations. */
+static void look_at_additions(struct findings *f, plumb_device *device)
+{
+    for (int i = 0; plumb_addition_name(i); i++) {
+        const plumb_addition *addition = plumb_addition_find(device, i);
+        if (addition) {
+            found(f, plumb_addition_name(i), addition->plugin ? "ok" : "off", "%s", addition->text);
+        }
+    }
+}
+
 static void look_at_devices(struct findings *f, plumb_context *context)
 {
     plumb_device_info info;
     if (context->device->table->info(context->device, &info) == PLUMB_OK) {
         found(f, "device", "ok", "%s: %s", plumb_device_name(context), info.name);
     }
+    look_at_additions(f, context->device);
     look_at_cuda(f);
 }
 
@@ -90,7 +102,6 @@ static void look_at_libraries(struct findings *f)
     found(f, "zlib", "ok", "%s (built with %s)", zlibVersion(), ZLIB_VERSION);
     found(f, "jansson", "ok", "%s (built with %s)", jansson_version_str(), JANSSON_VERSION);
     found(f, "providers", "ok", "cpu.native, cpu.ref; plumb ops lists their ops");
-    found(f, "onednn", "off", "no such provider in this version");
 }
 
 static void look_at_data(struct findings *f)

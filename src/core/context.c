@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "device/device.h"
+#include "device/plugin.h"
 
 #define MAX_THREADS 1024
 
@@ -115,7 +115,8 @@ static const char *copy_options(plumb_options *to, const plumb_options *from)
     if (to->threads < 0 || to->threads > MAX_THREADS) {
         return "options: threads must be 0 (automatic) to 1024";
     }
-    if (to->allow & ~(unsigned)(PLUMB_ALLOW_TF32 | PLUMB_ALLOW_REDUCED_SUMS | PLUMB_ALLOW_NONDETERMINISTIC)) {
+    if (to->allow & ~(unsigned)(PLUMB_ALLOW_TF32 | PLUMB_ALLOW_REDUCED_SUMS | PLUMB_ALLOW_NONDETERMINISTIC |
+                                PLUMB_ALLOW_VENDOR_THREADS)) {
         return "options: allow has a bit that this version of the library does not know";
     }
     if (to->allocator && (!to->allocator->alloc || !to->allocator->free)) {
@@ -281,6 +282,7 @@ void plumb_close(plumb_context *context)
         context->exec_destroy(context, context->exec);
     }
     if (context->device) {
+        plumb_additions_close(context->device);
         context->device->table->close(context->device);
     }
     if (context->owns_pool) {

@@ -42,7 +42,7 @@ static char *make_path(plumb_context *context, const char *name, const char *ide
 
 /* ---- reading ---- */
 
-static bool keep(plumb_cuda_plans *choices, const void *key, size_t bytes, const void *data, size_t data_bytes)
+static bool keep(plumb_plans *choices, const void *key, size_t bytes, const void *data, size_t data_bytes)
 {
     plumb_cuda_choice *choice = plumb_alloc(choices->context, sizeof *choice + data_bytes);
     if (!choice) {
@@ -50,7 +50,7 @@ static bool keep(plumb_cuda_plans *choices, const void *key, size_t bytes, const
     }
     choice->bytes = data_bytes;
     memcpy(choice->data, data, data_bytes);
-    return plumb_cuda_plans_add(choices, key, bytes, choice);
+    return plumb_plans_add(choices, key, bytes, choice);
 }
 
 /* Whether `data` is a whole file of this identity; *at becomes where the choices begin, *end where they end. */
@@ -69,7 +69,7 @@ static bool is_ours(const char *identity, const char *data, size_t bytes, size_t
 }
 
 /* Adds what is not there yet: what this process chose is newer. */
-static void take_over(plumb_cuda_plans *choices, const char *data, size_t at, size_t end)
+static void take_over(plumb_plans *choices, const char *data, size_t at, size_t end)
 {
     uint32_t size[2];
     while (end - at > sizeof size) {
@@ -78,7 +78,7 @@ static void take_over(plumb_cuda_plans *choices, const char *data, size_t at, si
         if (size[0] > end - at || size[1] > end - at - size[0]) {
             return;
         }
-        if (!plumb_cuda_plans_find(choices, data + at, size[0]) &&
+        if (!plumb_plans_find(choices, data + at, size[0]) &&
             !keep(choices, data + at, size[0], data + at + size[0], size[1])) {
             return;
         }
@@ -138,7 +138,7 @@ static void draw(const plumb_cuda_cache *cache, struct image *image)
     put(image, MAGIC, sizeof MAGIC - 1);
     put(image, cache->identity, strlen(cache->identity));
     put(image, "\n", 1);
-    plumb_cuda_plans_visit(&cache->choices, put_choice, image);
+    plumb_plans_visit(&cache->choices, put_choice, image);
 }
 
 static plumb_status write_image(plumb_cuda_cache *cache, const struct image *image)
@@ -178,7 +178,7 @@ void plumb_cuda_cache_open(plumb_cuda_cache *cache, plumb_context *context, cons
     bool clean = context->status == PLUMB_OK;
     *cache = (plumb_cuda_cache){.context = context};
     snprintf(cache->identity, sizeof cache->identity, "%s", identity);
-    plumb_cuda_plans_open(&cache->choices, context, destroy, context);
+    plumb_plans_open(&cache->choices, context, destroy, context);
     cache->path = make_path(context, name, cache->identity);
     forget_error(cache, clean);
     if (cache->path) {
@@ -191,14 +191,14 @@ void plumb_cuda_cache_close(plumb_cuda_cache *cache)
     if (cache->changed && cache->path) {
         write_file(cache);
     }
-    plumb_cuda_plans_close(&cache->choices);
+    plumb_plans_close(&cache->choices);
     plumb_free(cache->context, cache->path);
     cache->path = NULL;
 }
 
 const plumb_cuda_choice *plumb_cuda_cache_find(const plumb_cuda_cache *cache, const void *key, size_t bytes)
 {
-    return plumb_cuda_plans_find(&cache->choices, key, bytes);
+    return plumb_plans_find(&cache->choices, key, bytes);
 }
 
 void plumb_cuda_cache_add(plumb_cuda_cache *cache, const void *key, size_t bytes, const void *choice, size_t choice_bytes)

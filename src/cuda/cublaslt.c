@@ -19,7 +19,7 @@ static const struct plumb_cuda_symbol symbols[] = {PLUMB_LT_FUNCTIONS(SYMBOL)};
 static void close_cublaslt(struct plumb_cuda *cuda, void *state)
 {
     struct plumb_cublaslt *lt = state;
-    plumb_cuda_plans_close(&lt->plans);
+    plumb_plans_close(&lt->plans);
     if (lt->handle) {
         lt->f.cublasLtDestroy(lt->handle);
     }
@@ -57,7 +57,7 @@ static void *open_cublaslt(struct plumb_cuda *cuda, char *text, size_t room)
         return NULL;
     }
     lt->cache.context = cuda->base.context;
-    plumb_cuda_plans_open(&lt->plans, cuda->base.context, plumb_lt_plan_free, lt);
+    plumb_plans_open(&lt->plans, cuda->base.context, plumb_lt_plan_free, lt);
     if (plumb_cuda_library_open(&lt->library, names, symbols, (int)(sizeof symbols / sizeof *symbols), &lt->f, text,
                                 room) &&
         open_handle(cuda, lt, text, room)) {

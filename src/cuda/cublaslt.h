@@ -10,7 +10,7 @@ struct plumb_cublaslt {
     plumb_lt_functions f;
     plumb_lt_handle handle;
     plumb_cuda_cache cache; /* plumb_lt_choice by plumb_lt_product */
-    plumb_cuda_plans plans; /* plumb_lt_plan by plumb_lt_product */
+    plumb_plans plans; /* plumb_lt_plan by plumb_lt_product */
 };
 
 /* A matrix of column-major storage, an operand of a product. */
@@ -54,6 +54,6 @@ enum plumb_lt_nan plumb_lt_try_nan(struct plumb_cuda *cuda, struct plumb_cublasl
 /* While planning: the plan, chosen if it is not there yet; NULL: none can be had. */
 const plumb_lt_plan *plumb_lt_choose(struct plumb_cuda *cuda, struct plumb_cublaslt *lt, const plumb_lt_product *product);
 enum { PLUMB_LT_WORKSPACE_ALIGNMENT = 256 }; /* bytes, as the library wants the start of its workspace */
-void plumb_lt_plan_free(void *lt, void *plan); /* plumb_cuda_plans.destroy */
+void plumb_lt_plan_free(void *lt, void *plan); /* plumb_plans.destroy */
 
 #endif

@@ -155,7 +155,7 @@ static void *align(void *start)
 
 static const plumb_lt_plan *find(const struct plumb_cublaslt *lt, const plumb_lt_product *product)
 {
-    const plumb_lt_plan *plan = plumb_cuda_plans_find(&lt->plans, product, sizeof *product);
+    const plumb_lt_plan *plan = plumb_plans_find(&lt->plans, product, sizeof *product);
     return plan && plan->usable ? plan : NULL;
 }
 

@@ -216,12 +216,12 @@ static plumb_lt_plan *make_plan(struct plumb_cuda *cuda, struct plumb_cublaslt *
 
 const plumb_lt_plan *plumb_lt_choose(struct plumb_cuda *cuda, struct plumb_cublaslt *lt, const plumb_lt_product *product)
 {
-    plumb_lt_plan *plan = plumb_cuda_plans_find(&lt->plans, product, sizeof *product);
+    plumb_lt_plan *plan = plumb_plans_find(&lt->plans, product, sizeof *product);
     plumb_context *context = cuda->base.context;
     bool clean = context->status == PLUMB_OK;
     if (!plan) {
         plan = plumb_cuda_enter(cuda) == PLUMB_OK ? make_plan(cuda, lt, product) : NULL;
-        plan = plan && plumb_cuda_plans_add(&lt->plans, product, sizeof *product, plan) ? plan : NULL;
+        plan = plan && plumb_plans_add(&lt->plans, product, sizeof *product, plan) ? plan : NULL;
     }
     if (clean) {
         plumb_clear_error(context); /* what cannot be had here another implementation computes */

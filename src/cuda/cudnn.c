@@ -24,7 +24,7 @@ static const struct plumb_cuda_symbol symbols[] = {
 static void close_cudnn(struct plumb_cuda *cuda, void *state)
 {
     plumb_cudnn *library = state;
-    plumb_cuda_plans_close(&library->plans);
+    plumb_plans_close(&library->plans);
     plumb_cuda_cache_close(&library->cache);
     if (library->handle) {
         library->api.cudnnDestroy(library->handle);
@@ -69,7 +69,7 @@ static void *open_cudnn(struct plumb_cuda *cuda, char *text, size_t room)
         return NULL;
     }
     library->context = library->cache.context = cuda->base.context;
-    plumb_cuda_plans_open(&library->plans, library->context, plumb_cudnn_plan_free, library);
+    plumb_plans_open(&library->plans, library->context, plumb_cudnn_plan_free, library);
     if (plumb_cuda_library_open(&library->library, names, symbols, (int)(sizeof symbols / sizeof *symbols), &library->api,
                                 text, room) &&
         open_handle(cuda, library, text, room)) {

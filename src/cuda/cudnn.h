@@ -56,7 +56,7 @@ typedef struct plumb_cudnn { /* the library as one device uses it */
     size_t version;
     struct cudnnContext *handle;
     plumb_cudnn_descriptor target; /* without a device (handle NULL): the description of one, for planning */
-    plumb_cuda_plans plans; /* of graphs */
+    plumb_plans plans; /* of graphs */
     plumb_cuda_cache cache;
 } plumb_cudnn;
 

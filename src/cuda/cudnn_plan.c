@@ -299,7 +299,7 @@ void plumb_cudnn_plan_free(void *library, void *object)
 
 plumb_cudnn_plan *plumb_cudnn_plan_of(plumb_cudnn *library, const plumb_cudnn_graph *graph)
 {
-    plumb_cudnn_plan *plan = plumb_cuda_plans_find(&library->plans, graph, sizeof *graph);
+    plumb_cudnn_plan *plan = plumb_plans_find(&library->plans, graph, sizeof *graph);
     if (plan) {
         return plan;
     }
@@ -308,7 +308,7 @@ plumb_cudnn_plan *plumb_cudnn_plan_of(plumb_cudnn *library, const plumb_cudnn_gr
         return NULL;
     }
     make(plan, library, graph);
-    return plumb_cuda_plans_add(&library->plans, graph, sizeof *graph, plan) ? plan : NULL;
+    return plumb_plans_add(&library->plans, graph, sizeof *graph, plan) ? plan : NULL;
 }
 
 /* ---- implementations ---- */
@@ -393,7 +393,7 @@ plumb_status plumb_cudnn_run(const plumb_call *call, plumb_cudnn_writer write)
     plumb_cudnn_graph graph;
     const void *pointer[PLUMB_CUDNN_TENSORS + 1] = {NULL};
     const char *why = write_graph(call, write, &graph);
-    plumb_cudnn_plan *plan = library && !why ? plumb_cuda_plans_find(&library->plans, &graph, sizeof graph) : NULL;
+    plumb_cudnn_plan *plan = library && !why ? plumb_plans_find(&library->plans, &graph, sizeof graph) : NULL;
     if (!plan || !plan->plan) {
         return plumb_call_fail(call, PLUMB_BAD_INPUT, "cudnn was not asked about this call when it was planned");
     }

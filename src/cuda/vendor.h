@@ -7,6 +7,7 @@
 #ifndef PLUMB_CUDA_VENDOR_H
 #define PLUMB_CUDA_VENDOR_H
 
+#include "core/plans.h"
 #include "cuda/cuda.h"
 #include "cuda/library.h"
 
@@ -28,27 +29,6 @@ plumb_status plumb_cuda_vendor_check(const plumb_call *call, const char *functio
 
 extern const plumb_cuda_vendor plumb_cuda_vendor_cublaslt, plumb_cuda_vendor_cudnn;
 
-/* ---- plans.c: what was chosen, by key ---- */
-
-/* Keys are plain bytes: a struct zeroed before it is filled. */
-typedef struct plumb_cuda_plans {
-    plumb_context *context;
-    void (*destroy)(void *user, void *plan);
-    void *user;
-    struct plumb_cuda_plan_entry **bucket;
-    size_t buckets, count;
-} plumb_cuda_plans;
-
-void plumb_cuda_plans_open(plumb_cuda_plans *plans, plumb_context *context, void (*destroy)(void *user, void *plan),
-                           void *user);
-void plumb_cuda_plans_close(plumb_cuda_plans *plans);
-void *plumb_cuda_plans_find(const plumb_cuda_plans *plans, const void *key, size_t bytes); /* NULL: none */
-/* Takes the plan; one of the same key is destroyed. false when out of memory: then the plan is destroyed. */
-bool plumb_cuda_plans_add(plumb_cuda_plans *plans, const void *key, size_t bytes, void *plan);
-/* In no order. */
-void plumb_cuda_plans_visit(const plumb_cuda_plans *plans,
-                            void (*visit)(void *user, const void *key, size_t bytes, void *plan), void *user);
-
 /* ---- cache.c: choices of earlier processes ---- */
 
 /* One file for a library's version on a kind of GPU, `identity`: read when it is opened, written when it is closed if
@@ -57,7 +37,7 @@ typedef struct plumb_cuda_cache {
     plumb_context *context;
     char *path; /* NULL: nothing is kept */
     char identity[256];
-    plumb_cuda_plans choices;
+    plumb_plans choices;
     bool changed;
 } plumb_cuda_cache;
 

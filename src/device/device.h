@@ -7,7 +7,7 @@
 
 typedef struct plumb_device plumb_device;
 
-#define PLUMB_DEVICE_ABI 1
+#define PLUMB_DEVICE_ABI 2
 
 typedef struct plumb_device_info {
     char name[96];        /* "AMD EPYC, 2 threads, avx512" */
@@ -56,6 +56,7 @@ struct plumb_device {
     const plumb_device_table *table;
     plumb_context *context;
     const struct plumb_plugin *plugin; /* whose device this is, with providers of its own; NULL: the core's */
+    struct plumb_addition *additions;  /* of plugins to the CPU's implementations; NULL: none was asked for yet */
 };
 
 /* Opens by string ("cpu", "auto", "null", "faulty:7", "cuda:1"); the context owns the device. Unknown names are refused

@@ -20,8 +20,6 @@ const plumb_device_table *plumb_device_kind(int index)
 
 /* ---- plugins ---- */
 
-#define LIBRARY "libplumb-cuda.so"
-
 /* The folder of this library's own file (of the program's, where it is linked in), without the last '/'. */
 static bool own_folder(char *folder, size_t room)
 {
@@ -47,39 +45,42 @@ static bool own_folder(char *folder, size_t room)
 
 /* In the folder PLUMB_PLUGINS; else beside the library, in ../lib seen from a program, and where the loader looks. The
  * first that is there is the one: were another tried after it, nobody would learn why it cannot be opened. */
-static void *open_library(void)
+static void *open_library(const char *library)
 {
     static const char *const places[] = {"", "/../lib"};
     char folder[1024], path[1200];
     const char *named = getenv("PLUMB_PLUGINS");
     if (named && *named) {
-        snprintf(path, sizeof path, "%.1024s/" LIBRARY, named);
+        snprintf(path, sizeof path, "%.1024s/%s", named, library);
         return dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
     bool placed = own_folder(folder, sizeof folder);
     for (size_t i = 0; placed && i < sizeof places / sizeof *places; i++) {
-        snprintf(path, sizeof path, "%s%s/" LIBRARY, folder, places[i]);
+        snprintf(path, sizeof path, "%s%s/%s", folder, places[i], library);
         if (access(path, R_OK) == 0) {
             return dlopen(path, RTLD_NOW | RTLD_LOCAL);
         }
     }
-    return dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    return dlopen(library, RTLD_NOW | RTLD_LOCAL);
 }
 
-const plumb_plugin *plumb_plugin_find(char *why, size_t room)
+/* Why a library could not be opened; `hint` where no file of its name was found. */
+static void tell_why(const char *library, const char *hint, char *why, size_t room)
 {
-    if (&plumb_plugin_cuda) {
-        return &plumb_plugin_cuda;
-    }
-    void *library = open_library();
-    void *symbol = library ? dlsym(library, PLUMB_PLUGIN_ENTRY) : NULL;
+    const char *reason = dlerror();
+    size_t length = strlen(library);
+    bool absent = reason && strncmp(reason, library, length) == 0 && strncmp(reason + length, ": ", 2) == 0;
+    snprintf(why, room, "the plugin %s cannot be opened: %.300s%s", library,
+             !reason ? "unknown reason" : absent ? reason + length + 2 : reason, absent ? hint : "");
+}
+
+/* The plugin in a library, if it is of this very Plumb. */
+static const plumb_plugin *plugin_in(const char *library, const char *hint, char *why, size_t room)
+{
+    void *handle = open_library(library);
+    void *symbol = handle ? dlsym(handle, PLUMB_PLUGIN_ENTRY) : NULL;
     if (!symbol) {
-        static const char nowhere[] = LIBRARY ": "; /* the loader looked, and found no file of this name */
-        const char *reason = dlerror();
-        bool absent = reason && strncmp(reason, nowhere, sizeof nowhere - 1) == 0;
-        snprintf(why, room, "the plugin " LIBRARY " cannot be opened: %.300s%s",
-                 !reason ? "unknown reason" : absent ? reason + sizeof nowhere - 1 : reason,
-                 absent ? " (it is built with -DPLUMB_CUDA=ON)" : "");
+        tell_why(library, hint, why, room);
         return NULL;
     }
     plumb_plugin_entry *entry;
@@ -87,11 +88,74 @@ const plumb_plugin *plumb_plugin_find(char *why, size_t room)
     const plumb_plugin *plugin = entry();
     if (plugin->abi != PLUMB_DEVICE_ABI || strcmp(plugin->version, plumb_version()) != 0 ||
         plugin->context_bytes != sizeof(plumb_context)) {
-        snprintf(why, room, LIBRARY " is of Plumb %.20s, abi %d; this is %s, abi %d", plugin->version, plugin->abi,
+        snprintf(why, room, "%s is of Plumb %.20s, abi %d; this is %s, abi %d", library, plugin->version, plugin->abi,
                  plumb_version(), PLUMB_DEVICE_ABI);
         return NULL;
     }
     return plugin;
+}
+
+const plumb_plugin *plumb_plugin_find(char *why, size_t room)
+{
+    return &plumb_plugin_cuda ? &plumb_plugin_cuda
+                              : plugin_in("libplumb-cuda.so", " (it is built with -DPLUMB_CUDA=ON)", why, room);
+}
+
+/* ---- additions ---- */
+
+static const char *const additions[PLUMB_ADDITIONS] = {"onednn", "openblas"};
+
+const char *plumb_addition_name(int index)
+{
+    return index >= 0 && index < PLUMB_ADDITIONS ? additions[index] : NULL;
+}
+
+const plumb_addition *plumb_addition_find(plumb_device *device, int index)
+{
+    plumb_context *context = device->context;
+    if (!device->additions) {
+        device->additions = plumb_zalloc(context, PLUMB_ADDITIONS * sizeof *device->additions);
+    }
+    plumb_addition *addition = device->additions ? &device->additions[index] : NULL;
+    if (!addition || addition->sought) {
+        return addition;
+    }
+    char library[32];
+    bool clean = context->status == PLUMB_OK;
+    addition->sought = true;
+    snprintf(library, sizeof library, "libplumb-%s.so", additions[index]);
+    addition->plugin = plugin_in(library, " (it is built where the library's headers are)", addition->text,
+                                 sizeof addition->text);
+    if (addition->plugin) {
+        addition->state = addition->plugin->open(context, addition->text, sizeof addition->text);
+        addition->plugin = addition->state ? addition->plugin : NULL;
+        plumb_log_line(context, PLUMB_LOG_DEBUG, "%s: %s", additions[index], addition->text);
+    }
+    if (clean) {
+        plumb_clear_error(context);
+    }
+    return addition;
+}
+
+void *plumb_addition_state(const plumb_device *device, const plumb_plugin *plugin)
+{
+    for (int i = 0; device->additions && i < PLUMB_ADDITIONS; i++) {
+        if (device->additions[i].plugin == plugin) {
+            return device->additions[i].state;
+        }
+    }
+    return NULL;
+}
+
+void plumb_additions_close(plumb_device *device)
+{
+    for (int i = 0; device->additions && i < PLUMB_ADDITIONS; i++) {
+        if (device->additions[i].plugin) {
+            device->additions[i].plugin->close(device->additions[i].state);
+        }
+    }
+    plumb_free(device->context, device->additions);
+    device->additions = NULL;
 }
 
 static plumb_status open_plugin(plumb_context *context, const char *what, const char *argument)

@@ -43,6 +43,30 @@ static bool runs_on(const plumb_impl *impl, const plumb_device *device)
     return strncmp(impl->name, device->table->kind, n) == 0 && impl->name[n] == '.';
 }
 
+const plumb_provider *plumb_added_provider(plumb_device *device, int p)
+{
+    for (int i = 0; i < PLUMB_ADDITIONS; i++) {
+        const plumb_addition *addition = plumb_addition_find(device, i);
+        const plumb_plugin *plugin = addition ? addition->plugin : NULL;
+        if (plugin && p < plugin->n_providers)
+            return plugin->providers[p];
+        p -= plugin ? plugin->n_providers : 0;
+    }
+    return NULL;
+}
+
+/* What has implementations with names like this one, "cpu.onednn"; it is opened. NULL: nothing has. */
+static const plumb_addition *addition_of(plumb_device *device, const char *impl)
+{
+    const plumb_addition *addition = NULL;
+    for (int i = 0; i < PLUMB_ADDITIONS && strncmp(impl, "cpu.", 4) == 0 && !addition; i++) {
+        size_t n = strlen(plumb_addition_name(i));
+        if (strncmp(impl + 4, plumb_addition_name(i), n) == 0 && (!impl[4 + n] || impl[4 + n] == '.'))
+            addition = plumb_addition_find(device, i);
+    }
+    return addition;
+}
+
 static bool takes(const plumb_impl *impl, const plumb_call *call)
 {
     return same_op(impl->op, call->op) && runs_on(impl, call->device) &&
@@ -86,16 +110,25 @@ static bool find_forced(const char *forced, const char *op, char impl[64])
     return false;
 }
 
+static const plumb_impl *search_provider(const plumb_provider *provider, const plumb_call *call, const char *name)
+{
+    for (int i = 0; i < provider->count; i++)
+        if ((!name || strcmp(provider->impls[i]->name, name) == 0) && takes(provider->impls[i], call))
+            return provider->impls[i];
+    return NULL;
+}
+
+/* What plugins add is taken by its name only. */
 static const plumb_impl *search(const plumb_call *call, const char *name)
 {
     const plumb_provider *provider;
-    for (int p = 0; (provider = provider_at(call->device, p)) != NULL; p++)
-        for (int i = 0; i < provider->count; i++) {
-            const plumb_impl *impl = provider->impls[i];
-            if ((!name || strcmp(impl->name, name) == 0) && takes(impl, call))
-                return impl;
-        }
-    return NULL;
+    const plumb_impl *impl = NULL;
+    for (int p = 0; !impl && (provider = provider_at(call->device, p)) != NULL; p++)
+        impl = search_provider(provider, call, name);
+    const plumb_addition *added = !impl && name ? addition_of(call->device, name) : NULL;
+    for (int p = 0; added && added->plugin && !impl && p < added->plugin->n_providers; p++)
+        impl = search_provider(added->plugin->providers[p], call, name);
+    return impl;
 }
 
 static void describe_inputs(const plumb_call *call, char *text, size_t room)
@@ -141,14 +174,25 @@ const plumb_impl *plumb_choose(const plumb_call *call, const char *forced)
     return impl;
 }
 
-static bool known_impl(const plumb_device *device, const char *op, const char *name)
+static bool lists(const plumb_provider *provider, const char *op, const char *name)
+{
+    for (int i = 0; i < provider->count; i++)
+        if ((strcmp(op, "*") == 0 || strcmp(provider->impls[i]->op->name, op) == 0) &&
+            strcmp(provider->impls[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
+static bool known_impl(plumb_device *device, const char *op, const char *name)
 {
     const plumb_provider *provider;
     for (int p = 0; (provider = provider_at(device, p)) != NULL; p++)
-        for (int i = 0; i < provider->count; i++)
-            if ((strcmp(op, "*") == 0 || strcmp(provider->impls[i]->op->name, op) == 0) &&
-                strcmp(provider->impls[i]->name, name) == 0)
-                return true;
+        if (lists(provider, op, name))
+            return true;
+    const plumb_addition *added = addition_of(device, name);
+    for (int p = 0; added && added->plugin && p < added->plugin->n_providers; p++)
+        if (lists(added->plugin->providers[p], op, name))
+            return true;
     return false;
 }
 
@@ -161,8 +205,12 @@ plumb_status plumb_check_forced(plumb_context *context, const char *forced)
             return plumb_fail(context, PLUMB_BAD_INPUT, "implementations: '%s' is not of the form op=name,op=name", forced);
         if (strcmp(op, "*") != 0 && !plumb_op_named(op))
             return plumb_fail(context, PLUMB_BAD_INPUT, "implementations: no op is called '%s'", op);
-        if (!known_impl(context->device, op, name))
-            return plumb_fail(context, PLUMB_BAD_INPUT, "implementations: '%s' has no implementation '%s'", op, name);
+        if (known_impl(context->device, op, name))
+            continue;
+        const plumb_addition *added = addition_of(context->device, name);
+        bool absent = added && !added->plugin;
+        return plumb_fail(context, PLUMB_BAD_INPUT, "implementations: '%s' has no implementation '%s'%s%s", op, name,
+                          absent ? ": " : "", absent ? added->text : "");
     }
     return PLUMB_OK;
 }

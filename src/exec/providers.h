@@ -7,6 +7,9 @@
 /* In order of preference. */
 const plumb_provider *const *plumb_providers(int *count);
 
+/* Provider p of those that plugins add to the CPU; opens them. NULL past the end. */
+const plumb_provider *plumb_added_provider(plumb_device *device, int p);
+
 /* The first implementation that takes the call, in order of preference, after the forced choices in `forced`
  * ("conv2d=cpu.ref,*=cpu.native"; may be NULL). NULL after an error. A choice forced by an op's name is an order; one
  * forced by '*' is a wish. */

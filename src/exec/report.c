@@ -158,23 +158,26 @@ static const char *dtypes_text(unsigned mask)
     return "some";
 }
 
-/* Provider p of the core, then of the plugin (also where no GPU would let its device open). NULL past the end. */
-static const plumb_provider *listed_provider(int p)
+/* Provider p of the core, then of what plugins add to the CPU, then of the plugin of a device (also where no GPU would let
+ * it open). NULL past the end. */
+static const plumb_provider *listed_provider(plumb_context *context, int p)
 {
-    int count;
+    int count, added = 0;
     char why[512];
     const plumb_provider *const *list = plumb_providers(&count);
     if (p < count)
         return list[p];
+    for (p -= count; plumb_added_provider(context->device, added); added++)
+        if (added == p)
+            return plumb_added_provider(context->device, added);
     const plumb_plugin *plugin = plumb_plugin_find(why, sizeof why);
-    return plugin && p - count < plugin->n_providers ? plugin->providers[p - count] : NULL;
+    return plugin && p - added < plugin->n_providers ? plugin->providers[p - added] : NULL;
 }
 
 bool plumb_op_list(plumb_context *context, int index, plumb_op_row *row)
 {
-    (void)context;
     const plumb_provider *provider;
-    for (int p = 0; (provider = listed_provider(p)) != NULL; p++) {
+    for (int p = 0; (provider = listed_provider(context, p)) != NULL; p++) {
         if (index >= provider->count) {
             index -= provider->count;
             continue;

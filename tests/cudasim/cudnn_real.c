@@ -61,7 +61,7 @@ static bool open_library(plumb_context *context)
     library.context = context;
     setenv("PLUMB_CACHE_DIR", "", 1); /* choices are kept in this process only */
     plumb_cuda_cache_open(&library.cache, context, "cudnn", "described");
-    plumb_cuda_plans_open(&library.plans, context, plumb_cudnn_plan_free, &library);
+    plumb_plans_open(&library.plans, context, plumb_cudnn_plan_free, &library);
     device.base.context = context;
     device.vendor[PLUMB_CUDA_CUDNN].tried = true;
     device.vendor[PLUMB_CUDA_CUDNN].state = &library;
@@ -71,7 +71,7 @@ static bool open_library(plumb_context *context)
 
 static void close_library(plumb_cudnn_bag *bag)
 {
-    plumb_cuda_plans_close(&library.plans);
+    plumb_plans_close(&library.plans);
     plumb_cuda_cache_close(&library.cache);
     plumb_cudnn_empty(bag);
 }
@@ -128,7 +128,7 @@ static void try(struct made *m, const plumb_impl *impl, const void *attr, unsign
     m->call.out = m->out;
     found = NULL;
     bool taken = impl->supports(&m->call);
-    plumb_cuda_plans_visit(&library.plans, see, NULL);
+    plumb_plans_visit(&library.plans, see, NULL);
     snprintf(text, sizeof text, "%s %s, %s: %s", impl->op->name, plumb_dtype_name(m->in[0].dtype), what,
              !found ? "no plan" : taken ? "taken" : found->reason);
     expect(found && strncmp(found->reason, "the graph", 9) != 0, text, "the graph is good");
@@ -136,13 +136,13 @@ static void try(struct made *m, const plumb_impl *impl, const void *attr, unsign
     printf("%-70s engine %lld, workspace %lld\n", text, taken ? (long long)found->choice.engine : -1LL,
            taken ? (long long)found->workspace : 0LL);
     plumb_cudnn_choice choice = found ? found->choice : (plumb_cudnn_choice){.engine = 0};
-    plumb_cuda_plans_close(&library.plans);
+    plumb_plans_close(&library.plans);
     found = NULL;
     bool again = impl->supports(&m->call); /* the engine and its knobs, made again as after a start from the cache */
-    plumb_cuda_plans_visit(&library.plans, see, NULL);
+    plumb_plans_visit(&library.plans, see, NULL);
     expect(again == taken && (!taken || (found->cached && memcmp(&choice, &found->choice, sizeof choice) == 0)), text,
            "its choice can be made again");
-    plumb_cuda_plans_close(&library.plans);
+    plumb_plans_close(&library.plans);
 }
 
 static const plumb_dtype floats[] = {PLUMB_F32, PLUMB_F64, PLUMB_BF16, PLUMB_F16};

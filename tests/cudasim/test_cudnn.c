@@ -105,7 +105,7 @@ static void see(void *user, const void *key, size_t bytes, void *plan)
 static struct only only_plan(plumb_context *context)
 {
     struct only only = {.plan = NULL};
-    plumb_cuda_plans_visit(&library_of(context)->plans, see, &only);
+    plumb_plans_visit(&library_of(context)->plans, see, &only);
     return only;
 }
 

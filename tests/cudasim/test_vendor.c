@@ -77,28 +77,28 @@ PLUMB_TEST(vendor, plans_are_found_by_their_key)
 {
     plumb_context *context = plumb_open(NULL);
     REQUIRE(context);
-    plumb_cuda_plans plans;
-    plumb_cuda_plans_open(&plans, context, count_destroyed, context);
+    plumb_plans plans;
+    plumb_plans_open(&plans, context, count_destroyed, context);
     destroyed = 0;
     int64_t key[3] = {0, 7, 7};
-    CHECK(!plumb_cuda_plans_find(&plans, key, sizeof key));
+    CHECK(!plumb_plans_find(&plans, key, sizeof key));
     for (int64_t i = 0; i < 1000; i++) {
         int64_t *plan = plumb_alloc(context, sizeof *plan);
         REQUIRE(plan);
         *plan = key[0] = i;
-        CHECK(plumb_cuda_plans_add(&plans, key, i % 2 ? sizeof key : sizeof key[0], plan));
+        CHECK(plumb_plans_add(&plans, key, i % 2 ? sizeof key : sizeof key[0], plan));
     }
     int64_t before = plumb_memory_now(context);
     for (int64_t i = 0; i < 1000; i++) {
         key[0] = i;
-        const int64_t *plan = plumb_cuda_plans_find(&plans, key, i % 2 ? sizeof key : sizeof key[0]);
+        const int64_t *plan = plumb_plans_find(&plans, key, i % 2 ? sizeof key : sizeof key[0]);
         CHECK(plan && *plan == i);
-        CHECK(!plumb_cuda_plans_find(&plans, key, i % 2 ? sizeof key[0] : sizeof key));
+        CHECK(!plumb_plans_find(&plans, key, i % 2 ? sizeof key[0] : sizeof key));
     }
     CHECK(plumb_memory_now(context) == before && destroyed == 0);
     key[0] = 3;
-    CHECK(plumb_cuda_plans_add(&plans, key, sizeof key, plumb_alloc(context, 8)) && destroyed == 1);
-    plumb_cuda_plans_close(&plans);
+    CHECK(plumb_plans_add(&plans, key, sizeof key, plumb_alloc(context, 8)) && destroyed == 1);
+    plumb_plans_close(&plans);
     CHECK(destroyed == 1001);
     plumb_close(context);
 }

@@ -1,27 +1,27 @@
 /* A table from keys of plain bytes to whatever was chosen for them. Looking up allocates nothing, so a run may do it;
  * entries stay until the table is closed, for a program that was planned relies on them. */
-#include "cuda/vendor.h"
+#include "core/plans.h"
 
 enum { FIRST_BUCKETS = 64 };
 
-struct plumb_cuda_plan_entry {
-    struct plumb_cuda_plan_entry *next;
+struct plumb_plan_entry {
+    struct plumb_plan_entry *next;
     void *plan;
     uint32_t hash;
     size_t bytes;
     unsigned char key[];
 };
 
-void plumb_cuda_plans_open(plumb_cuda_plans *plans, plumb_context *context, void (*destroy)(void *user, void *plan),
+void plumb_plans_open(plumb_plans *plans, plumb_context *context, void (*destroy)(void *user, void *plan),
                            void *user)
 {
-    *plans = (plumb_cuda_plans){.context = context, .destroy = destroy, .user = user};
+    *plans = (plumb_plans){.context = context, .destroy = destroy, .user = user};
 }
 
-void plumb_cuda_plans_close(plumb_cuda_plans *plans)
+void plumb_plans_close(plumb_plans *plans)
 {
     for (size_t i = 0; i < plans->buckets; i++) {
-        for (struct plumb_cuda_plan_entry *e = plans->bucket[i], *next; e; e = next) {
+        for (struct plumb_plan_entry *e = plans->bucket[i], *next; e; e = next) {
             next = e->next;
             plans->destroy(plans->user, e->plan);
             plumb_free(plans->context, e);
@@ -32,30 +32,30 @@ void plumb_cuda_plans_close(plumb_cuda_plans *plans)
     plans->buckets = plans->count = 0;
 }
 
-static struct plumb_cuda_plan_entry *find(const plumb_cuda_plans *plans, const void *key, size_t bytes, uint32_t hash)
+static struct plumb_plan_entry *find(const plumb_plans *plans, const void *key, size_t bytes, uint32_t hash)
 {
-    struct plumb_cuda_plan_entry *e = plans->buckets ? plans->bucket[hash % plans->buckets] : NULL;
+    struct plumb_plan_entry *e = plans->buckets ? plans->bucket[hash % plans->buckets] : NULL;
     while (e && (e->hash != hash || e->bytes != bytes || memcmp(e->key, key, bytes) != 0)) {
         e = e->next;
     }
     return e;
 }
 
-void *plumb_cuda_plans_find(const plumb_cuda_plans *plans, const void *key, size_t bytes)
+void *plumb_plans_find(const plumb_plans *plans, const void *key, size_t bytes)
 {
-    struct plumb_cuda_plan_entry *e = find(plans, key, bytes, plumb_crc32c(0, key, bytes));
+    struct plumb_plan_entry *e = find(plans, key, bytes, plumb_crc32c(0, key, bytes));
     return e ? e->plan : NULL;
 }
 
-static bool grow(plumb_cuda_plans *plans)
+static bool grow(plumb_plans *plans)
 {
     size_t buckets = plans->buckets ? 2 * plans->buckets : FIRST_BUCKETS;
-    struct plumb_cuda_plan_entry **bucket = plumb_zalloc(plans->context, buckets * sizeof *bucket);
+    struct plumb_plan_entry **bucket = plumb_zalloc(plans->context, buckets * sizeof *bucket);
     if (!bucket) {
         return plans->buckets > 0; /* longer chains serve too */
     }
     for (size_t i = 0; i < plans->buckets; i++) {
-        for (struct plumb_cuda_plan_entry *e = plans->bucket[i], *next; e; e = next) {
+        for (struct plumb_plan_entry *e = plans->bucket[i], *next; e; e = next) {
             next = e->next;
             e->next = bucket[e->hash % buckets];
             bucket[e->hash % buckets] = e;
@@ -67,10 +67,10 @@ static bool grow(plumb_cuda_plans *plans)
     return true;
 }
 
-bool plumb_cuda_plans_add(plumb_cuda_plans *plans, const void *key, size_t bytes, void *plan)
+bool plumb_plans_add(plumb_plans *plans, const void *key, size_t bytes, void *plan)
 {
     uint32_t hash = plumb_crc32c(0, key, bytes);
-    struct plumb_cuda_plan_entry *e = find(plans, key, bytes, hash);
+    struct plumb_plan_entry *e = find(plans, key, bytes, hash);
     if (e) {
         plans->destroy(plans->user, e->plan);
         e->plan = plan;
@@ -92,11 +92,11 @@ bool plumb_cuda_plans_add(plumb_cuda_plans *plans, const void *key, size_t bytes
     return true;
 }
 
-void plumb_cuda_plans_visit(const plumb_cuda_plans *plans,
+void plumb_plans_visit(const plumb_plans *plans,
                             void (*visit)(void *user, const void *key, size_t bytes, void *plan), void *user)
 {
     for (size_t i = 0; i < plans->buckets; i++) {
-        for (struct plumb_cuda_plan_entry *e = plans->bucket[i]; e; e = e->next) {
+        for (struct plumb_plan_entry *e = plans->bucket[i]; e; e = e->next) {
             visit(user, e->key, e->bytes, e->plan);
         }
     }
