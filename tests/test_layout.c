@@ -2,6 +2,7 @@
  * planner make of it is computed by the reference, step by step, in the memory that was planned. Not a bit may differ from
  * the graph as it was: the reference computes the same from any strides. */
 #include "check.h"
+#include "courses.h"
 #include "nets.h"
 #include "random_graph.h"
 
@@ -371,5 +372,52 @@ PLUMB_TEST(layout, transposed_pictures_are_taken_as_they_lie)
     struct tally tally = {0, 0};
     check_plan("transposed", p, plumb_current_plan(p), (struct wish){"follow", all_follow_convolutions, 0}, 0, &tally);
     CHECK_MSG(tally.copies == 0 && tally.last == 1, "%d copies, %d tensors channels-last", tally.copies, tally.last);
+    plumb_close(context);
+}
+
+/* ---- the implementations that there are ---- */
+
+static int count_in(const char *text, const char *what)
+{
+    int count = 0;
+    for (const char *at = text; text && (at = strstr(at, what)) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+/* A residual network trained channels-last is the one trained in rows, but for rounding (from seeds where no gate of relu is
+ * so near to 0 that rounding turns it); memory guarded and poisoned. */
+PLUMB_TEST(layout, residual_networks_train_alike)
+{
+    struct course rows, last;
+    plumb_context *context = plumb_open(
+        &(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 2, .seed = 5, .strict_memory = true});
+    REQUIRE(context);
+    bool ran = course_run(context, &course_residual, PLUMB_F32, PLUMB_PASS_LAYOUT, NULL, &rows) == PLUMB_OK;
+    ran = course_run(context, &course_residual, PLUMB_F32, 0, NULL, &last) == PLUMB_OK && ran;
+    CHECK_MSG(ran, "%s", plumb_message(context));
+    if (ran) {
+        course_close("rows, channels-last", &course_residual, &rows, &last);
+        CHECK(count_in(rows.plan, " last") == 0 && count_in(last.plan, " last") > 60);
+        CHECK_MSG(count_in(last.plan, "stop_gradient") <= 5, "%s", last.plan);
+    }
+    course_free(&rows);
+    course_free(&last);
+    plumb_close(context);
+}
+
+/* Few channels: nothing wants them, and the plan is what it was. */
+PLUMB_TEST(layout, lenet_stays_in_rows)
+{
+    struct course rows, either;
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .device = "cpu", .threads = 1, .seed = 3});
+    REQUIRE(context);
+    bool ran = course_run(context, &course_lenet5, PLUMB_F32, PLUMB_PASS_LAYOUT, NULL, &rows) == PLUMB_OK;
+    ran = course_run(context, &course_lenet5, PLUMB_F32, 0, NULL, &either) == PLUMB_OK && ran;
+    CHECK_MSG(ran, "%s", plumb_message(context));
+    CHECK(ran && strcmp(rows.plan, either.plan) == 0);
+    course_free(&rows);
+    course_free(&either);
     plumb_close(context);
 }
