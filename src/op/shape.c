@@ -474,10 +474,10 @@ SHAPE_ROW(reshape, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_res
 SHAPE_ROW(transpose, 1, plumb_attr_transpose, .view = view_transpose, .print = print_transpose)
 SHAPE_ROW(expand, 2, plumb_attr_shape, .flags = PLUMB_OP_LIKE, .view = view_expand,
           .print = plumb_print_shape)
-SHAPE_ROW(concat, -1, plumb_attr_axis, .print = print_axis)
+SHAPE_ROW(concat, -1, plumb_attr_axis, .print = print_axis, .pictures = 0xffff | 0x1 << 16) /* the first 16, all */
 SHAPE_ROW(slice, 1, plumb_attr_slice, .view = view_slice, .print = print_slice)
 SHAPE_ROW(slice_backward, 2, plumb_attr_slice, .flags = PLUMB_OP_LIKE | PLUMB_OP_BACKWARD,
-          .print = print_slice)
+          .print = print_slice, .pictures = 0x1 | 0x1 << 16) /* dy, dx */
 
 /* ---- builders ---- */
 

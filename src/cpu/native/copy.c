@@ -1,17 +1,14 @@
 /* Ops that only move elements, of any dtype: rows are copied whole where they lie side by side in both
- * tensors, and transposed in small blocks where each tensor has its own idea of which dimension is the
- * innermost, so that either way cache lines are used whole. */
+ * tensors, and transposed in tiles where each tensor has its own idea of which dimension is the innermost, so
+ * that either way cache lines are used whole. */
 #include "cpu/native/strided.h"
+#include "cpu/native/transpose.h"
 #include "op/attr.h"
-
-enum { BLOCK = 16 };
 
 struct copy {
     char *to;
     const char *from;
     int64_t size;
-    /* transposing: the operand's innermost dimension and its strides */
-    int64_t block_dim, block_to, block_from;
 };
 
 #define COPY_LOOP(type)                                                                                      \
@@ -42,33 +39,35 @@ static void copy_row(const void *user, const struct plumb_strided *s, const int6
              s->stride[1][last], n);
 }
 
-/* n elements along the result's innermost dimension, for every element along the operand's: block by
- * block. */
-static void transpose_row(const void *user, const struct plumb_strided *s, const int64_t *at, int64_t n)
-{
-    const struct copy *c = user;
-    int last = s->rank - 1;
-    int64_t step_to = s->stride[0][last], step_from = s->stride[1][last];
-    for (int64_t i = 0; i < n; i += BLOCK) {
-        int64_t width = n - i < BLOCK ? n - i : BLOCK;
-        const char *from = c->from + (at[1] + i * step_from) * c->size;
-        char *to = c->to + (at[0] + i * step_to) * c->size;
-        for (int64_t j = 0; j < c->block_dim; j++) {
-            copy_run(to + j * c->block_to * c->size, from + j * c->block_from * c->size, c->size, step_to,
-                     step_from, width);
-        }
-    }
-}
-
 /* The dimension along which the operand lies side by side, if that is not the row; -1: none. */
 static int other_innermost(const struct plumb_strided *s)
 {
     for (int d = 0; d < s->rank - 1; d++) {
-        if (s->stride[1][d] == 1 && s->stride[1][s->rank - 1] != 0 && s->dim[d] > 1) {
+        if (s->stride[1][d] == 1 && s->stride[0][s->rank - 1] == 1 && s->stride[1][s->rank - 1] != 0 && s->dim[d] > 1) {
             return d;
         }
     }
     return -1;
+}
+
+static void transpose(plumb_pool *pool, const struct plumb_strided *s, int d, const struct copy *c)
+{
+    int last = s->rank - 1;
+    struct plumb_transpose t = {.to = c->to,
+                                .from = c->from,
+                                .size = c->size,
+                                .a = s->dim[last],
+                                .from_a = s->stride[1][last],
+                                .b = s->dim[d],
+                                .to_b = s->stride[0][d]};
+    for (int k = 0; k < last; k++) {
+        if (k != d) {
+            t.dim[t.rank] = s->dim[k];
+            t.to_stride[t.rank] = s->stride[0][k];
+            t.from_stride[t.rank++] = s->stride[1][k];
+        }
+    }
+    plumb_transpose_run(pool, &t);
 }
 
 void plumb_strided_copy(plumb_pool *pool, const plumb_view *to, const plumb_view *from)
@@ -79,17 +78,10 @@ void plumb_strided_copy(plumb_pool *pool, const plumb_view *to, const plumb_view
     plumb_strided_add(&s, from);
     plumb_strided_simplify(&s);
     int d = other_innermost(&s);
-    if (d < 0) {
+    if (d < 0)
         plumb_strided_run(pool, &s, copy_row, &c);
-        return;
-    }
-    c.block_dim = s.dim[d]; /* taken out of the walk: every row does all of it */
-    c.block_to = s.stride[0][d];
-    c.block_from = s.stride[1][d];
-    s.count /= s.dim[d] > 0 ? s.dim[d] : 1; /* of nothing, nothing stays */
-    s.dim[d] = 1;
-    s.weight = c.block_dim;
-    plumb_strided_run(pool, &s, transpose_row, &c);
+    else if (s.count > 0)
+        transpose(pool, &s, d, &c);
 }
 
 static char *element(const plumb_view *view, int64_t offset)
@@ -199,6 +191,6 @@ ROW(stop_gradient, run_view, .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
 ROW(reshape, run_reshape, .flags = PLUMB_IMPL_EXACT, .supports = supports_reshape)
 ROW(transpose, run_view, .flags = PLUMB_IMPL_EXACT)
 ROW(expand, run_view, .flags = PLUMB_IMPL_EXACT)
-ROW(concat, run_concat, .flags = PLUMB_IMPL_EXACT)
+ROW(concat, run_concat, .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
 ROW(slice, run_view, .flags = PLUMB_IMPL_EXACT)
-ROW(slice_backward, run_slice_backward, .flags = PLUMB_IMPL_EXACT)
+ROW(slice_backward, run_slice_backward, .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_ANY_LAYOUT)
