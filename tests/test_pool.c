@@ -205,3 +205,44 @@ PLUMB_TEST(pool, works_in_a_forked_child)
     }
     plumb_pool_free(pool);
 }
+
+struct turns {
+    atomic_int by_caller, by_others;
+    bool stall; /* others go off their CPU in the middle of a chunk */
+};
+
+static void take_turn(void *user, int64_t chunk, int worker)
+{
+    struct turns *turns = user;
+    (void)chunk;
+    atomic_fetch_add(worker ? &turns->by_others : &turns->by_caller, 1);
+    usleep(worker && turns->stall ? 2000 : 50);
+}
+
+/* Chunks done by others in a run of 16. */
+static int others_in_a_run(plumb_pool *pool, bool stall)
+{
+    struct turns turns = {.stall = stall};
+    plumb_pool_run(pool, 16, take_turn, &turns);
+    CHECK(atomic_load(&turns.by_caller) + atomic_load(&turns.by_others) == 16);
+    return atomic_load(&turns.by_others);
+}
+
+PLUMB_TEST(pool, who_stalls_rests_for_a_while)
+{
+    plumb_pool *pool = plumb_pool_new(2);
+    REQUIRE(pool);
+    bool rested = false, back = false;
+    for (int i = 0; i < 200 && !rested; i++) {
+        rested = others_in_a_run(pool, true) > 0 && others_in_a_run(pool, false) == 0;
+    }
+    CHECK_MSG(rested, "a thread that sleeps in its chunks takes part all the time");
+    for (int i = 0; i < 20000 && !back; i++) { /* some 800 microseconds each: much longer than any rest */
+        back = others_in_a_run(pool, false) > 0;
+    }
+    CHECK_MSG(back, "a thread that stalled once never comes back");
+    for (int i = 0; i < 3; i++) {
+        others_in_a_run(pool, true);
+    }
+    plumb_pool_free(pool); /* also while it rests */
+}

@@ -9,7 +9,12 @@
  * child, where the others do not exist).
  *
  * Idle threads spin for some 30 microseconds, then sleep on a condition variable: steps of a program follow each other
- * faster than a sleeper wakes. With more threads than CPUs nobody spins. */
+ * faster than a sleeper wakes. With more threads than CPUs nobody spins.
+ *
+ * A thread that a neighbour pushed off its CPU in the middle of a chunk makes all others wait, for milliseconds: longer
+ * than a small network's whole step. The caller notices, because the process then hardly uses any CPU while it waits, and
+ * sends the thread that was last to rest for a while; the others do its share. A busy neighbour so costs the CPU that it
+ * takes, and not the others' time as well. */
 #include "core/inside.h"
 
 #include <errno.h>
@@ -22,6 +27,9 @@
 #include <unistd.h>
 
 #define SPIN_SECONDS 30e-6
+#define STALL_SECONDS 200e-6 /* a wait without using the CPU that is no scheduling jitter */
+#define REST_SECONDS 20e-3   /* several of the scheduler's time slices; twice as long each time it was in vain */
+#define LONGEST_REST 640e-3
 #define MAX_CHUNKS ((int64_t)1 << 31) /* of one round; longer runs take several */
 
 typedef void (*chunk_body)(void *user, int64_t chunk, int worker);
@@ -31,6 +39,8 @@ struct worker {
     plumb_pool *pool;
     int index; /* 0 is whoever calls plumb_pool_run */
     pthread_t thread;
+    _Atomic(double) rest; /* takes no part until then, in plumb_seconds; 0: it does */
+    double rested, nap;   /* until when it rested last, and how long; the caller's */
 };
 
 struct plumb_pool {
@@ -42,7 +52,8 @@ struct plumb_pool {
     pid_t process;        /* threads do not survive a fork */
     pthread_mutex_t turn; /* one run at a time */
     pthread_mutex_t lock; /* for sleeping and waking only */
-    pthread_cond_t work, finished;
+    pthread_cond_t work, finished, ending;
+    atomic_int last; /* worker that did the last chunk of a run for which the caller slept */
     /* The work of the current run; written by the caller between runs. */
     _Atomic(chunk_body) body;
     _Atomic(void *) user;
@@ -166,6 +177,7 @@ static void take_part(plumb_pool *pool, uint32_t number, int worker)
     }
     if (did && atomic_fetch_add(&pool->done, did) + did == chunks && atomic_load(&pool->caller_sleeps)) {
         pthread_mutex_lock(&pool->lock);
+        atomic_store(&pool->last, worker);
         pthread_cond_signal(&pool->finished);
         pthread_mutex_unlock(&pool->lock);
     }
@@ -205,6 +217,23 @@ static void await_work(plumb_pool *pool, uint32_t seen)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* Sleeps while it is to rest; runs do not wake it. */
+static void rest(struct worker *me)
+{
+    plumb_pool *pool = me->pool;
+    pthread_mutex_lock(&pool->lock);
+    for (double left; (left = atomic_load(&me->rest) - plumb_seconds()) > 0 && !atomic_load(&pool->stop);) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += (long)((left < LONGEST_REST ? left : LONGEST_REST) * 1e9);
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&pool->ending, &pool->lock, &until);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    atomic_store(&me->rest, 0);
+}
+
 static void *work(void *argument)
 {
     struct worker *me = argument;
@@ -213,10 +242,29 @@ static void *work(void *argument)
     fp_enter();
     while (!atomic_load(&pool->stop)) {
         await_work(pool, seen);
+        if (atomic_load(&me->rest) > 0) {
+            rest(me);
+        }
         seen = run_number(pool);
         take_part(pool, seen, me->index);
     }
     return NULL;
+}
+
+/* Of the whole process so far. */
+static double cpu_seconds(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+static void send_to_rest(struct worker *worker, double now)
+{
+    bool again = now - worker->rested < worker->nap;
+    worker->nap = !again ? REST_SECONDS : 2 * worker->nap < LONGEST_REST ? 2 * worker->nap : LONGEST_REST;
+    worker->rested = now + worker->nap;
+    atomic_store(&worker->rest, worker->rested);
 }
 
 static void await_end(plumb_pool *pool, uint32_t chunks)
@@ -236,13 +284,20 @@ static void await_end(plumb_pool *pool, uint32_t chunks)
     if (atomic_load(&pool->done) == chunks) {
         return;
     }
+    double began = plumb_seconds(), used = cpu_seconds();
     pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->last, 0);
     atomic_store(&pool->caller_sleeps, true);
     while (atomic_load(&pool->done) != chunks) {
         pthread_cond_wait(&pool->finished, &pool->lock);
     }
     atomic_store(&pool->caller_sleeps, false);
+    int last = atomic_load(&pool->last);
     pthread_mutex_unlock(&pool->lock);
+    double ended = plumb_seconds();
+    if (last > 0 && ended - began > STALL_SECONDS && cpu_seconds() - used < (ended - began) / 2) {
+        send_to_rest(&pool->workers[last], ended);
+    }
 }
 
 /* At most MAX_CHUNKS chunks, from number `base` on. */
@@ -352,10 +407,11 @@ plumb_pool *plumb_pool_make(const plumb_allocator *allocator, int threads, const
     pool->size = size;
     pool->spin = size <= cpus;
     pool->process = getpid();
-    pthread_mutex_init(&pool->turn, NULL); /* these four allocate nothing and cannot fail with default attributes */
+    pthread_mutex_init(&pool->turn, NULL); /* these five allocate nothing and cannot fail with default attributes */
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->finished, NULL);
+    pthread_cond_init(&pool->ending, NULL);
     if (!start_workers(pool)) {
         *why = "the operating system refused to start that many threads";
         plumb_pool_free(pool);
@@ -379,12 +435,14 @@ void plumb_pool_free(plumb_pool *pool)
         pthread_mutex_lock(&pool->lock);
         atomic_store(&pool->stop, true);
         pthread_cond_broadcast(&pool->work);
+        pthread_cond_broadcast(&pool->ending);
         pthread_mutex_unlock(&pool->lock);
         for (int i = 1; i <= pool->started; i++) {
             pthread_join(pool->workers[i].thread, NULL);
         }
         pthread_cond_destroy(&pool->work);
         pthread_cond_destroy(&pool->finished);
+        pthread_cond_destroy(&pool->ending);
         pthread_mutex_destroy(&pool->lock);
         pthread_mutex_destroy(&pool->turn);
     }
