@@ -141,6 +141,12 @@ refuse 2 'which example' predict
 refuse 2 "index '7x'" predict 7x
 refuse 5 'no-such.safetensors' eval --weights no-such.safetensors
 refuse 2 'what?' bench
+refuse 2 "bench train: --model: 'lenet6' is not known; did you mean lenet5?" bench train --model mlp,lenet6
+refuse 2 "bench train: --batch: '0' is not a whole number from 1 to 65536" bench train --batch 1,0
+refuse 2 "bench train: --threads: '' is not" bench train --threads 1,
+refuse 2 "bench train: --precision: 'f64' is not known" bench train --precision f64
+refuse 2 "device: 'cudaa' is unknown" bench train --device cpu,cudaa
+refuse 3 'faulty device: call 100' bench train --model logistic --device cpu,faulty:100
 refuse 2 "there is no problem for 'conv3d'; did you mean conv2d?" bench op conv3d
 mkdir -p broken && cp data/* broken && printf 'more' >>broken/train-images-idx3-ubyte
 refuse 2 'broken/train-images-idx3-ubyte: offset 19216, data' train --data broken
@@ -196,7 +202,10 @@ for precision in bf16 f16; do
     accept 'mlp on data (test): accuracy' eval --weights $precision/model.safetensors --data data --precision $precision
     accept 'mlp says' predict 3 --weights $precision/model.safetensors --data data --precision $precision
 done
-accept 'logistic, batch 64, adam, bf16' bench train --model logistic --precision bf16 --samples 3
+accept 'logistic, batch 64, adam, bf16, cpu' bench train --model logistic --precision bf16 --samples 3
+accept '"checked":{"batch":1,"height":28,"ops":[0-9.e-]*,"loss":[0-9.e-]*,"gradients":[0-9.e-]*},"seconds":' bench train --model mlp --batch 1,2 --threads 1,2 --samples 3 --json
+holds 'a row for each combination' test "$(grep -c '^{.*}$' stdout)" -eq 4
+accept '"height":14,"threads":[0-9]*,"checked":false' bench train --model lenet5 --picture 14 --batch 2 --check none --samples 3 --json
 accept '^ *2 matmul  *cpu.native .*%' bench train --model logistic --samples 3 --profile
 accept 'matmul  *cpu.native .*fc1.* (64, 784) (10, 784)' bench train --model logistic --samples 3 --profile-nodes
 accept '"op":"matmul","implementation":"cpu.native","steps":2,"seconds":' bench train --model logistic --samples 3 --profile --json

@@ -1,7 +1,6 @@
-/* bench: never times what was not checked first. A training step is compared with the same step on the reference
- * implementations (loss and every gradient), an op with the reference's result; then it is timed in samples of about a
- * tenth of a second, and the median is reported with its spread. References are the CPU's, whatever device is timed, so
- * they compute in a context of their own, which is closed before the clock starts. */
+/* bench: never times what was not checked first (bench.h says how), and times what is to be compared in turns. References
+ * are the CPU's, whatever device is timed, so they compute in a context of their own, which is closed before the clock
+ * starts. Medians are reported with their spread. */
 #include <math.h>
 
 #include "cli/bench.h"
@@ -14,36 +13,6 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-plumb_status bench_time(plumb_status (*step)(void *user), void *user, int samples, struct bench_times *t)
-{
-    double seconds[BENCH_SAMPLES_MAX];
-    plumb_status status = PLUMB_OK;
-    int64_t per_sample = 1;
-    for (double spent = 0; !status && spent < 0.05; per_sample *= 2) { /* also warms up */
-        double begin = plumb_seconds();
-        for (int64_t i = 0; !status && i < per_sample; i++) {
-            status = step(user);
-        }
-        spent = plumb_seconds() - begin;
-    }
-    for (int s = 0; !status && s < samples; s++) {
-        double begin = plumb_seconds();
-        for (int64_t i = 0; !status && i < per_sample; i++) {
-            status = step(user);
-        }
-        seconds[s] = (plumb_seconds() - begin) / (double)per_sample;
-    }
-    if (!status) {
-        qsort(seconds, (size_t)samples, sizeof(double), compare);
-        *t = (struct bench_times){.median = seconds[samples / 2],
-                                  .low = seconds[samples / 10],
-                                  .high = seconds[samples - 1 - samples / 10],
-                                  .samples = samples,
-                                  .per_sample = per_sample};
-    }
-    return status;
-}
-
 double bench_median(double *values, int count)
 {
     qsort(values, (size_t)count, sizeof(double), compare);
@@ -53,6 +22,124 @@ double bench_median(double *values, int count)
 double bench_spread(const struct bench_times *t)
 {
     return t->median > 0 ? (t->high - t->low) / t->median : 0;
+}
+
+/* So many steps; the seconds of all of them. */
+static plumb_status spend(const struct bench_timed *t, int64_t steps, double *seconds)
+{
+    plumb_status status = PLUMB_OK;
+    double begin = plumb_seconds();
+    for (int64_t i = 0; !status && i < steps; i++) {
+        status = t->step(t->user);
+    }
+    *seconds = plumb_seconds() - begin;
+    return status;
+}
+
+static plumb_status warm_up(struct bench_timed *t)
+{
+    double seconds = 0;
+    plumb_status status = spend(t, 1, &seconds); /* the first one prepares much that the others find */
+    t->times.per_sample = 1;
+    for (; !status; t->times.per_sample *= 2) {
+        status = spend(t, t->times.per_sample, &seconds);
+        if (seconds >= 0.05) {
+            break;
+        }
+    }
+    return status;
+}
+
+plumb_status bench_time(struct bench_timed *list, int count, int samples, int *failed)
+{
+    plumb_status status = PLUMB_OK;
+    for (int i = 0; !status && i < count; i++) {
+        *failed = i;
+        status = warm_up(&list[i]);
+    }
+    for (int s = 0; s < samples; s++) {
+        for (int i = 0; !status && i < count; i++) {
+            *failed = i;
+            status = spend(&list[i], list[i].times.per_sample, &list[i].seconds[s]);
+            list[i].seconds[s] /= (double)list[i].times.per_sample;
+        }
+    }
+    for (int i = 0; !status && i < count; i++) {
+        struct bench_times *t = &list[i].times;
+        t->median = bench_median(list[i].seconds, samples);
+        t->low = list[i].seconds[samples / 10];
+        t->high = list[i].seconds[samples - 1 - samples / 10];
+        t->samples = samples;
+    }
+    return status;
+}
+
+void bench_json_times(const struct bench_times *t)
+{
+    printf(",\"seconds\":");
+    json_number(stdout, t->median);
+    printf(",\"seconds_low\":");
+    json_number(stdout, t->low);
+    printf(",\"seconds_high\":");
+    json_number(stdout, t->high);
+    printf(",\"samples\":%d", t->samples);
+}
+
+/* ---- lists ---- */
+
+/* The next word of "a,b,c"; the rest, or NULL where there is none. */
+static const char *next_word(const char *text, char word[64])
+{
+    size_t length = strcspn(text, ",");
+    snprintf(word, 64, "%.*s", (int)(length < 64 ? length : 63), text);
+    return text[length] ? text + length + 1 : NULL;
+}
+
+int bench_numbers(const char *command, const char *option, const char *text, double low, double high, int64_t *values)
+{
+    char word[64];
+    int count = 0;
+    while (text) {
+        text = next_word(text, word);
+        if (count == BENCH_LIST_MAX) {
+            return cli_refuse(command, "--%s: more than %d numbers", option, BENCH_LIST_MAX), 0;
+        }
+        if (!cli_whole(word, low, high, &values[count++])) {
+            return cli_refuse(command, "--%s: '%s' is not a whole number from %.10g to %.10g", option, word, low, high), 0;
+        }
+    }
+    return count;
+}
+
+static const char *name_at(const void *user, int index)
+{
+    const char *(*const *name)(int index) = user;
+    return (*name)(index);
+}
+
+int bench_names(const char *command, const char *option, const char *text, const char *(*name)(int index),
+                const char **values)
+{
+    char word[64];
+    int count = 0;
+    while (text) {
+        int i = 0;
+        text = next_word(text, word);
+        while (name(i) && strcmp(name(i), word) != 0) {
+            i++;
+        }
+        if (!name(i)) {
+            const char *near = cli_nearest(word, name_at, &name);
+            return cli_refuse(command, "--%s: '%s' is not known%s%s%s (plumb %s --help lists what is)", option, word,
+                              near ? "; did you mean " : "", near ? near : "", near ? "?" : "", command),
+                   0;
+        }
+        if (count == BENCH_LIST_MAX) {
+            return cli_refuse(command, "--%s: more than %d names", option, BENCH_LIST_MAX), 0;
+        }
+        values[count++] = name(i);
+    }
+    return count;
 }
 
 /* ---- comparing ---- */
@@ -68,7 +155,7 @@ plumb_context *bench_open_reference(const struct common_options *common, int *co
 plumb_status bench_say(plumb_context *context, const plumb_context *reference, plumb_status status)
 {
     const char *message = status && reference ? plumb_message(reference) : "";
-    return *message ? plumb_fail(context, status, "reference: %s", message) : status;
+    return *message ? plumb_fail(context, status, "bench: %s", message) : status;
 }
 
 plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_t of_a, plumb_program *b, plumb_t of_b,

@@ -185,15 +185,17 @@ static plumb_status check_and_time(const struct bench_op *b, const struct proble
                             "bench: %s (%s, %s) differs from the reference by %.3g: not timed", p->op,
                             p->label, direction, worst);
     }
-    struct bench_times times;
+    double seconds[BENCH_SAMPLES_MAX];
+    struct bench_timed timed = {.step = run_program, .user = programs[0], .seconds = seconds};
+    int failed;
     if (!status) {
         status = plumb_program_cost(programs[0], &flops, &bytes);
     }
     if (!status) {
-        status = bench_time(run_program, programs[0], (int)b->samples, &times);
+        status = bench_time(&timed, 1, (int)b->samples, &failed);
     }
     if (!status) {
-        print_result(b, p, direction, worst, &times, flops);
+        print_result(b, p, direction, worst, &timed.times, flops);
     }
     plumb_program_free(programs[0]);
     plumb_program_free(programs[1]);

@@ -57,6 +57,8 @@ struct common_options {
     {"device", "NAME", "cpu (default), cuda, cuda:N, auto", OPTION_TEXT, &(common).device, 0, 0, NULL},                \
     {"threads", "N", "threads to use (default: as many as the process may; results do not depend on it)",            \
      OPTION_WHOLE, &(common).threads, 1, 1024, NULL},                                                                 \
+    COMMON_REST(common)
+#define COMMON_REST(common) /* what is never a list */                                                                \
     {"seed", "N", "of weights, order and dropout (default 1)", OPTION_WHOLE, &(common).seed, 0, 9e15, NULL},          \
     {"impl", "LIST", "force implementations: conv2d=cpu.ref,*=cpu.native", OPTION_TEXT, &(common).implementations, 0, \
      0, NULL},                                                                                                        \
