@@ -59,6 +59,11 @@ static const struct row rows[] = {
     {.label = "more pictures than lanes", .x = {19, 3, 6, 5}, .o = 7, .k = {3, 2}, .padding = {1, 0, 0, 1}, .big = true},
     {.label = "lanes of pictures, groups", .x = {16, 4, 4, 5}, .o = 6, .k = {3, 3}, .groups = 2, .padding = {1, 1, 1, 1}, .flip = true, .big = true},
     {.label = "small pictures, many filters", .x = {5, 8, 4, 4}, .o = 24, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "small pictures, odd wide channels", .x = {13, 17, 4, 5}, .o = 35, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "small pictures s2", .x = {7, 16, 5, 4}, .o = 32, .k = {3, 3}, .stride = 2, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "large picture, few channels of many filters", .x = {1, 3, 20, 19}, .o = 66, .k = {5, 5}, .stride = 2, .stride_w = 3, .padding = {2, 2, 2, 2}, .flip = true, .big = true},
+    {.label = "wide rows", .x = {2, 10, 3, 39}, .o = 16, .k = {3, 3}, .dilation = 2, .padding = {2, 2, 2, 2}, .big = true},
+    {.label = "wide filter columns", .x = {3, 9, 6, 6}, .o = 17, .k = {1, 1}, .big = true},
     {.label = "odd widths", .x = {1, 5, 9, 23}, .o = 9, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     /* what kernels over channels-last pictures take: channels that fill vectors */
     {.label = "wide 3x3 p1", .x = {2, 32, 6, 9}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},

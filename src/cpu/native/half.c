@@ -1,6 +1,7 @@
 /* bf16 and f16 on the CPU: operands are widened to f32 in the workspace, the f32 kernel of this provider does the work, and
  * its results are rounded once. So a product or a convolution of low operands sums in f32, and costs what the f32 kernel
- * costs and two passes over its operands more. Products of bf16 do not come here: pairs.h has kernels for them.
+ * costs and two passes over its operands more. Products of bf16 and channels-last convolutions
+ * of it do not come here: pairs.h has kernels for them.
  *
  * Decided here:
  * - Listed are the ops that mixed precision lowers (plumb_op.precision), but those that have kernels for low operands of

@@ -1,0 +1,286 @@
+/* conv2d's gradient of the filter over channels-last pictures of bf16 (conv_bf16.h).
+ *
+ * dw[o][c][t] is a sum over pictures and positions. Pictures are taken two at a time: a pair is the same element of both,
+ * so that a tap's shift needs no other pairs than its neighbour's. A few rows of x and dy (a load) are interleaved so, then
+ * each tap adds its sums over them: rows of a tile are input channels, its lanes output channels, its segments the parts of
+ * rows whose tap lies inside the picture.
+ *
+ * Threads claim (part of the loads, block of input channels, of output channels); each has sums of its own, which are added
+ * in order while they are turned into w's order. The cuts depend on shapes and the instruction set alone. */
+#include "cpu/native/conv_bf16.h"
+
+enum {
+    POSITIONS = 128,          /* of a load, if a row is not longer */
+    SUM_BYTES = 320 * 1024,   /* of a chunk's sums: they stay in the second cache */
+    PARTIAL_BYTES = 24 << 20, /* of all sums */
+    OUT_PANELS = 4,           /* of output channels in a chunk, at most */
+    IN_CHANNELS = 128,        /* of input channels */
+    FEW_CHANNELS = 32,        /* input channels that are not cut further */
+    TURN_CHANNELS = 8,        /* input channels whose sums are turned as one chunk */
+    ENOUGH_CHUNKS = 16
+};
+
+typedef struct task {
+    const plumb_pair_kernels *kernels;
+    plumb_convert *narrow;
+    const plumb_view *x, *y, *dw;
+    plumb_pair_axis axis[2]; /* from x to y */
+    int64_t images, ins, outs, taps;
+    int64_t width, in_block, out_block, in_blocks, out_blocks; /* width: columns of a panel */
+    int64_t block_sums, turns;        /* elements of a block's sums; chunks of turning them */
+    int64_t couples, couples_at_once; /* pairs of pictures */
+    int64_t rows_at_once, bands;      /* rows of dy in a load; loads of a picture */
+    int64_t x_rows;                   /* most rows of x under a load's rows of one couple */
+    int64_t loads, part_loads, parts;
+    size_t part_at, dy_at, sums_at, part; /* of the workers; in a worker's part: x at 0, dy; turning: sums */
+    float *sums;                          /* (part, block of inputs, block of outputs: (tap, input, output)) */
+    char *workspace;
+} task;
+
+static void choose_blocks(task *t)
+{
+    t->in_block = plumb_least(plumb_most(t->ins, 1), IN_CHANNELS);
+    t->out_block = plumb_least(OUT_PANELS * t->width, plumb_round_up(plumb_most(t->outs, 1), t->kernels->lanes));
+    while (t->taps * t->in_block * t->out_block * 4 > SUM_BYTES) {
+        bool narrower = t->out_block > t->width && (t->out_block > t->in_block || t->in_block <= FEW_CHANNELS);
+        if (!narrower && t->in_block <= FEW_CHANNELS)
+            break;
+        if (narrower)
+            t->out_block = plumb_round_up(t->out_block / 2, t->width);
+        else
+            t->in_block = plumb_parts(t->in_block, 2);
+    }
+    t->in_blocks = plumb_parts(t->ins, t->in_block), t->out_blocks = plumb_parts(t->outs, t->out_block);
+    t->block_sums = t->taps * t->in_block * t->out_block;
+    t->turns = plumb_parts(t->in_block, TURN_CHANNELS);
+}
+
+static void choose_loads(task *t)
+{
+    const plumb_pair_axis *rows = &t->axis[0];
+    int64_t height = plumb_most(rows->target, 1), picture = height * plumb_most(t->axis[1].target, 1);
+    t->couples = (t->images + 1) / 2;
+    t->couples_at_once = plumb_most(plumb_least(POSITIONS / picture, t->couples), 1);
+    t->rows_at_once = plumb_most(plumb_least(POSITIONS * height / picture, height), 1);
+    t->bands = plumb_parts(height, t->rows_at_once);
+    t->loads = plumb_parts(t->couples, t->couples_at_once) * t->bands;
+    int64_t reach = (t->rows_at_once - 1) * rows->stride + (rows->taps - 1) * rows->dilation + 1;
+    t->x_rows = plumb_least(reach, rows->source);
+    int64_t blocks = plumb_most(t->in_blocks * t->out_blocks, 1);
+    int64_t parts = plumb_least(plumb_parts(ENOUGH_CHUNKS, blocks),
+                                plumb_most(PARTIAL_BYTES / (4 * blocks * t->block_sums), 1));
+    t->part_loads = plumb_most(plumb_parts(t->loads, parts), 1);
+    t->parts = plumb_most(plumb_parts(t->loads, t->part_loads), 1);
+}
+
+static void plan(const plumb_call *call, task *t)
+{
+    const plumb_view *x = &call->in[0], *y = &call->in[1], *dw = &call->out[0];
+    *t = (task){.kernels = plumb_pair_kernels_for(call->isa), .x = x, .y = y, .dw = dw, .images = x->dim[0],
+                .ins = dw->dim[1], .outs = dw->dim[0], .taps = dw->dim[2] * dw->dim[3]};
+    t->narrow = plumb_convert_for(PLUMB_BF16, PLUMB_F32, call->isa);
+    for (int d = 0; d < 2; d++)
+        t->axis[d] = plumb_pair_axis_of(call->attr, x, dw, y, d, false);
+    t->width = (int64_t)t->kernels->vectors * t->kernels->lanes;
+    choose_blocks(t);
+    choose_loads(t);
+    t->part_at = plumb_lines(t->parts * t->in_blocks * t->out_blocks * t->block_sums, sizeof(float));
+    t->dy_at = plumb_lines(t->couples_at_once * t->x_rows * t->axis[1].source * t->in_block, sizeof(uint32_t));
+    size_t dy = plumb_lines(t->couples_at_once * t->rows_at_once * t->axis[1].target * t->out_block, sizeof(uint32_t));
+    size_t turned = plumb_lines(t->taps * t->out_block, sizeof(float)) + plumb_lines(t->taps * t->out_block, 2);
+    t->part = t->dy_at + dy > turned ? t->dy_at + dy : turned;
+}
+
+/* ---- loads ---- */
+
+/* What a worker has before it: some rows of dy of some couples, and the rows of x that they read. */
+typedef struct load {
+    const task *t;
+    uint32_t *x, *dy;
+    int64_t couple, couples, row, rows, x_row, x_rows;
+    int64_t in, ins, out, outs; /* channels */
+    int64_t panel;              /* elements of a whole panel of dy */
+} load;
+
+static int64_t panel_width(const load *l, int64_t column)
+{
+    return plumb_least(l->t->width, plumb_round_up(l->outs - column, l->t->kernels->lanes));
+}
+
+static void interleave_x(const load *l)
+{
+    const task *t = l->t;
+    const plumb_view *x = t->x;
+    int64_t row = x->dim[3] * t->ins, image = x->dim[2] * row;
+    bool whole = l->ins == t->ins;
+    for (int64_t c = 0; c < l->couples; c++) {
+        const uint16_t *low = (const uint16_t *)x->data + 2 * (l->couple + c) * image + l->x_row * row + l->in;
+        const uint16_t *high = 2 * (l->couple + c) + 1 < t->images ? low + image : NULL;
+        uint32_t *to = l->x + c * t->x_rows * x->dim[3] * l->ins;
+        int64_t count = whole ? l->x_rows * row : l->ins, times = whole ? 1 : l->x_rows * x->dim[3];
+        for (int64_t i = 0; i < times; i++, to += count)
+            t->kernels->interleave(to, low + i * t->ins, high ? high + i * t->ins : NULL, count);
+    }
+}
+
+static void interleave_dy(const load *l)
+{
+    const task *t = l->t;
+    const plumb_view *y = t->y;
+    int64_t row = y->dim[3] * t->outs, image = y->dim[2] * row, positions = l->rows * y->dim[3];
+    for (int64_t c = 0; c < l->couples; c++) {
+        const uint16_t *low = (const uint16_t *)y->data + 2 * (l->couple + c) * image + l->row * row + l->out;
+        const uint16_t *high = 2 * (l->couple + c) + 1 < t->images ? low + image : NULL;
+        for (int64_t column = 0; column < l->outs; column += t->width) {
+            int64_t width = panel_width(l, column), count = plumb_least(width, l->outs - column);
+            uint32_t *to = l->dy + column / t->width * l->panel + c * positions * width;
+            for (int64_t i = 0; i < positions; i++, to += width) {
+                int64_t at = i * t->outs + column;
+                t->kernels->interleave(to, low + at, high ? high + at : NULL, count);
+                memset(to + count, 0, (size_t)(width - count) * sizeof *to);
+            }
+        }
+    }
+}
+
+static void begin_load(load *l, int64_t index)
+{
+    const task *t = l->t;
+    const plumb_pair_axis *axis = &t->axis[0];
+    l->couple = index / t->bands * t->couples_at_once;
+    l->couples = plumb_least(t->couples_at_once, t->couples - l->couple);
+    l->row = index % t->bands * t->rows_at_once;
+    l->rows = plumb_least(t->rows_at_once, axis->target - l->row);
+    l->panel = l->couples * l->rows * t->axis[1].target * t->width;
+    int64_t last = (l->row + l->rows - 1) * axis->stride + (axis->taps - 1) * axis->dilation - axis->before;
+    l->x_row = plumb_least(plumb_most(l->row * axis->stride - axis->before, 0), axis->source);
+    l->x_rows = plumb_most(plumb_least(last + 1, axis->source) - l->x_row, 0);
+    interleave_x(l);
+    interleave_dy(l);
+}
+
+/* ---- sums ---- */
+
+/* The target columns [*from, *end) whose tap kx lies inside the picture. */
+static void columns_inside(const plumb_pair_axis *axis, int64_t kx, int64_t *from, int64_t *end)
+{
+    for (*from = 0; *from < axis->target && plumb_pair_source(axis, *from, kx) < 0;)
+        ++*from;
+    for (*end = axis->target; *end > *from && plumb_pair_source(axis, *end - 1, kx) < 0;)
+        --*end;
+}
+
+/* All products of one tap of the load, added to sums (input, output). */
+static void run_tap(const load *l, int64_t ky, int64_t kx, float *sums, bool add)
+{
+    const task *t = l->t;
+    const int64_t w = t->axis[1].source, ow = t->axis[1].target, height = t->kernels->rows;
+    int64_t a_at[PLUMB_PAIR_SEGMENTS], b_at[PLUMB_PAIR_SEGMENTS], positions[PLUMB_PAIR_SEGMENTS], from, end, n = 0;
+    columns_inside(&t->axis[1], kx, &from, &end);
+    for (int64_t c = 0; c < l->couples && from < end; c++)
+        for (int64_t i = 0; i < l->rows; i++) {
+            int64_t at = plumb_pair_source(&t->axis[0], l->row + i, ky);
+            if (at < 0)
+                continue;
+            int64_t x = (c * t->x_rows + at - l->x_row) * w + plumb_pair_source(&t->axis[1], from, kx);
+            a_at[n] = 4 * x * l->ins;
+            positions[n++] = (c * l->rows + i) * ow + from;
+        }
+    plumb_pairs p = {.segments = n, .length = end - from, .a_at = a_at, .b_at = b_at, .a_row = 4,
+                     .a_step = 4 * t->axis[1].stride * l->ins, .ldc = t->out_block, .add = add};
+    for (int64_t column = 0; column < l->outs; column += t->width) {
+        int64_t width = panel_width(l, column);
+        p.b = (const char *)(l->dy + column / t->width * l->panel), p.b_step = 4 * width;
+        for (int64_t s = 0; s < n; s++)
+            b_at[s] = positions[s] * 4 * width;
+        for (int64_t c = 0; c < l->ins; c += height) {
+            p.a = (const char *)(l->x + c), p.c = sums + c * t->out_block + column;
+            t->kernels->tile[plumb_least(height, l->ins - c)][width / t->kernels->lanes](&p);
+        }
+    }
+}
+
+static void run_part(void *user, int64_t chunk, int worker)
+{
+    const task *t = user;
+    int64_t out = chunk % t->out_blocks, in = chunk / t->out_blocks % t->in_blocks;
+    int64_t part = chunk / t->out_blocks / t->in_blocks, first = part * t->part_loads;
+    char *work = t->workspace + (size_t)worker * t->part;
+    load l = {.t = t, .x = (uint32_t *)(void *)work, .dy = (uint32_t *)(void *)(work + t->dy_at)};
+    l.in = in * t->in_block, l.ins = plumb_least(t->in_block, t->ins - l.in);
+    l.out = out * t->out_block, l.outs = plumb_least(t->out_block, t->outs - l.out);
+    float *sums = t->sums + chunk * t->block_sums;
+    for (int64_t index = first; index < plumb_least(first + t->part_loads, t->loads); index++) {
+        begin_load(&l, index);
+        for (int64_t tap = 0; tap < t->taps; tap++)
+            run_tap(&l, tap / t->axis[1].taps, tap % t->axis[1].taps, sums + tap * t->in_block * t->out_block,
+                    index > first);
+    }
+}
+
+/* Some input channels of a block: parts are added, rounded and put where w has them. */
+static void run_turn(void *user, int64_t chunk, int worker)
+{
+    const task *t = user;
+    int64_t turn = chunk % t->turns, block = chunk / t->turns, blocks = t->in_blocks * t->out_blocks;
+    int64_t in = block / t->out_blocks * t->in_block, out = block % t->out_blocks * t->out_block;
+    int64_t ins = plumb_least(t->in_block, t->ins - in), outs = plumb_least(t->out_block, t->outs - out);
+    float *sum = (float *)(void *)(t->workspace + (size_t)worker * t->part);
+    uint16_t *low = (uint16_t *)(void *)((char *)sum + plumb_lines(t->taps * t->out_block, sizeof(float)));
+    for (int64_t c = turn * TURN_CHANNELS; c < plumb_least((turn + 1) * TURN_CHANNELS, ins); c++) {
+        for (int64_t tap = 0; tap < t->taps; tap++) {
+            const float *from = t->sums + block * t->block_sums + (tap * t->in_block + c) * t->out_block;
+            float *to = sum + tap * outs;
+            memcpy(to, from, (size_t)outs * sizeof *to);
+            for (int64_t part = 1; part < t->parts; part++)
+                for (int64_t o = 0; o < outs; o++)
+                    to[o] += from[part * blocks * t->block_sums + o];
+        }
+        t->narrow(low, 1, sum, 1, t->taps * outs);
+        uint16_t *dw = (uint16_t *)t->dw->data + (out * t->ins + in + c) * t->taps;
+        for (int64_t o = 0; o < outs; o++, dw += t->ins * t->taps)
+            for (int64_t tap = 0; tap < t->taps; tap++)
+                dw[tap] = low[tap * outs + o];
+    }
+}
+
+static bool supports(const plumb_call *call)
+{
+    return plumb_pair_conv_supports(call, &call->in[0], &call->out[0], &call->in[1]) &&
+           plumb_view_contiguous(&call->out[0]);
+}
+
+static size_t workspace(const plumb_call *call)
+{
+    task t;
+    plan(call, &t);
+    return t.part_at + t.part * (size_t)plumb_pool_size(call->pool);
+}
+
+static plumb_status run(const plumb_call *call)
+{
+    task t;
+    plan(call, &t);
+    if (plumb_view_count(&call->out[0]) == 0)
+        return PLUMB_OK;
+    t.sums = call->workspace;
+    t.workspace = (char *)call->workspace + t.part_at;
+    if (t.images == 0) {
+        memset(call->out[0].data, 0, (size_t)plumb_view_count(&call->out[0]) * sizeof(uint16_t));
+        return PLUMB_OK;
+    }
+    int64_t blocks = t.in_blocks * t.out_blocks;
+    plumb_pool_run(call->pool, t.parts * blocks, run_part, &t);
+    plumb_pool_run(call->pool, blocks * t.turns, run_turn, &t);
+    return PLUMB_OK;
+}
+
+const plumb_impl plumb_impl_conv2d_backward_filter_bf16 = {
+    .op = &plumb_op_conv2d_backward_filter,
+    .name = "cpu.native.bf16",
+    .dtypes = PLUMB_BIT(PLUMB_BF16),
+    .flags = PLUMB_IMPL_EXACT | PLUMB_IMPL_WANTS_LAST,
+    .supports = supports,
+    .workspace = workspace,
+    .run = run,
+};
