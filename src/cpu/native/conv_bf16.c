@@ -251,8 +251,7 @@ static void run_tiles(unit *u, int64_t j, int64_t count)
     u->pairs.a = (const char *)t->source + u->image * t->image;
     for (int64_t i = 0; i < count; i += height, u->pairs.a += height * u->pairs.a_row, to += height * between) {
         int64_t here = plumb_least(height, count - i);
-        t->kernels->tile[here][u->width / t->kernels->lanes](&u->pairs);
-        plumb_pair_store(&t->finish, u->pairs.c, u->width, here, columns, column, to, between, 1);
+        plumb_pair_tile(&t->finish, &u->pairs, here, columns, column, to, between);
     }
 }
 
@@ -267,7 +266,7 @@ static void run_units(void *user, int64_t chunk, int worker)
     for (u.panel = part * t->chunk_panels; u.panel < plumb_least((part + 1) * t->chunk_panels, t->panels); u.panel++) {
         u.width = panel_width(t, u.panel);
         u.pairs.b = (const char *)panel_at(t, u.panel);
-        u.pairs.b_step = 4 * u.width, u.pairs.ldc = u.width;
+        u.pairs.b_step = 4 * u.width;
         for (int64_t index = first; index < end; index++) {
             begin_unit(&u, index);
             if (t->over_images)

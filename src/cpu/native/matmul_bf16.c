@@ -163,13 +163,12 @@ static void run_block(void *user, int64_t chunk, int worker)
     }
     for (int64_t panel = nb * p->block_n; panel < plumb_least((nb + 1) * p->block_n, p->panels); panel++) {
         int64_t width = panel_width(p, panel), column = panel * p->width;
-        t.b = (const char *)(b + column * p->pairs), t.b_step = 4 * width, t.ldc = width;
+        t.b = (const char *)(b + column * p->pairs), t.b_step = 4 * width;
         for (int64_t i = 0; i < rows; i += height) {
             int64_t here = plumb_least(height, rows - i);
             t.a = (p->in_place ? (const char *)a : work) + i * t.a_row;
-            p->kernels->tile[here][width / p->kernels->lanes](&t);
-            plumb_pair_store(&p->finish, t.c, width, here, plumb_least(p->width, p->n - column), column,
-                             c + i * p->n + column, p->n, 1);
+            plumb_pair_tile(&p->finish, &t, here, plumb_least(p->width, p->n - column), column, c + i * p->n + column,
+                            p->n);
         }
     }
 }

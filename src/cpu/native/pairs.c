@@ -40,6 +40,7 @@ PLUMB_TARGET_AVX512_BF16
 #define NAME(x) avx512_bf16_##x
 #define TABLE avx512_bf16
 #define DOT(sum, x, y) ((avx512_bf16_sums)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(x), (__m512bh)(y)))
+#define NARROW(x) ((avx512_bf16_low)_mm512_cvtneps_pbh((__m512)(x)))
 #include "cpu/native/pairs_kernels.h"
 PLUMB_TARGET_END
 #endif
@@ -61,17 +62,27 @@ const plumb_pair_kernels *plumb_pair_kernels_for(int isa)
 
 plumb_pair_finish plumb_pair_finish_for(const plumb_call *call, int activation, bool bias)
 {
-    return (plumb_pair_finish){.epilogue = plumb_epilogue_for(PLUMB_F32, call->isa, activation, bias),
-                               .narrow = plumb_convert_for(PLUMB_BF16, PLUMB_F32, call->isa)};
+    return (plumb_pair_finish){.kernels = plumb_pair_kernels_for(call->isa),
+                               .epilogue = plumb_epilogue_for(PLUMB_F32, call->isa, activation, bias),
+                               .narrow = plumb_convert_for(PLUMB_BF16, PLUMB_F32, call->isa),
+                               .relu = activation == PLUMB_ACTIVATION_RELU,
+                               .in_tiles = activation == PLUMB_ACTIVATION_NONE || activation == PLUMB_ACTIVATION_RELU};
 }
 
-void plumb_pair_store(const plumb_pair_finish *finish, float *sums, int64_t ld, int64_t rows, int64_t columns,
-                      int64_t column, uint16_t *y, int64_t row, int64_t step)
+void plumb_pair_tile(const plumb_pair_finish *finish, plumb_pairs *pairs, int64_t rows, int64_t columns, int64_t column,
+                     uint16_t *y, int64_t row)
 {
-    for (int64_t i = 0; i < rows; i++, sums += ld, y += row) {
+    const int64_t lanes = finish->kernels->lanes, vectors = plumb_parts(columns, lanes);
+    const float *bias = finish->bias ? finish->bias + column : NULL;
+    bool whole = finish->in_tiles && columns == vectors * lanes;
+    pairs->ldc = vectors * lanes;
+    pairs->y = whole ? y : NULL, pairs->y_row = row, pairs->bias = bias, pairs->relu = finish->relu;
+    finish->kernels->tile[rows][vectors](pairs);
+    for (int64_t i = 0; i < rows && !whole; i++) {
+        float *sums = pairs->c + i * pairs->ldc;
         if (finish->epilogue)
-            finish->epilogue(sums, columns, finish->bias ? finish->bias + column : NULL, 1);
-        finish->narrow(y, step, sums, 1, columns);
+            finish->epilogue(sums, columns, bias, 1);
+        finish->narrow(y + i * row, 1, sums, 1, columns);
     }
 }
 

@@ -34,6 +34,10 @@ typedef struct plumb_pairs {
     float *c;
     int64_t ldc;
     bool add;
+    uint16_t *y;       /* NULL: sums go to c. Else they go to y, bf16 and rows y_row apart, through bias and relu. Sums are */
+    int64_t y_row;     /* no denormals, so that vcvtneps2bf16, which makes zeros of those, rounds them as the core does. */
+    const float *bias; /* NULL: none */
+    bool relu;
 } plumb_pairs;
 
 typedef struct plumb_pair_kernels {
@@ -47,16 +51,19 @@ const plumb_pair_kernels *plumb_pair_kernels_for(int isa);
 
 /* What follows the sums: bias, activation, the one rounding. */
 typedef struct plumb_pair_finish {
+    const plumb_pair_kernels *kernels;
     plumb_epilogue *epilogue; /* NULL: none */
     plumb_convert *narrow;
-    const float *bias; /* NULL: none; of column 0 */
+    const float *bias;   /* NULL: none; of column 0 */
+    bool relu, in_tiles; /* in_tiles: tiles can do it all */
 } plumb_pair_finish;
 
 plumb_pair_finish plumb_pair_finish_for(const plumb_call *call, int activation, bool bias);
-/* Rows of sums, `ld` apart, become rows of y: `step` elements between columns, `row` between rows. `column`: of bias. */
-void plumb_pair_store(const plumb_pair_finish *finish, float *sums, int64_t ld, int64_t rows, int64_t columns,
-                      int64_t column, uint16_t *y, int64_t row, int64_t step);
-/* count values of bias as f32. */
+/* A tile of so many rows of so many columns, `column` being the first, through `finish` to y, whose rows are `row` apart.
+ * pairs->c has room for PLUMB_PAIR_ROWS * PLUMB_PAIR_WIDTH sums. */
+void plumb_pair_tile(const plumb_pair_finish *finish, plumb_pairs *pairs, int64_t rows, int64_t columns, int64_t column,
+                     uint16_t *y, int64_t row);
+/* A bias as f32. */
 void plumb_pair_bias(const plumb_call *call, const plumb_view *bias, float *to);
 
 #endif

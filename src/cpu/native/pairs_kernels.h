@@ -1,6 +1,7 @@
 /* The bodies of the tiles of pairs.h, included once per instruction set. Before inclusion define VB (bytes of a vector),
  * NAME(x) (a name of its own for each inclusion), ROWS and VECTORS (the tile whose sums fill the registers), TABLE (the
- * table's name), and DOT(sum, x, y) where an instruction adds both products of pairs. All are undefined at the end. */
+ * table's name), and DOT(sum, x, y) and NARROW(x) where instructions add both products of pairs and round sums. All are
+ * undefined at the end. */
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -12,6 +13,8 @@ typedef float NAME(sums) __attribute__((vector_size(VB)));
 typedef float NAME(sums_at) __attribute__((vector_size(VB), aligned(4)));
 typedef uint32_t NAME(words) __attribute__((vector_size(VB)));
 typedef uint32_t NAME(words_at) __attribute__((vector_size(VB), aligned(4)));
+typedef uint16_t NAME(low) __attribute__((vector_size(VB / 2)));
+typedef uint16_t NAME(low_at) __attribute__((vector_size(VB / 2), aligned(2)));
 #define SUMS NAME(sums)
 #define WORDS NAME(words)
 
@@ -25,6 +28,30 @@ INLINE SUMS NAME(dot)(SUMS sum, uint32_t a, WORDS b)
     return sum + (SUMS)(x & high) * (SUMS)(b & high);
 }
 #endif
+
+#ifdef NARROW
+INLINE NAME(low) NAME(narrow)(SUMS sum) { return NARROW(sum); }
+#else
+INLINE NAME(low) NAME(narrow)(SUMS sum)
+{
+    const WORDS x = (WORDS)sum, nan = (WORDS)(sum != sum), rounded = x + 0x7fff + (x >> 16 & 1);
+    return __builtin_convertvector(((rounded & ~nan) | ((x | 0x400000) & nan)) >> 16, NAME(low));
+}
+#endif
+
+INLINE void NAME(store)(const plumb_pairs *t, int i, int v, SUMS sum)
+{
+    enum { LANES = VB / 4 };
+    if (!t->y) {
+        *(NAME(sums_at) *)(t->c + i * t->ldc + v * LANES) = sum;
+        return;
+    }
+    if (t->bias)
+        sum += *(const NAME(sums_at) *)(t->bias + v * LANES);
+    if (t->relu)
+        sum = (SUMS)((WORDS)sum & ~(WORDS)(sum <= 0));
+    *(NAME(low_at) *)(t->y + i * t->y_row + v * LANES) = NAME(narrow)(sum);
+}
 
 INLINE void NAME(tile)(const int rows, const int vectors, const plumb_pairs *t)
 {
@@ -58,7 +85,7 @@ INLINE void NAME(tile)(const int rows, const int vectors, const plumb_pairs *t)
     for (int i = 0; i < rows; i++) {
         UNROLL
         for (int v = 0; v < vectors; v++)
-            *(NAME(sums_at) *)(t->c + i * t->ldc + v * LANES) = sum[i][v];
+            NAME(store)(t, i, v, sum[i][v]);
     }
 }
 
@@ -108,3 +135,4 @@ static const plumb_pair_kernels TABLE = {
 #undef VECTORS
 #undef TABLE
 #undef DOT
+#undef NARROW
