@@ -21,6 +21,7 @@ typedef struct run {
 
 typedef struct task {
     const plumb_pair_kernels *kernels;
+    const plumb_kernels *words; /* of elements as large as a pair */
     plumb_pair_finish finish;
     const plumb_view *source_view, *w, *target_view;
     plumb_pair_axis axis[2];
@@ -41,7 +42,8 @@ typedef struct task {
     int64_t *table; /* [target column][tap] source column or -1 */
     run *runs;
     int64_t n_runs;
-    char *sums; /* of the workers */
+    char *work; /* of the workers, `part` bytes each: pairs while packing, then the sums of a tile */
+    size_t part;
 } task;
 
 /* ---- geometry ---- */
@@ -108,7 +110,8 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
 {
     const plumb_view *source = &call->in[0], *w = &call->in[1], *target = &call->out[0];
     const plumb_attr_conv2d *attr = call->attr;
-    *t = (task){.kernels = plumb_pair_kernels_for(call->isa), .source_view = source, .w = w, .target_view = target,
+    *t = (task){.kernels = plumb_pair_kernels_for(call->isa), .words = plumb_kernels_for(PLUMB_F32, call->isa),
+                .source_view = source, .w = w, .target_view = target,
                 .images = source->dim[0], .sources = source->dim[1], .targets = target->dim[1],
                 .w_line = w->stride[adjoint], .w_step = w->stride[!adjoint]};
     bool bias = !adjoint && call->n_in > 2;
@@ -130,6 +133,7 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
     t->run_at = t->table_at + plumb_lines(columns * t->axis[1].taps, sizeof(int64_t));
     t->copy_at = t->run_at + plumb_lines(columns, sizeof(run));
     t->part_at = t->copy_at + (t->copied ? plumb_lines(t->images * t->image, 1) : 0);
+    t->part = plumb_lines(plumb_most(depth / plumb_most(t->pairs, 1), PLUMB_PAIR_ROWS) * PLUMB_PAIR_WIDTH, sizeof(float));
 }
 
 /* The source columns of every target column, and the runs of target columns that read the same taps. */
@@ -178,23 +182,48 @@ static const uint32_t *panel_at(const task *t, int64_t panel)
     return t->packed + panel * t->width * t->axis[0].taps * t->axis[1].taps * t->pairs;
 }
 
+/* Row q of pairs of some lines of w, for each tap in a row of its own, `apart` elements from the last tap's. w lies any
+ * way. */
+static void pack_lines(const task *t, const uint16_t *w, int64_t q, int64_t lines, uint32_t *to, int64_t apart)
+{
+    bool both = 2 * q + 1 < t->sources;
+    for (int64_t ky = 0; ky < t->axis[0].taps; ky++)
+        for (int64_t kx = 0; kx < t->axis[1].taps; kx++, to += apart) {
+            const uint16_t *from = w + 2 * q * t->w_step + ky * t->w->stride[2] + kx * t->w->stride[3];
+            for (int64_t j = 0; j < lines; j++, from += t->w_line)
+                to[j] = from[0] | (both ? (uint32_t)from[t->w_step] << 16 : 0);
+        }
+}
+
+/* The same of a w that is packed, its taps together: pairs are made in its order, then transposed by the f32 kernels. */
+static void pack_packed(const task *t, const uint16_t *w, int64_t q, int64_t lines, uint32_t *to, int64_t apart,
+                        uint32_t *pairs)
+{
+    int64_t taps = t->axis[0].taps * t->axis[1].taps;
+    const uint16_t *from = w + 2 * q * t->w_step;
+    if (t->w_line == taps)
+        t->kernels->interleave(pairs, from, from + t->w_step, lines * taps);
+    else
+        t->kernels->couple(pairs, from, t->w_line, lines, taps);
+    t->words->interleave(to, apart, pairs, taps, lines, taps);
+}
+
 static void run_pack(void *user, int64_t chunk, int worker)
 {
     const task *t = user;
-    int64_t part = chunk % t->packs, panel = chunk / t->packs, width = panel_width(t, panel);
-    int64_t lines = plumb_least(t->targets - panel * t->width, width), taps_y = t->axis[0].taps, taps_x = t->axis[1].taps;
+    int64_t part = chunk % t->packs, panel = chunk / t->packs, width = panel_width(t, panel), apart = t->pairs * width;
+    int64_t lines = plumb_least(t->targets - panel * t->width, width), taps = t->axis[0].taps * t->axis[1].taps;
     const uint16_t *w = (const uint16_t *)t->w->data + panel * t->width * t->w_line;
-    uint32_t *panel_start = (uint32_t *)(uintptr_t)panel_at(t, panel);
-    (void)worker;
+    uint32_t *to = (uint32_t *)(uintptr_t)panel_at(t, panel);
+    uint32_t *work = (uint32_t *)(void *)(t->work + (size_t)worker * t->part);
+    bool packed = plumb_view_contiguous(t->w);
     for (int64_t q = part * PACK_PAIRS; q < plumb_least((part + 1) * PACK_PAIRS, t->pairs); q++) {
-        bool both = 2 * q + 1 < t->sources;
-        for (int64_t tap = 0; tap < taps_y * taps_x; tap++) {
-            const uint16_t *from = w + 2 * q * t->w_step + tap / taps_x * t->w->stride[2] + tap % taps_x * t->w->stride[3];
-            uint32_t *to = panel_start + (tap * t->pairs + q) * width;
-            for (int64_t j = 0; j < lines; j++, from += t->w_line)
-                to[j] = from[0] | (both ? (uint32_t)from[t->w_step] << 16 : 0);
-            memset(to + lines, 0, (size_t)(width - lines) * sizeof *to);
-        }
+        if (packed && 2 * q + 1 < t->sources)
+            pack_packed(t, w, q, lines, to + q * width, apart, work);
+        else
+            pack_lines(t, w, q, lines, to + q * width, apart);
+        for (int64_t tap = 0; tap < taps && lines < width; tap++)
+            memset(to + q * width + tap * apart + lines, 0, (size_t)(width - lines) * sizeof *to);
     }
 }
 
@@ -261,7 +290,7 @@ static void run_units(void *user, int64_t chunk, int worker)
     int64_t part = chunk / t->unit_chunks, first = chunk % t->unit_chunks * t->chunk_units;
     int64_t end = plumb_least(first + t->chunk_units, t->groups * t->axis[0].target);
     unit u = {.t = t, .pairs = {.length = t->pairs, .a_step = 4}};
-    u.pairs.c = (float *)(void *)(t->sums + (size_t)worker * PLUMB_PAIR_ROWS * PLUMB_PAIR_WIDTH * sizeof(float));
+    u.pairs.c = (float *)(void *)(t->work + (size_t)worker * t->part);
     u.pairs.a_at = u.a_at, u.pairs.b_at = u.b_at;
     for (u.panel = part * t->chunk_panels; u.panel < plumb_least((part + 1) * t->chunk_panels, t->panels); u.panel++) {
         u.width = panel_width(t, u.panel);
@@ -289,7 +318,7 @@ static plumb_status convolve(const plumb_call *call, bool adjoint)
     t.packed = (uint32_t *)(void *)(work + t.packed_at);
     t.table = (int64_t *)(void *)(work + t.table_at);
     t.runs = (run *)(void *)(work + t.run_at);
-    t.sums = work + t.part_at;
+    t.work = work + t.part_at;
     t.source = t.copied ? (const uint16_t *)(void *)(work + t.copy_at) : t.source_view->data;
     if (t.packed_at) {
         plumb_pair_bias(call, &call->in[2], call->workspace);
@@ -307,7 +336,7 @@ static size_t workspace(const plumb_call *call, bool adjoint)
 {
     task t;
     plan(call, adjoint, &t);
-    return t.part_at + (size_t)plumb_pool_size(call->pool) * PLUMB_PAIR_ROWS * PLUMB_PAIR_WIDTH * sizeof(float);
+    return t.part_at + (size_t)plumb_pool_size(call->pool) * t.part;
 }
 
 static bool forward_supports(const plumb_call *call)

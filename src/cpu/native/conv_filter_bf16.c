@@ -16,12 +16,13 @@ enum {
     OUT_PANELS = 4,           /* of output channels in a chunk, at most */
     IN_CHANNELS = 128,        /* of input channels */
     FEW_CHANNELS = 32,        /* input channels that are not cut further */
-    TURN_CHANNELS = 8,        /* input channels whose sums are turned as one chunk */
+    TURN_CHANNELS = 16,       /* input channels whose sums are turned at once */
     ENOUGH_CHUNKS = 16
 };
 
 typedef struct task {
     const plumb_pair_kernels *kernels;
+    const plumb_kernels *words; /* of f32 */
     plumb_convert *narrow;
     const plumb_view *x, *y, *dw;
     plumb_pair_axis axis[2]; /* from x to y */
@@ -32,8 +33,9 @@ typedef struct task {
     int64_t rows_at_once, bands;      /* rows of dy in a load; loads of a picture */
     int64_t x_rows;                   /* most rows of x under a load's rows of one couple */
     int64_t loads, part_loads, parts;
-    size_t part_at, dy_at, sums_at, part; /* of the workers; in a worker's part: x at 0, dy; turning: sums */
-    float *sums;                          /* (part, block of inputs, block of outputs: (tap, input, output)) */
+    size_t part_at, part;                 /* of the workers, which hold */
+    size_t dy_at, turned_at, sums_at;     /* x and dy of a load, or sums (then their bf16) and what is turned; sums */
+    float *sums; /* (part, block of inputs, of outputs: (tap, input, output)); of one part: the workers have their block */
     char *workspace;
 } task;
 
@@ -50,6 +52,9 @@ static void choose_blocks(task *t)
         else
             t->in_block = plumb_parts(t->in_block, 2);
     }
+    int64_t blocks = plumb_parts(t->ins, t->in_block) * plumb_parts(t->outs, t->out_block);
+    if (blocks < ENOUGH_CHUNKS && 2 * blocks >= ENOUGH_CHUNKS && t->in_block > FEW_CHANNELS)
+        t->in_block = plumb_parts(t->in_block, 2); /* sooner than two parts that must be added */
     t->in_blocks = plumb_parts(t->ins, t->in_block), t->out_blocks = plumb_parts(t->outs, t->out_block);
     t->block_sums = t->taps * t->in_block * t->out_block;
     t->turns = plumb_parts(t->in_block, TURN_CHANNELS);
@@ -76,19 +81,22 @@ static void choose_loads(task *t)
 static void plan(const plumb_call *call, task *t)
 {
     const plumb_view *x = &call->in[0], *y = &call->in[1], *dw = &call->out[0];
-    *t = (task){.kernels = plumb_pair_kernels_for(call->isa), .x = x, .y = y, .dw = dw, .images = x->dim[0],
-                .ins = dw->dim[1], .outs = dw->dim[0], .taps = dw->dim[2] * dw->dim[3]};
+    *t = (task){.kernels = plumb_pair_kernels_for(call->isa), .words = plumb_kernels_for(PLUMB_F32, call->isa),
+                .x = x, .y = y, .dw = dw, .images = x->dim[0], .ins = dw->dim[1], .outs = dw->dim[0],
+                .taps = dw->dim[2] * dw->dim[3]};
     t->narrow = plumb_convert_for(PLUMB_BF16, PLUMB_F32, call->isa);
     for (int d = 0; d < 2; d++)
         t->axis[d] = plumb_pair_axis_of(call->attr, x, dw, y, d, false);
     t->width = (int64_t)t->kernels->vectors * t->kernels->lanes;
     choose_blocks(t);
     choose_loads(t);
-    t->part_at = plumb_lines(t->parts * t->in_blocks * t->out_blocks * t->block_sums, sizeof(float));
+    t->part_at = t->parts > 1 ? plumb_lines(t->parts * t->in_blocks * t->out_blocks * t->block_sums, sizeof(float)) : 0;
     t->dy_at = plumb_lines(t->couples_at_once * t->x_rows * t->axis[1].source * t->in_block, sizeof(uint32_t));
     size_t dy = plumb_lines(t->couples_at_once * t->rows_at_once * t->axis[1].target * t->out_block, sizeof(uint32_t));
-    size_t turned = plumb_lines(t->taps * t->out_block, sizeof(float)) + plumb_lines(t->taps * t->out_block, 2);
-    t->part = t->dy_at + dy > turned ? t->dy_at + dy : turned;
+    size_t turned = plumb_lines(t->taps * t->out_block * TURN_CHANNELS, sizeof(float));
+    t->turned_at = plumb_lines(t->taps * t->out_block * TURN_CHANNELS, sizeof(uint16_t));
+    t->sums_at = t->dy_at + dy > t->turned_at + turned ? t->dy_at + dy : t->turned_at + turned;
+    t->part = t->sums_at + (t->parts > 1 ? 0 : plumb_lines(t->block_sums, sizeof(float)));
 }
 
 /* ---- loads ---- */
@@ -200,6 +208,40 @@ static void run_tap(const load *l, int64_t ky, int64_t kx, float *sums, bool add
     }
 }
 
+/* Input channels [first, first + count) of a block: the sums of its parts, `apart` elements from each other, are added,
+ * turned, rounded and put where w has them. */
+static void turn(const task *t, int64_t block, int64_t first, int64_t count, const float *sums, int64_t apart,
+                 char *work)
+{
+    int64_t in = block / t->out_blocks * t->in_block + first, out = block % t->out_blocks * t->out_block;
+    int64_t row = count * t->taps, outs = plumb_least(t->out_block, t->outs - out);
+    float *sum = (float *)(void *)work, *turned = (float *)(void *)(work + t->turned_at);
+    uint16_t *low = (uint16_t *)(void *)work, *dw = (uint16_t *)t->dw->data + (out * t->ins + in) * t->taps;
+    for (int64_t c = 0; c < count; c++) {
+        for (int64_t tap = 0; tap < t->taps; tap++) {
+            const float *from = sums + (tap * t->in_block + first + c) * t->out_block;
+            memcpy(sum + tap * outs, from, (size_t)outs * sizeof *sum);
+            for (int64_t part = 1; part < t->parts; part++)
+                t->words->add(sum + tap * outs, from + part * apart, outs);
+        }
+        t->words->interleave(turned + c * t->taps, row, sum, outs, t->taps, outs);
+    }
+    t->narrow(low, 1, turned, 1, outs * row);
+    for (int64_t o = 0; o < outs; o++)
+        memcpy(dw + o * t->ins * t->taps, low + o * row, (size_t)row * sizeof *low);
+}
+
+static void run_turn(void *user, int64_t chunk, int worker)
+{
+    const task *t = user;
+    int64_t block = chunk / t->turns, blocks = t->in_blocks * t->out_blocks, first = chunk % t->turns * TURN_CHANNELS;
+    int64_t ins = plumb_least(t->in_block, t->ins - block / t->out_blocks * t->in_block);
+    if (first < ins)
+        turn(t, block, first, plumb_least(TURN_CHANNELS, ins - first), t->sums + block * t->block_sums,
+             blocks * t->block_sums, t->workspace + (size_t)worker * t->part);
+}
+
+/* A block whose sums have but one part is turned at once, while they are in the cache. */
 static void run_part(void *user, int64_t chunk, int worker)
 {
     const task *t = user;
@@ -209,39 +251,15 @@ static void run_part(void *user, int64_t chunk, int worker)
     load l = {.t = t, .x = (uint32_t *)(void *)work, .dy = (uint32_t *)(void *)(work + t->dy_at)};
     l.in = in * t->in_block, l.ins = plumb_least(t->in_block, t->ins - l.in);
     l.out = out * t->out_block, l.outs = plumb_least(t->out_block, t->outs - l.out);
-    float *sums = t->sums + chunk * t->block_sums;
+    float *sums = t->parts > 1 ? t->sums + chunk * t->block_sums : (float *)(void *)(work + t->sums_at);
     for (int64_t index = first; index < plumb_least(first + t->part_loads, t->loads); index++) {
         begin_load(&l, index);
         for (int64_t tap = 0; tap < t->taps; tap++)
             run_tap(&l, tap / t->axis[1].taps, tap % t->axis[1].taps, sums + tap * t->in_block * t->out_block,
                     index > first);
     }
-}
-
-/* Some input channels of a block: parts are added, rounded and put where w has them. */
-static void run_turn(void *user, int64_t chunk, int worker)
-{
-    const task *t = user;
-    int64_t turn = chunk % t->turns, block = chunk / t->turns, blocks = t->in_blocks * t->out_blocks;
-    int64_t in = block / t->out_blocks * t->in_block, out = block % t->out_blocks * t->out_block;
-    int64_t ins = plumb_least(t->in_block, t->ins - in), outs = plumb_least(t->out_block, t->outs - out);
-    float *sum = (float *)(void *)(t->workspace + (size_t)worker * t->part);
-    uint16_t *low = (uint16_t *)(void *)((char *)sum + plumb_lines(t->taps * t->out_block, sizeof(float)));
-    for (int64_t c = turn * TURN_CHANNELS; c < plumb_least((turn + 1) * TURN_CHANNELS, ins); c++) {
-        for (int64_t tap = 0; tap < t->taps; tap++) {
-            const float *from = t->sums + block * t->block_sums + (tap * t->in_block + c) * t->out_block;
-            float *to = sum + tap * outs;
-            memcpy(to, from, (size_t)outs * sizeof *to);
-            for (int64_t part = 1; part < t->parts; part++)
-                for (int64_t o = 0; o < outs; o++)
-                    to[o] += from[part * blocks * t->block_sums + o];
-        }
-        t->narrow(low, 1, sum, 1, t->taps * outs);
-        uint16_t *dw = (uint16_t *)t->dw->data + (out * t->ins + in + c) * t->taps;
-        for (int64_t o = 0; o < outs; o++, dw += t->ins * t->taps)
-            for (int64_t tap = 0; tap < t->taps; tap++)
-                dw[tap] = low[tap * outs + o];
-    }
+    for (int64_t c = 0; c < l.ins && t->parts == 1; c += TURN_CHANNELS)
+        turn(t, chunk, c, plumb_least(TURN_CHANNELS, l.ins - c), sums, 0, work);
 }
 
 static bool supports(const plumb_call *call)
@@ -271,7 +289,8 @@ static plumb_status run(const plumb_call *call)
     }
     int64_t blocks = t.in_blocks * t.out_blocks;
     plumb_pool_run(call->pool, t.parts * blocks, run_part, &t);
-    plumb_pool_run(call->pool, blocks * t.turns, run_turn, &t);
+    if (t.parts > 1)
+        plumb_pool_run(call->pool, blocks * t.turns, run_turn, &t);
     return PLUMB_OK;
 }
 

@@ -25,11 +25,25 @@ PLUMB_TARGET_AVX2
 PLUMB_TARGET_END
 
 PLUMB_TARGET_AVX512
+/* The couples of a line, at most 16 of them, by one permutation. */
+static void couple_lines(uint32_t *to, const uint16_t *from, int64_t line, int64_t lines, int64_t count)
+{
+    const __mmask32 read = (__mmask32)((UINT64_C(1) << 2 * count) - 1);
+    const __mmask16 write = (__mmask16)((1u << count) - 1);
+    uint16_t order[32];
+    for (int i = 0; i < 32; i++)
+        order[i] = (uint16_t)(i / 2 + i % 2 * count);
+    const __m512i index = _mm512_loadu_si512(order);
+    for (int64_t j = 0; j < lines; j++, from += line, to += count)
+        _mm512_mask_storeu_epi32(to, write, _mm512_permutexvar_epi16(index, _mm512_maskz_loadu_epi16(read, from)));
+}
+
 #define VB 64
 #define ROWS 6
 #define VECTORS 4
 #define NAME(x) avx512_##x
 #define TABLE avx512
+#define COUPLE couple_lines
 #include "cpu/native/pairs_kernels.h"
 PLUMB_TARGET_END
 
@@ -39,6 +53,7 @@ PLUMB_TARGET_AVX512_BF16
 #define VECTORS 4
 #define NAME(x) avx512_bf16_##x
 #define TABLE avx512_bf16
+#define COUPLE couple_lines
 #define DOT(sum, x, y) ((avx512_bf16_sums)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(x), (__m512bh)(y)))
 #define NARROW(x) ((avx512_bf16_low)_mm512_cvtneps_pbh((__m512)(x)))
 #include "cpu/native/pairs_kernels.h"

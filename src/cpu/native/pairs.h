@@ -45,6 +45,8 @@ typedef struct plumb_pair_kernels {
     void (*tile[PLUMB_PAIR_ROWS + 1][PLUMB_PAIR_VECTORS + 1])(const plumb_pairs *pairs); /* [rows][vectors], from 1 */
     /* to[j] = the pair low[j], high[j]; NULL high: zeros */
     void (*interleave)(uint32_t *to, const uint16_t *low, const uint16_t *high, int64_t count);
+    /* to[j*count + i] = the pair from[j*line + i], from[j*line + count + i], j < lines, i < count */
+    void (*couple)(uint32_t *to, const uint16_t *from, int64_t line, int64_t lines, int64_t count);
 } plumb_pair_kernels;
 
 const plumb_pair_kernels *plumb_pair_kernels_for(int isa);

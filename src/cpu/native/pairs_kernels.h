@@ -1,7 +1,7 @@
 /* The bodies of the tiles of pairs.h, included once per instruction set. Before inclusion define VB (bytes of a vector),
  * NAME(x) (a name of its own for each inclusion), ROWS and VECTORS (the tile whose sums fill the registers), TABLE (the
- * table's name), and DOT(sum, x, y) and NARROW(x) where instructions add both products of pairs and round sums. All are
- * undefined at the end. */
+ * table's name), and DOT(sum, x, y), NARROW(x) and COUPLE(...) where instructions add both products of pairs, round sums,
+ * and make pairs of at most as many as a vector has. All are undefined at the end. */
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -99,6 +99,19 @@ static void NAME(interleave)(uint32_t *to, const uint16_t *low, const uint16_t *
             to[j] = low[j] | (uint32_t)high[j] << 16;
 }
 
+static void NAME(couple)(uint32_t *to, const uint16_t *from, int64_t line, int64_t lines, int64_t count)
+{
+#ifdef COUPLE
+    if (count <= VB / 4) {
+        COUPLE(to, from, line, lines, count);
+        return;
+    }
+#endif
+    for (int64_t j = 0; j < lines; j++, from += line, to += count)
+        for (int64_t i = 0; i < count; i++)
+            to[i] = from[i] | (uint32_t)from[count + i] << 16;
+}
+
 #define TILE(r, v)                                                                                                    \
     static void NAME(tile_##r##_##v)(const plumb_pairs *pairs) { NAME(tile)(r, v, pairs); }
 #define CELL(r, v) [r][v] = NAME(tile_##r##_##v),
@@ -119,6 +132,7 @@ static const plumb_pair_kernels TABLE = {
     .vectors = VECTORS,
     .tile = {EACH(CELL)},
     .interleave = NAME(interleave),
+    .couple = NAME(couple),
 };
 
 #undef INLINE
@@ -136,3 +150,4 @@ static const plumb_pair_kernels TABLE = {
 #undef TABLE
 #undef DOT
 #undef NARROW
+#undef COUPLE
