@@ -1,6 +1,7 @@
 /* Layers, initialisers, models and summaries: the counts and sizes of the literature, statistics of initial weights, the
  * symmetry that zero weights cannot break, and what is said about wrong input. */
 #include "check.h"
+#include "core/core.h"
 #include "plumb/plumb.h"
 
 static plumb_context *open_context(void)
@@ -78,18 +79,41 @@ PLUMB_TEST(nn, fully_connected_models)
     check_summary("logistic", logistic, 2, 7850);
 }
 
+struct expected_variable {
+    const char *name;
+    plumb_shape shape;
+};
+
+static void check_variables(const plumb_graph *graph, const struct expected_variable *variables, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        plumb_shape shape = plumb_shape_of(graph, plumb_find(graph, variables[k].name));
+        CHECK_MSG(plumb_shape_equal(&shape, &variables[k].shape), "%s", variables[k].name);
+    }
+}
+
+/* Parameters, variables and rows of a summary, and the shapes that `output` has for pictures of another size. */
+static void check_counts(plumb_context *context, const char *name, int64_t expected, int variables, int rows_expected,
+                         const struct expected_variable *some, size_t count)
+{
+    plumb_model model;
+    plumb_summary_row rows[256];
+    int64_t parameters = 0;
+    REQUIRE(plumb_model_build(context, name, NULL, &model) == PLUMB_OK);
+    int n = plumb_summary(model.graph, model.input, model.logits, rows, 256);
+    for (int k = 0; k < n; k++)
+        parameters += rows[k].parameters;
+    CHECK_MSG(parameters == expected && n == rows_expected, "%s: %lld parameters in %d rows", name, (long long)parameters, n);
+    CHECK_MSG(plumb_parameters(model.graph, NULL, 0) == variables, "%s: %d variables", name,
+              plumb_parameters(model.graph, NULL, 0));
+    check_variables(model.graph, some, count);
+    plumb_graph_free(model.graph);
+}
+
 /* The counts of the literature, and torchvision's names with their shapes. */
 PLUMB_TEST(nn, residual_networks_have_the_usual_parameters)
 {
-    static const struct {
-        const char *model;
-        int64_t parameters;
-        int variables, rows;
-    } counts[] = {{"resnet18-cifar", 11173962, 62, 43}, {"resnet20-cifar", 272474, 65, 45}, {"resnet8-cifar", 78042, 29, 21}};
-    static const struct {
-        const char *name;
-        plumb_shape shape;
-    } variables[] = {
+    static const struct expected_variable variables[] = {
         {"conv1.weight", PLUMB_SHAPE(64, 3, 3, 3)},
         {"bn1.weight", PLUMB_SHAPE(64)},
         {"bn1.bias", PLUMB_SHAPE(64)},
@@ -103,26 +127,79 @@ PLUMB_TEST(nn, residual_networks_have_the_usual_parameters)
         {"fc.weight", PLUMB_SHAPE(10, 512)},
         {"fc.bias", PLUMB_SHAPE(10)},
     };
+    static const struct expected_variable deep[] = {
+        {"conv1.weight", PLUMB_SHAPE(64, 3, 7, 7)},
+        {"layer1.0.downsample.0.weight", PLUMB_SHAPE(256, 64, 1, 1)},
+        {"layer1.2.conv1.weight", PLUMB_SHAPE(64, 256, 1, 1)},
+        {"layer3.5.conv2.weight", PLUMB_SHAPE(256, 256, 3, 3)},
+        {"layer4.0.conv3.weight", PLUMB_SHAPE(2048, 512, 1, 1)},
+        {"layer4.2.bn3.running_mean", PLUMB_SHAPE(2048)},
+        {"fc.weight", PLUMB_SHAPE(1000, 2048)},
+    };
     plumb_context *context = open_context();
     REQUIRE(context);
-    for (int i = 0; i < 3; i++) {
-        plumb_model model;
-        plumb_summary_row rows[64];
-        int64_t parameters = 0;
-        REQUIRE(plumb_model_build(context, counts[i].model, NULL, &model) == PLUMB_OK);
-        int n = plumb_summary(model.graph, model.input, model.logits, rows, 64);
-        for (int k = 0; k < n; k++)
-            parameters += rows[k].parameters;
-        CHECK_MSG(parameters == counts[i].parameters && n == counts[i].rows, "%s: %lld parameters in %d rows",
-                  counts[i].model, (long long)parameters, n);
-        CHECK(plumb_parameters(model.graph, NULL, 0) == counts[i].variables);
-        for (int k = 0; k < 12 && i == 0; k++) {
-            plumb_shape shape = plumb_shape_of(model.graph, plumb_find(model.graph, variables[k].name));
-            bool same = shape.rank == variables[k].shape.rank;
-            for (int d = 0; same && d < shape.rank; d++)
-                same = shape.dim[d] == variables[k].shape.dim[d];
-            CHECK_MSG(same, "%s", variables[k].name);
+    check_counts(context, "resnet18-cifar", 11173962, 62, 43, variables, 12);
+    check_counts(context, "resnet8-cifar", 78042, 29, 21, NULL, 0);
+    check_counts(context, "resnet20-cifar", 272474, 65, 45, NULL, 0);
+    check_counts(context, "resnet32-cifar", 466906, 101, 69, NULL, 0);
+    check_counts(context, "resnet56-cifar", 855770, 173, 117, NULL, 0);
+    check_counts(context, "resnet18", 11689512, 62, 44, NULL, 0);
+    check_counts(context, "resnet50", 25557032, 161, 110, deep, 7);
+    plumb_close(context);
+}
+
+PLUMB_TEST(nn, vgg16_has_the_usual_parameters)
+{
+    static const struct expected_variable large[] = {
+        {"features.0.weight", PLUMB_SHAPE(64, 3, 3, 3)},       {"features.7.weight", PLUMB_SHAPE(128, 128, 3, 3)},
+        {"features.17.bias", PLUMB_SHAPE(512)},                {"features.28.weight", PLUMB_SHAPE(512, 512, 3, 3)},
+        {"classifier.0.weight", PLUMB_SHAPE(4096, 25088)},     {"classifier.3.weight", PLUMB_SHAPE(4096, 4096)},
+        {"classifier.6.bias", PLUMB_SHAPE(1000)},
+    };
+    static const struct expected_variable small[] = {
+        {"features.0.weight", PLUMB_SHAPE(64, 3, 3, 3)}, {"features.1.running_var", PLUMB_SHAPE(64)},
+        {"features.40.weight", PLUMB_SHAPE(512, 512, 3, 3)}, {"features.41.weight", PLUMB_SHAPE(512)},
+        {"classifier.weight", PLUMB_SHAPE(10, 512)},
+    };
+    plumb_context *context = open_context();
+    REQUIRE(context);
+    check_counts(context, "vgg16", 138357544, 32, 22, large, 7);
+    check_counts(context, "vgg16-cifar", 14724042, 41, 33, small, 5);
+    plumb_close(context);
+}
+
+/* What a network for pictures of 224 x 224 makes of its own size, stage by stage, and of another one. */
+PLUMB_TEST(nn, large_networks_halve_the_picture_five_times)
+{
+    static const struct {
+        const char *row;
+        int64_t channels, side;
+    } stages[] = {{"conv1", 64, 112},     {"maxpool", 64, 56},        {"layer1.2.conv3", 256, 56},
+                  {"layer2.0.conv1", 128, 56}, {"layer2.3.conv3", 512, 28}, {"layer3.5.conv3", 1024, 14},
+                  {"layer4.2.conv3", 2048, 7}};
+    plumb_context *context = open_context();
+    REQUIRE(context);
+    const plumb_model_options options = {.size = sizeof options, .classes = 7, .input_shape = PLUMB_SHAPE(1, 96, 64)};
+    plumb_model model;
+    plumb_summary_row rows[256];
+    REQUIRE(plumb_model_build(context, "resnet50", NULL, &model) == PLUMB_OK);
+    int n = plumb_summary(model.graph, model.input, model.logits, rows, 256), found = 0;
+    for (int k = 0; k < n; k++) {
+        for (int i = 0; i < 7; i++) {
+            if (strcmp(rows[k].name, stages[i].row) == 0) {
+                found++;
+                CHECK_MSG(rows[k].shape.dim[1] == stages[i].channels && rows[k].shape.dim[2] == stages[i].side, "%s",
+                          stages[i].row);
+            }
         }
+    }
+    CHECK(found == 7);
+    plumb_graph_free(model.graph);
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"resnet18", "resnet50", "vgg16"};
+        REQUIRE(plumb_model_build(context, names[i], &options, &model) == PLUMB_OK);
+        plumb_shape logits = plumb_shape_of(model.graph, model.logits);
+        CHECK(logits.dim[1] == 7 && model.classes == 7);
         plumb_graph_free(model.graph);
     }
     plumb_close(context);
@@ -140,7 +217,7 @@ PLUMB_TEST(nn, every_model_builds_and_gives_class_scores)
         plumb_status status = plumb_model_build(context, plumb_model_name(i), NULL, &model);
         CHECK_MSG(status == PLUMB_OK, "%s: %s", plumb_model_name(i), plumb_message(context));
         plumb_shape logits = plumb_shape_of(model.graph, model.logits);
-        CHECK(logits.rank == 2 && logits.dim[0] == PLUMB_BATCH && logits.dim[1] == 10);
+        CHECK(logits.rank == 2 && logits.dim[0] == PLUMB_BATCH && logits.dim[1] == model.classes);
         CHECK(plumb_shape_of(model.graph, model.loss).rank == 0);
         CHECK(memcmp(&of_table, &model.input_shape, sizeof of_table) == 0);
         plumb_graph_free(model.graph);

@@ -42,6 +42,12 @@ class Linear(C.Structure):
                 ("activation", C.c_int), ("frozen", C.c_bool)]
 
 
+class Pool2d(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("window", C.c_int64 * 2), ("stride", C.c_int64 * 2), ("padding", C.c_int64 * 2),
+                ("padding_sides", C.c_int64 * 4), ("dilation", C.c_int64 * 2), ("ceil_mode", C.c_bool),
+                ("exclude_padding", C.c_bool)]
+
+
 class BatchNorm(C.Structure):
     _fields_ = [("size", C.c_size_t), ("epsilon", C.c_double), ("momentum", C.c_double), ("biased_running", C.c_bool),
                 ("fixed", C.c_bool), ("frozen", C.c_bool), ("activation", C.c_int)]
@@ -121,7 +127,7 @@ class Network(Session):
         self.loss = self.op("softmax_cross_entropy", self.logits, self.label, None)
 
     def build_by_name(self, name, picture):
-        model, options = Model(), sized(ModelOptions, input_shape=shape_of(picture), no_scaling=True)
+        model, options = Model(), sized(ModelOptions, input_shape=shape_of(picture), classes=10, no_scaling=True)
         self.check(self.lib.plumb_model_build(self.context, name.encode(), C.byref(options), C.byref(model)) == 0)
         self.graph = C.c_void_p(model.graph)
         self.image, self.label, self.logits, self.loss = (
@@ -175,43 +181,54 @@ class Network(Session):
 # ---- networks, of both kinds ----
 
 class Residual:
-    """As the library's: a stem, `stages` of `blocks`, the mean of the picture, one layer."""
+    """As the library's: a stem, stages of blocks, the mean of the picture, one layer."""
 
-    def __init__(self, name, filters, stages, blocks):
-        self.name, self.filters, self.stages, self.blocks = name, filters, stages, blocks
-        self.deep = stages * blocks > 3
+    def __init__(self, name, filters, blocks, large=False, bottleneck=False):
+        self.name, self.filters, self.blocks, self.large, self.bottleneck = name, filters, blocks, large, bottleneck
+        self.deep = sum(blocks) > 3
 
-    def sizes(self):
-        for stage in range(self.stages):
-            for i in range(self.blocks):
-                yield "layer%d.%d" % (stage + 1, i), self.filters << stage, 2 if stage and not i else 1
+    def parts(self):
+        """Of each block: its name, the stride of the way around it, and (filters, kernel, stride) of its convolutions."""
+        for stage, blocks in enumerate(self.blocks):
+            for i in range(blocks):
+                n, stride = self.filters << stage, 2 if stage and not i else 1
+                row = [(n, 1, 1), (n, 3, stride), (4 * n, 1, 1)] if self.bottleneck else [(n, 3, stride), (n, 3, 1)]
+                yield "layer%d.%d." % (stage + 1, i), stride, row
+
+    def stem(self):
+        return (self.filters, 7, 2) if self.large else (self.filters, 3, 1)
 
     def ours(self, n, x):
-        x = n.norm("bn1", n.conv("conv1", x, self.filters, 3, padding=1), RELU)
-        before = self.filters
-        for name, filters, stride in self.sizes():
-            y = n.norm(name + ".bn1", n.conv(name + ".conv1", x, filters, 3, stride, 1), RELU)
-            y = n.norm(name + ".bn2", n.conv(name + ".conv2", y, filters, 3, padding=1))
-            if stride != 1 or before != filters:
-                x = n.norm(name + ".downsample.1", n.conv(name + ".downsample.0", x, filters, 1, stride))
-            x, before = n.op("relu", n.op("add", y, x)), filters
+        def unit(conv, norm, x, part, activation=0):
+            filters, kernel, stride = part
+            return n.norm(norm, n.conv(conv, x, filters, kernel, stride, kernel // 2), activation)
+        x, before = unit("conv1", "bn1", x, self.stem(), RELU), self.filters
+        if self.large:
+            x = n.layer("max_pool2d", "maxpool", x, sized(Pool2d, window=[3, 3], stride=[2, 2], padding=[1, 1]))
+        for name, stride, row in self.parts():
+            y = x
+            for i, part in enumerate(row, 1):
+                y = unit("%sconv%d" % (name, i), "%sbn%d" % (name, i), y, part, RELU if i < len(row) else 0)
+            if stride != 1 or before != row[-1][0]:
+                x = unit(name + "downsample.0", name + "downsample.1", x, (row[-1][0], 1, stride))
+            x, before = n.op("relu", n.op("add", y, x)), row[-1][0]
         return n.linear("fc", n.layer("global_average_pool", None, x), 10)
 
     def theirs(self, x, w, training, after):
-        def conv(name, x, stride=1, padding=1):
-            return F.conv2d(x, w[name + ".weight"], stride=stride, padding=padding)
-
-        def norm(name, x):
-            running = [w[name + part] for part in (".running_mean", ".running_var")]
+        def unit(conv, norm, x, part):
+            running = [w[norm + end] for end in (".running_mean", ".running_var")]
             if training and not after:  # PyTorch writes them in place
                 running = [r.clone() for r in running]
-            return F.batch_norm(x, *running, w[name + ".weight"], w[name + ".bias"], training)
-        x = F.relu(norm("bn1", conv("conv1", x)))
-        for name, filters, stride in self.sizes():
-            y = F.relu(norm(name + ".bn1", conv(name + ".conv1", x, stride)))
-            y = norm(name + ".bn2", conv(name + ".conv2", y))
-            if name + ".downsample.0.weight" in w:
-                x = norm(name + ".downsample.1", conv(name + ".downsample.0", x, stride, 0))
+            x = F.conv2d(x, w[conv + ".weight"], stride=part[2], padding=part[1] // 2)
+            return F.batch_norm(x, *running, w[norm + ".weight"], w[norm + ".bias"], training)
+        x = F.relu(unit("conv1", "bn1", x, self.stem()))
+        x = F.max_pool2d(x, 3, 2, 1) if self.large else x
+        for name, stride, row in self.parts():
+            y = x
+            for i, part in enumerate(row, 1):
+                y = unit("%sconv%d" % (name, i), "%sbn%d" % (name, i), F.relu(y) if i > 1 else y, part)
+            if name + "downsample.0.weight" in w:
+                x = unit(name + "downsample.0", name + "downsample.1", x, (0, 1, stride))
             x = F.relu(y + x)
         return F.linear(x.mean((2, 3)), w["fc.weight"], w["fc.bias"])
 
@@ -261,9 +278,11 @@ class Sequences(Plain):
 
 
 NETWORKS = [
-    (Residual("resnet8-cifar", 16, 3, 1), (3, 16, 16), 4),
-    (Residual("resnet20-cifar", 16, 3, 3), (3, 16, 16), 4),
-    (Residual("resnet18-cifar", 64, 4, 2), (3, 16, 16), 4),
+    (Residual("resnet8-cifar", 16, (1, 1, 1)), (3, 16, 16), 4),
+    (Residual("resnet20-cifar", 16, (3, 3, 3)), (3, 16, 16), 4),
+    (Residual("resnet18-cifar", 64, (2, 2, 2, 2)), (3, 16, 16), 4),
+    (Residual("resnet18", 64, (2, 2, 2, 2), True), (3, 48, 40), 4),
+    (Residual("resnet50", 64, (3, 4, 6, 3), True, True), (3, 48, 40), 4),
     (Plain("plain relu", RELU, torch.relu), (3, 9, 11), 5),
     (Plain("plain sigmoid", SIGMOID, torch.sigmoid), (3, 9, 11), 5),
     (Plain("plain tanh", TANH, torch.tanh), (3, 9, 11), 5),

@@ -198,7 +198,7 @@ typedef struct plumb_model {
 typedef struct plumb_model_options {
     size_t size;
     plumb_shape input_shape;     /* (C, H, W); rank 0: the model's own */
-    int classes;                 /* 0: 10 */
+    int classes;                 /* 0: the model's own: 1000 of those for 224 x 224, else 10 */
     const int64_t *units;        /* mlp: units of each hidden layer; NULL: {128} */
     int n_units;
     plumb_activation activation; /* of hidden layers; 0: the model's own */

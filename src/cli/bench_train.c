@@ -250,14 +250,14 @@ static const char *check_name(int index)
 int command_bench_train(int argc, char **argv)
 {
     struct bench_train b = {.common = COMMON_DEFAULTS, .models = "lenet5", .batches = "64", .precisions = "f32",
-                            .devices = "cpu", .optimizer = "adam", .check = "small", .classes = 10, .samples = 21};
+                            .devices = "cpu", .optimizer = "adam", .check = "small", .samples = 21};
     const struct option_row rows[] = {
         {"model", "LIST", "the networks (default lenet5)", OPTION_TEXT, &b.models, 0, 0, NULL},
         {"batch", "LIST", "examples in a step (default 64)", OPTION_TEXT, &b.batches, 0, 0, NULL},
         {"threads", "LIST", "threads to use (default: as many as the process may)", OPTION_TEXT, &b.threads, 0, 0, NULL},
         {"precision", "LIST", "computed in: f32, bf16, f16; default f32", OPTION_TEXT, &b.precisions, 0, 0, NULL},
         {"device", "LIST", "cpu (default), cuda, cuda:N, auto", OPTION_TEXT, &b.devices, 0, 0, NULL},
-        {"classes", "N", "of the models (default 10)", OPTION_WHOLE, &b.classes, 2, 100000, NULL},
+        {"classes", "N", "of the models (default: their own)", OPTION_WHOLE, &b.classes, 2, 100000, NULL},
         {"picture", "N", "height and width of the pictures (default: the model's)", OPTION_WHOLE, &b.picture, 1, 4096, NULL},
         {"optimizer", "RULE", "default adam", OPTION_NAME, &b.optimizer, 0, 0, optimizer_name},
         {"samples", "N", "of at least 0.05 s each (default 21)", OPTION_WHOLE, &b.samples, 3,

@@ -154,13 +154,13 @@ static plumb_status summarise(const struct summary_options *o, plumb_context *co
 
 int command_summary(int argc, char **argv)
 {
-    struct summary_options o = {.common = COMMON_DEFAULTS, .optimizer = "adam", .precision = "f32", .batch = 64, .classes = 10};
+    struct summary_options o = {.common = COMMON_DEFAULTS, .optimizer = "adam", .precision = "f32", .batch = 64};
     const char *word = NULL;
     const struct option_row rows[] = {
         {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &o.model, 0, 0, cli_model_name},
         {"batch", "N", "examples in a step, for the memory (default 64)", OPTION_WHOLE, &o.batch, 1, 1048576,
          NULL},
-        {"classes", "N", "of the model (default 10)", OPTION_WHOLE, &o.classes, 2, 100000, NULL},
+        {"classes", "N", "of the model (default: its own)", OPTION_WHOLE, &o.classes, 2, 100000, NULL},
         {"optimizer", "RULE", "whose moments take memory, default adam", OPTION_NAME, &o.optimizer, 0, 0,
          optimizer_name},
         {"plan", NULL, "show every step of the training program too", OPTION_FLAG, &o.plan, 0, 0, NULL},

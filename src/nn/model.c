@@ -42,7 +42,7 @@ static plumb_status settle(plumb_context *context, const plumb_model_kind *kind,
     if (o->input_shape.rank != 3 || plumb_shape_count(&o->input_shape) < 1) {
         return plumb_fail(context, PLUMB_BAD_INPUT, "model '%s': pictures are %s, expected (C, H, W)", kind->name, text);
     }
-    o->classes = o->classes ? o->classes : 10;
+    o->classes = o->classes ? o->classes : kind->classes ? kind->classes : 10;
     if (o->classes < 2) {
         return plumb_fail(context, PLUMB_BAD_INPUT, "model '%s': %d classes, expected at least 2", kind->name, o->classes);
     }

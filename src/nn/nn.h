@@ -23,6 +23,7 @@ const char *plumb_shape_text_of(const plumb_graph *graph, plumb_t x, char *to, s
 typedef struct plumb_model_kind {
     const char *name, *description;
     plumb_shape input_shape;
+    int classes; /* that it has unless told otherwise; 0: 10 */
     plumb_activation activation;
     plumb_t (*build)(plumb_graph *graph, plumb_t x, const plumb_model_options *options); /* x (N, C, H, W) -> logits */
 } plumb_model_kind;

@@ -1,57 +1,79 @@
-/* Residual networks for small pictures (He et al. 2015), their variables named as torchvision names those of its residual
- * networks: "conv1.weight", "bn1.running_mean", "layer2.0.downsample.0.weight", "fc.bias".
+/* Residual networks (He et al. 2015), their variables named as torchvision names those of its residual networks:
+ * "conv1.weight", "bn1.running_mean", "layer2.0.downsample.0.weight", "fc.bias".
  *
- * The stem is one 3 x 3 convolution of stride 1 without pooling, as pictures of 32 x 32 are small already. A block is two
- * 3 x 3 convolutions, each with batch norm, around which the input is added; the first block of every stage but the first
- * halves the picture and doubles the channels. Where shapes change the input goes through a 1 x 1 convolution with batch
- * norm (He's option B: resnet20-cifar then has 272,474 parameters; with option A, zeros for the new channels, it would
- * have 269,722). All pictures, of any size and number of channels, are good as input. */
+ * For pictures of 224 x 224 the stem is a 7 x 7 convolution of stride 2 and a 3 x 3 maximum of stride 2. For small ones it
+ * is one 3 x 3 convolution of stride 1, as pictures of 32 x 32 are small already. A basic block is two 3 x 3
+ * convolutions, each with batch norm, around which the input is added; a bottleneck is a 1 x 1 convolution to fewer
+ * channels, a 3 x 3 one, and a 1 x 1 one to four times as many. The first block of every stage but the first halves the
+ * picture and doubles the channels; in bottlenecks the 3 x 3 convolution has the stride, as in torchvision and in most
+ * published measurements ("v1.5"; the paper's 1 x 1 had it). Where shapes change the input goes through a 1 x 1
+ * convolution with batch norm (He's option B: resnet20-cifar then has 272,474 parameters; with option A, zeros for the
+ * new channels, it would have 269,722). All pictures, of any size and number of channels, are good as input. */
 #include "nn/nn.h"
 
 #include <stdio.h>
 
+enum { STAGES_MAX = 4, WIDENING = 4 /* of a bottleneck's last convolution */ };
+
 struct resnet {
     int64_t filters; /* of the stem and the first stage */
-    int stages, blocks; /* blocks in each stage */
+    bool large;      /* pictures: the stem of 7 x 7 */
+    bool bottleneck;
+    int blocks[STAGES_MAX]; /* in each stage; 0: there is none */
 };
 
-static plumb_t conv_norm(plumb_graph *g, const char *conv, const char *norm, plumb_t x, const plumb_conv2d_layer_options *c,
-                         plumb_activation activation)
+/* A convolution without bias and its batch norm: one of a block's, or the way around it. */
+struct unit {
+    const char *conv, *norm;
+    int64_t filters, kernel, stride;
+    plumb_activation activation;
+};
+
+static plumb_t conv_norm(plumb_graph *g, const char *block, plumb_t x, const struct unit *u, const plumb_model_options *o)
 {
-    return plumb_batch_norm_layer(g, norm, plumb_build_conv2d(g, conv, x, c), .activation = activation);
+    char conv[64], norm[64];
+    snprintf(conv, sizeof conv, "%s%s", block, u->conv);
+    snprintf(norm, sizeof norm, "%s%s", block, u->norm);
+    const plumb_conv2d_layer_options options = {.size = sizeof options, .filters = u->filters,
+                                                .kernel = {u->kernel, u->kernel}, .stride = {u->stride, u->stride},
+                                                .padding = {u->kernel / 2, u->kernel / 2}, .no_bias = true,
+                                                .init = o->init};
+    return plumb_batch_norm_layer(g, norm, plumb_build_conv2d(g, conv, x, &options), .activation = u->activation);
 }
 
-/* Two 3 x 3 convolutions and the way around them: (N, C, H, W) -> (N, filters, H / stride, W / stride). */
+/* (N, C, H, W) -> (N, filters, H / stride, W / stride), of a bottleneck WIDENING times as many. */
 static plumb_t block(plumb_graph *g, const char *name, plumb_t x, int64_t filters, int64_t stride,
-                     const plumb_model_options *o)
+                     const struct resnet *size, const plumb_model_options *o)
 {
-    static const char *const parts[] = {"conv1", "bn1", "conv2", "bn2", "downsample.0", "downsample.1"};
-    char full[6][64];
-    for (int i = 0; i < 6; i++)
-        snprintf(full[i], sizeof full[i], "%s.%s", name, parts[i]);
-    plumb_conv2d_layer_options conv = {.size = sizeof conv, .filters = filters, .kernel = {3, 3}, .padding = {1, 1},
-                                       .stride = {stride, stride}, .no_bias = true, .init = o->init};
-    plumb_t y = conv_norm(g, full[0], full[1], x, &conv, o->activation);
-    conv.stride[0] = conv.stride[1] = 1;
-    y = conv_norm(g, full[2], full[3], y, &conv, PLUMB_LINEAR);
-    if (stride != 1 || plumb_shape_of(g, x).dim[1] != filters) {
-        conv = (plumb_conv2d_layer_options){.size = sizeof conv, .filters = filters, .kernel = {1, 1},
-                                            .stride = {stride, stride}, .no_bias = true, .init = o->init};
-        x = conv_norm(g, full[4], full[5], x, &conv, PLUMB_LINEAR);
-    }
+    const struct unit basic[] = {{"conv1", "bn1", filters, 3, stride, o->activation},
+                                 {"conv2", "bn2", filters, 3, 1, PLUMB_LINEAR}};
+    const struct unit narrow[] = {{"conv1", "bn1", filters, 1, 1, o->activation},
+                                  {"conv2", "bn2", filters, 3, stride, o->activation},
+                                  {"conv3", "bn3", filters * WIDENING, 1, 1, PLUMB_LINEAR}};
+    const struct unit *units = size->bottleneck ? narrow : basic;
+    const int n = size->bottleneck ? 3 : 2;
+    const struct unit around = {"downsample.0", "downsample.1", units[n - 1].filters, 1, stride, PLUMB_LINEAR};
+    char prefix[40];
+    snprintf(prefix, sizeof prefix, "%s.", name);
+    plumb_t y = x;
+    for (int i = 0; i < n; i++)
+        y = conv_norm(g, prefix, y, &units[i], o);
+    if (stride != 1 || plumb_shape_of(g, x).dim[1] != around.filters)
+        x = conv_norm(g, prefix, x, &around, o);
     return plumb_activate(g, name, plumb_add(g, y, x), o->activation);
 }
 
 static plumb_t build(plumb_graph *g, plumb_t x, const plumb_model_options *o, const struct resnet *size)
 {
-    const plumb_conv2d_layer_options stem = {.size = sizeof stem, .filters = size->filters, .kernel = {3, 3},
-                                             .padding = {1, 1}, .no_bias = true, .init = o->init};
-    x = conv_norm(g, "conv1", "bn1", x, &stem, o->activation);
-    for (int stage = 0; stage < size->stages; stage++) {
-        for (int i = 0; i < size->blocks; i++) {
+    const struct unit stem = {"conv1", "bn1", size->filters, size->large ? 7 : 3, size->large ? 2 : 1, o->activation};
+    x = conv_norm(g, "", x, &stem, o);
+    if (size->large)
+        x = plumb_max_pool2d_layer(g, "maxpool", x, .window = {3, 3}, .stride = {2, 2}, .padding = {1, 1});
+    for (int stage = 0; stage < STAGES_MAX; stage++) {
+        for (int i = 0; i < size->blocks[stage]; i++) {
             char name[32];
             snprintf(name, sizeof name, "layer%d.%d", stage + 1, i);
-            x = block(g, name, x, size->filters << stage, stage > 0 && i == 0 ? 2 : 1, o);
+            x = block(g, name, x, size->filters << stage, stage > 0 && i == 0 ? 2 : 1, size, o);
         }
     }
     x = plumb_build_global_average_pool(g, "avgpool", x, NULL);
@@ -59,41 +81,34 @@ static plumb_t build(plumb_graph *g, plumb_t x, const plumb_model_options *o, co
     return plumb_linear_layer(g, "fc", x, .units = o->classes, .init = o->init);
 }
 
-static plumb_t build_resnet18(plumb_graph *g, plumb_t x, const plumb_model_options *o)
-{
-    return build(g, x, o, &(struct resnet){.filters = 64, .stages = 4, .blocks = 2});
-}
+/* ---- the models: what differs, and its row ---- */
 
-static plumb_t build_resnet20(plumb_graph *g, plumb_t x, const plumb_model_options *o)
-{
-    return build(g, x, o, &(struct resnet){.filters = 16, .stages = 3, .blocks = 3});
-}
+#define RESNET(symbol, given_name, text, side, of_classes, ...)                                                       \
+    static plumb_t build_##symbol(plumb_graph *g, plumb_t x, const plumb_model_options *o)                            \
+    {                                                                                                                 \
+        return build(g, x, o, &(struct resnet){__VA_ARGS__});                                                         \
+    }                                                                                                                 \
+    const plumb_model_kind plumb_model_##symbol = {                                                                   \
+        .name = given_name,                                                                                           \
+        .description = text,                                                                                          \
+        .input_shape = {.rank = 3, .dim = {3, side, side}},                                                           \
+        .classes = of_classes,                                                                                        \
+        .activation = PLUMB_RELU,                                                                                     \
+        .build = build_##symbol,                                                                                      \
+    };
 
-static plumb_t build_resnet8(plumb_graph *g, plumb_t x, const plumb_model_options *o)
-{
-    return build(g, x, o, &(struct resnet){.filters = 16, .stages = 3, .blocks = 1});
-}
-
-const plumb_model_kind plumb_model_resnet18_cifar = {
-    .name = "resnet18-cifar",
-    .description = "ResNet-18 with a 3 x 3 stem for 32 x 32 colour pictures, 11,173,962 parameters",
-    .input_shape = {.rank = 3, .dim = {3, 32, 32}},
-    .activation = PLUMB_RELU,
-    .build = build_resnet18,
-};
-
-const plumb_model_kind plumb_model_resnet20_cifar = {
-    .name = "resnet20-cifar",
-    .description = "ResNet-20 for 32 x 32 colour pictures, projections where shapes change, 272,474 parameters",
-    .input_shape = {.rank = 3, .dim = {3, 32, 32}},
-    .activation = PLUMB_RELU,
-    .build = build_resnet20,
-};
-
-const plumb_model_kind plumb_model_resnet8_cifar = {
-    .name = "resnet8-cifar",
-    .description = "the same with one block in each stage, 78,042 parameters",
-    .input_shape = {.rank = 3, .dim = {3, 32, 32}},
-    .activation = PLUMB_RELU,
-    .build = build_resnet8,
-};
+RESNET(resnet18, "resnet18", "ResNet-18 for 224 x 224 colour pictures, 11,689,512 parameters for 1000 classes", 224, 1000,
+       .filters = 64, .large = true, .blocks = {2, 2, 2, 2})
+RESNET(resnet50, "resnet50", "ResNet-50 (v1.5) for 224 x 224 colour pictures, 25,557,032 parameters for 1000 classes", 224,
+       1000, .filters = 64, .large = true, .bottleneck = true, .blocks = {3, 4, 6, 3})
+RESNET(resnet18_cifar, "resnet18-cifar", "ResNet-18 with a 3 x 3 stem for 32 x 32 colour pictures, 11,173,962 parameters",
+       32, 10, .filters = 64, .blocks = {2, 2, 2, 2})
+RESNET(resnet8_cifar, "resnet8-cifar", "a residual network for 32 x 32, one block in each of three stages, 78,042 parameters",
+       32, 10, .filters = 16, .blocks = {1, 1, 1})
+RESNET(resnet20_cifar, "resnet20-cifar",
+       "ResNet-20 for 32 x 32 colour pictures, projections where shapes change, 272,474 parameters", 32, 10, .filters = 16,
+       .blocks = {3, 3, 3})
+RESNET(resnet32_cifar, "resnet32-cifar", "the same with five blocks in each stage, 466,906 parameters", 32, 10,
+       .filters = 16, .blocks = {5, 5, 5})
+RESNET(resnet56_cifar, "resnet56-cifar", "the same with nine blocks in each stage, 855,770 parameters", 32, 10,
+       .filters = 16, .blocks = {9, 9, 9})
