@@ -147,7 +147,10 @@ refuse 2 "bench train: --threads: '' is not" bench train --threads 1,
 refuse 2 "bench train: --precision: 'f64' is not known" bench train --precision f64
 refuse 2 "device: 'cudaa' is unknown" bench train --device cpu,cudaa
 refuse 3 'faulty device: call 100' bench train --model logistic --device cpu,faulty:100
-refuse 2 "there is no problem for 'conv3d'; did you mean conv2d?" bench op conv3d
+refuse 2 "no op is called 'conv3d'; did you mean conv2d?" bench op conv3d
+refuse 2 '--shapes: of which op?' bench op --shapes 2x2
+refuse 2 '--set: needs the --shapes' bench op relu --set a=1
+refuse 2 "--set-of: 'lenet6' is not known; did you mean lenet5?" bench op --set-of lenet6
 mkdir -p broken && cp data/* broken && printf 'more' >>broken/train-images-idx3-ubyte
 refuse 2 'broken/train-images-idx3-ubyte: offset 19216, data' train --data broken
 cp data/train-labels-idx1-ubyte broken/train-images-idx3-ubyte
@@ -206,6 +209,17 @@ accept 'logistic, batch 64, adam, bf16, cpu' bench train --model logistic --prec
 accept '"checked":{"batch":1,"height":28,"ops":[0-9.e-]*,"loss":[0-9.e-]*,"gradients":[0-9.e-]*},"seconds":' bench train --model mlp --batch 1,2 --threads 1,2 --samples 3 --json
 holds 'a row for each combination' test "$(grep -c '^{.*}$' stdout)" -eq 4
 accept '"height":14,"threads":[0-9]*,"checked":false' bench train --model lenet5 --picture 14 --batch 2 --check none --samples 3 --json
+spec=(--samples 3 --least 0.001 --json)
+accept '"op":"conv2d","name":"forward","shapes":"(2, 3, 9, 8) (4, 3, 3, 3) -> (2, 4, 5, 8) ","attributes":"stride=2x1,padding=1x1x1x1"' bench op conv2d --shapes 2x3x9x8,4x3x3x3 --set padding=1,stride=2x1 "${spec[@]}"
+holds 'forward and both gradients' test "$(grep -c '"bench":"op"' stdout)" -eq 3 -a "$(grep -c backward stdout)" -eq 2
+accept '"dtype":"bf16".*"difference":[0-9]' bench op max_pool2d --shapes 2x3x8x8 --set window=3x2,stride=1 --dtype bf16 --direction backward "${spec[@]}"
+accept '"bench":"ratio","of":"cpu.native","to":"cpu.ref","ops":3,' bench op matmul --shapes 8x9,9x7 --compare cpu.native,cpu.ref,cpu.none "${spec[@]}"
+accept '"shapes":"(8, 5) (8) (5) -> (8) (8) "' bench op cross_entropy --shapes 8x5,8:i32,5 --direction forward "${spec[@]}"
+accept '"attributes":"axes=0x2",' bench op sum --shapes 3x4x5 --set axes=0x2 --direction forward "${spec[@]}"
+accept '"op":"conv2d_backward_filter".*"layout":"last"' bench op conv2d --shapes 2x16x8x8,16x16x3x3 --layout last --direction backward "${spec[@]}"
+accept '"op":"adam_update".*"count":1,' bench op --set-of mlp --batch 4 "${spec[@]}"
+accept '^conv2d_backward_data (4, 16' bench op conv2d --set-of lenet5 --batch 4 --samples 3 --least 0.001
+code 'attributes that an op lacks' 2 "'$plumb' bench op relu --shapes 4 --set padding=1 2>told >told.out; got=\$?; grep -q \"'padding' is none of relu's attributes\" told && exit \$got"
 accept '^ *2 matmul  *cpu.native .*%' bench train --model logistic --samples 3 --profile
 accept 'matmul  *cpu.native .*fc1.* (64, 784) (10, 784)' bench train --model logistic --samples 3 --profile-nodes
 accept '"op":"matmul","implementation":"cpu.native","steps":2,"seconds":' bench train --model logistic --samples 3 --profile --json

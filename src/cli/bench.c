@@ -32,6 +32,7 @@ static plumb_status spend(const struct bench_timed *t, int64_t steps, double *se
     for (int64_t i = 0; !status && i < steps; i++) {
         status = t->step(t->user);
     }
+    status = status || !t->finish ? status : t->finish(t->user);
     *seconds = plumb_seconds() - begin;
     return status;
 }
@@ -43,7 +44,7 @@ static plumb_status warm_up(struct bench_timed *t)
     t->times.per_sample = 1;
     for (; !status; t->times.per_sample *= 2) {
         status = spend(t, t->times.per_sample, &seconds);
-        if (seconds >= 0.05) {
+        if (seconds >= (t->least > 0 ? t->least : 0.05)) {
             break;
         }
     }

@@ -41,13 +41,15 @@ struct bench_times {
 /* One of several things that are timed in turns. */
 struct bench_timed {
     plumb_status (*step)(void *user);
+    plumb_status (*finish)(void *user); /* waits for the device at the end of a sample; NULL: steps do */
     void *user;
     double *seconds; /* room for the samples */
+    double least;    /* seconds of a sample; 0: 0.05 */
     struct bench_times times;
 };
 
 /* A sample of each, again and again, so that what else the machine does meets all of them; each sample is as many steps
- * as take 0.05 s, which also warms up. *failed is the one that did not return PLUMB_OK. */
+ * as take so long, which also warms up. *failed is the one that did not return PLUMB_OK. */
 plumb_status bench_time(struct bench_timed *list, int count, int samples, int *failed);
 double bench_median(double *values, int count); /* sorts them */
 double bench_spread(const struct bench_times *times); /* (high - low) / median */
@@ -82,12 +84,63 @@ struct bench_call {
     int n_in, n_out;
     plumb_view *view; /* [n_in + n_out] */
     void **memory;    /* [n_in + n_out] */
+    bool computed;    /* the outputs are the reference's */
 };
 plumb_status bench_call_take(struct bench_call *c, plumb_context *context, const plumb_call *call);
 plumb_status bench_call_reference(struct bench_call *c);
-/* Once: it may compute other outputs in place of the reference's. */
+/* It may have to compute something else in place of the reference's outputs: see `computed`. */
 plumb_status bench_call_compare(struct bench_call *c, const plumb_call *call, const char *implementation, double *worst);
 void bench_call_free(struct bench_call *c);
+/* The elements that a view reaches over, of which there may be fewer; how many of them lie before element (0, ..., 0); and
+ * where element i of its elements, row by row, lies from that. */
+int64_t bench_view_span(const plumb_view *view);
+int64_t bench_view_first(const plumb_view *view);
+int64_t bench_view_offset(const plumb_view *view, int64_t i);
+
+/* ---- single ops ---- */
+
+#define BENCH_INPUTS_MAX 16
+#define BENCH_FORWARD "forward" /* the name of the op that was asked for, among those of its gradient */
+
+/* An op as it is given on the command line (bench_spec.c). */
+struct bench_spec {
+    const char *op, *shapes, *set;
+    plumb_dtype dtype; /* of inputs that are not given one */
+};
+struct bench_built {
+    plumb_t in[BENCH_INPUTS_MAX], y;
+    plumb_type type[BENCH_INPUTS_MAX];
+    int n_in;
+};
+/* "stride=2x2,padding=1x1x1x1": what is not as when it is left out. */
+const char *bench_attributes(const plumb_call *call, char *to, size_t room);
+plumb_status bench_spec_build(const struct bench_spec *spec, plumb_graph *graph, struct bench_built *built);
+
+struct bench_case_options {
+    const char *names[BENCH_LIST_MAX]; /* implementations to compare; those that do not take the call are left out */
+    int n_names;                       /* 0: the one that a program would take */
+    const char *implementations;       /* as in --impl */
+    const char *layout;                /* "auto": what each wants, "rows", "last", or "planned": as the call is */
+    bool check;
+    int samples;
+    double least; /* seconds of a sample */
+};
+struct bench_result {
+    const char *implementation, *layout; /* layout: "rows", "last", "" of what has no pictures */
+    struct bench_times times;
+    double difference, flops, bytes;
+};
+/* Checks and times a call, whose inputs are there, on its device (bench_case.c). */
+plumb_status bench_case(const plumb_call *call, plumb_context *reference, const struct bench_case_options *options,
+                        struct bench_result *results, int *count);
+
+/* What the machine can do at most (bench_ceiling.c); zeroes where it is not known. */
+struct bench_ceilings {
+    double flops, flops_bf16, bytes; /* a second: f32 multiply-adds count two, a triad's reads and writes */
+    double launch;                   /* seconds of a run of the thread pool that computes nothing */
+};
+plumb_status bench_measure_ceilings(plumb_context *context, struct bench_ceilings *ceilings);
+double bench_peak_of(const struct bench_ceilings *ceilings, plumb_dtype dtype);
 
 /* ---- networks (bench_net.c) ---- */
 
@@ -131,6 +184,9 @@ plumb_status bench_agree(plumb_context *context, plumb_context *reference, struc
 /* Prints where the time of step(user), which runs `program` once, goes: the medians of so many runs. */
 plumb_status bench_profile(plumb_context *context, plumb_program *program, plumb_status (*step)(void *user), void *user,
                            int runs, bool nodes, bool json);
+
+/* "(64, 6, 28, 28) (16, 6, 5, 5) -> (64, 16, 24, 24) " */
+const char *bench_shapes(const plumb_call *call, char *to, size_t room);
 
 int command_bench_train(int argc, char **argv);
 int command_bench_op(int argc, char **argv);

@@ -18,6 +18,30 @@ static void reach(const plumb_view *v, int64_t *before, int64_t *after)
     }
 }
 
+int64_t bench_view_first(const plumb_view *view)
+{
+    int64_t before, after;
+    reach(view, &before, &after);
+    return before;
+}
+
+int64_t bench_view_span(const plumb_view *view)
+{
+    int64_t before, after;
+    reach(view, &before, &after);
+    return plumb_view_count(view) == 0 ? 0 : before + after + 1;
+}
+
+int64_t bench_view_offset(const plumb_view *v, int64_t i)
+{
+    int64_t offset = 0;
+    for (int d = v->rank - 1; d >= 0; d--) {
+        offset += i % v->dim[d] * v->stride[d];
+        i /= v->dim[d];
+    }
+    return offset;
+}
+
 /* Host memory for a view of these strides; its elements, if `from` is not NULL. The view then looks at it. */
 static plumb_status copy_view(struct bench_call *c, int k, const plumb_view *view, plumb_device *from)
 {
@@ -83,23 +107,13 @@ plumb_status bench_call_reference(struct bench_call *c)
     call.workspace = bytes ? plumb_alloc(c->context, bytes) : NULL;
     plumb_status status = bytes && !call.workspace ? PLUMB_FAILED : impl->run(&call);
     plumb_free(c->context, call.workspace);
+    c->computed = !status;
     return status;
 }
 
 /* ---- comparing ---- */
 
-/* The offset of element i, counted row by row. */
-static int64_t offset_of(const plumb_view *v, int64_t i)
-{
-    int64_t offset = 0;
-    for (int d = v->rank - 1; d >= 0; d--) {
-        offset += i % v->dim[d] * v->stride[d];
-        i /= v->dim[d];
-    }
-    return offset;
-}
-
-/* Sums of squares over two views of the same strides: of differences and of the second one. */
+/* Sums of squares over two views of the same shape: of differences and of the second one. */
 struct distance {
     double difference, size;
 };
@@ -108,10 +122,10 @@ static struct distance measure(const plumb_view *got, const plumb_view *right)
 {
     struct distance d = {0};
     int64_t count = plumb_view_count(got);
-    bool packed = plumb_view_contiguous(got);
+    bool packed = plumb_view_dense(got) && plumb_views_alike(got, right); /* then any order is as good */
     for (int64_t i = 0; i < count; i++) {
-        int64_t at = packed ? i : offset_of(got, i);
-        double y = plumb_get(got->data, got->dtype, at), r = plumb_get(right->data, right->dtype, at);
+        double y = plumb_get(got->data, got->dtype, packed ? i : bench_view_offset(got, i));
+        double r = plumb_get(right->data, right->dtype, packed ? i : bench_view_offset(right, i));
         double e = y == r || (isnan(y) && isnan(r)) ? 0 : y - r;
         d.difference += e * e;
         d.size += isfinite(r) ? r * r : 0;
@@ -142,6 +156,7 @@ static plumb_status size_by_chance(struct bench_call *c, int k, double *size)
         c->op->linear(c->attr);
     }
     plumb_status status = bench_call_reference(c);
+    c->computed = false; /* what is needed anew is another call */
     const plumb_call call = {.op = c->op, .attr = c->attr, .n_in = c->n_in, .n_out = c->n_out, .in = c->view,
                              .out = c->view + c->n_in, .context = c->context, .device = c->context->device};
     const plumb_view *out = &c->view[c->n_in + k];

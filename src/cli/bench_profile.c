@@ -70,8 +70,7 @@ static int add_up(struct watcher *w, bool nodes, struct part *parts)
     return count;
 }
 
-/* "(64, 6, 28, 28) (16, 6, 5, 5) -> (64, 16, 24, 24)" */
-static const char *shapes_of(const plumb_call *call, char *to, size_t room)
+const char *bench_shapes(const plumb_call *call, char *to, size_t room)
 {
     size_t used = 0;
     to[0] = 0;
@@ -95,7 +94,7 @@ static void print_part(const struct part *p, double whole, bool nodes, bool json
     const struct plumb_step *s = p->step;
     char shapes[512] = "";
     if (nodes) {
-        shapes_of(&s->call, shapes, sizeof(shapes));
+        bench_shapes(&s->call, shapes, sizeof(shapes));
     }
     if (json) {
         printf("{\"bench\":\"profile\",\"op\":\"%s\",\"implementation\":\"%s\",\"steps\":%d", s->call.op->name,
