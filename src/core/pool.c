@@ -12,8 +12,8 @@
  * faster than a sleeper wakes. With more threads than CPUs nobody spins.
  *
  * A thread that a neighbour pushed off its CPU in the middle of a chunk makes all others wait, for milliseconds: longer
- * than a small network's whole step. The caller notices, because the process then hardly uses any CPU while it waits, and
- * sends the thread that was last to rest for a while; the others do its share. A busy neighbour so costs the CPU that it
+ * than a small network's whole step. The caller notices, because that thread hardly used any CPU while it waited, and
+ * sends it to rest for a while; the others do its share. A busy neighbour so costs the CPU that it
  * takes, and not the others' time as well. */
 #include "core/inside.h"
 
@@ -40,7 +40,8 @@ struct worker {
     int index; /* 0 is whoever calls plumb_pool_run */
     pthread_t thread;
     _Atomic(double) rest; /* takes no part until then, in plumb_seconds; 0: it does */
-    double rested, nap;   /* until when it rested last, and how long; the caller's */
+    double rested, nap;   /* until when it rested last, and how long; these are the caller's */
+    double used;          /* CPU time when the caller began to wait */
 };
 
 struct plumb_pool {
@@ -251,11 +252,14 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Of the whole process so far. */
-static double cpu_seconds(void)
+/* CPU time of a worker so far. (The clock of the whole process lags behind by up to a tick for threads that run.) */
+static double cpu_seconds(const struct worker *worker)
 {
-    struct timespec used;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    clockid_t clock;
+    struct timespec used = {0};
+    if (pthread_getcpuclockid(worker->thread, &clock) == 0) {
+        clock_gettime(clock, &used);
+    }
     return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
 }
 
@@ -284,7 +288,10 @@ static void await_end(plumb_pool *pool, uint32_t chunks)
     if (atomic_load(&pool->done) == chunks) {
         return;
     }
-    double began = plumb_seconds(), used = cpu_seconds();
+    double began = plumb_seconds();
+    for (int i = 1; i < pool->size; i++) {
+        pool->workers[i].used = cpu_seconds(&pool->workers[i]);
+    }
     pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->last, 0);
     atomic_store(&pool->caller_sleeps, true);
@@ -295,8 +302,9 @@ static void await_end(plumb_pool *pool, uint32_t chunks)
     int last = atomic_load(&pool->last);
     pthread_mutex_unlock(&pool->lock);
     double ended = plumb_seconds();
-    if (last > 0 && ended - began > STALL_SECONDS && cpu_seconds() - used < (ended - began) / 2) {
-        send_to_rest(&pool->workers[last], ended);
+    struct worker *latest = &pool->workers[last];
+    if (last > 0 && ended - began > STALL_SECONDS && cpu_seconds(latest) - latest->used < (ended - began) / 2) {
+        send_to_rest(latest, ended);
     }
 }
 
