@@ -76,11 +76,12 @@ bool plumb_pair_conv_supports(const plumb_call *call, const plumb_view *x, const
            w->dim[2] * w->dim[3] <= PLUMB_PAIR_SEGMENTS;
 }
 
-/* How many tiles a row of `count` positions takes, as the time of whole ones: one of few rows waits for its sums. */
+/* The time that `count` positions take, as that of so many rows of tiles: one of few rows waits for its sums, and each
+ * tile is begun and ended. */
 static double tiles(const task *t, int64_t count)
 {
     int64_t height = t->kernels->rows, strips = plumb_parts(count, height);
-    return (double)strips * (double)plumb_most(plumb_parts(count, plumb_most(strips, 1)), (height + 1) / 2);
+    return (double)strips * (double)(plumb_most(plumb_parts(count, plumb_most(strips, 1)), (height + 1) / 2) + 1);
 }
 
 static void choose_tiles(task *t)
@@ -88,7 +89,7 @@ static void choose_tiles(task *t)
     int64_t border = plumb_least(t->axis[1].taps - 1, t->axis[1].target), inner = t->axis[1].target - border;
     double columns = tiles(t, plumb_parts(inner, t->step)) * (double)t->step + (double)border * tiles(t, 1);
     double pictures = tiles(t, t->images) * (double)t->axis[1].target;
-    t->over_images = pictures <= columns * (double)t->images;
+    t->over_images = pictures < columns * (double)t->images;
     t->height = t->over_images ? plumb_strip_height(t->images, t->kernels->rows) : t->kernels->rows;
     t->groups = t->over_images ? plumb_parts(t->images, t->height) : t->images;
 }
@@ -202,10 +203,11 @@ static void pack_packed(const task *t, const uint16_t *w, int64_t q, int64_t lin
     int64_t taps = t->axis[0].taps * t->axis[1].taps;
     const uint16_t *from = w + 2 * q * t->w_step;
     if (t->w_line == taps)
-        t->kernels->interleave(pairs, from, from + t->w_step, lines * taps);
+        t->kernels->interleave(taps == 1 ? to : pairs, from, from + t->w_step, lines * taps);
     else
         t->kernels->couple(pairs, from, t->w_line, lines, taps);
-    t->words->interleave(to, apart, pairs, taps, lines, taps);
+    if (t->w_line != 1)
+        t->words->interleave(to, apart, pairs, taps, lines, taps);
 }
 
 static void run_pack(void *user, int64_t chunk, int worker)
@@ -216,8 +218,13 @@ static void run_pack(void *user, int64_t chunk, int worker)
     const uint16_t *w = (const uint16_t *)t->w->data + panel * t->width * t->w_line;
     uint32_t *to = (uint32_t *)(uintptr_t)panel_at(t, panel);
     uint32_t *work = (uint32_t *)(void *)(t->work + (size_t)worker * t->part);
+    int64_t first = part * PACK_PAIRS, end = plumb_least(first + PACK_PAIRS, t->pairs);
     bool packed = plumb_view_contiguous(t->w);
-    for (int64_t q = part * PACK_PAIRS; q < plumb_least((part + 1) * PACK_PAIRS, t->pairs); q++) {
+    if (packed && taps == 1 && t->w_step == 1 && t->sources % 2 == 0 && (uintptr_t)t->w->data % 4 == 0 && lines == width) {
+        t->words->interleave(to + first * width, width, w + 2 * first, t->pairs, lines, end - first); /* pairs already */
+        return;
+    }
+    for (int64_t q = first; q < end; q++) {
         if (packed && 2 * q + 1 < t->sources)
             pack_packed(t, w, q, lines, to + q * width, apart, work);
         else
