@@ -50,6 +50,10 @@ static const struct row rows[] = {
     {.label = "residual stem", .x = {1, 4, 24, 20}, .window = {3, 3}, .stride = {2, 2}, .padding = {1, 1, 1, 1},
      .big = true, .tenths = true},
     {.label = "2x2, wide", .x = {1, 2, 6, 70}, .window = {2, 2}, .big = true},
+    {.label = "many channels", .x = {2, 70, 5, 6}, .window = {3, 3}, .stride = {2, 2}, .padding = {1, 1, 1, 1},
+     .big = true, .tenths = true},
+    {.label = "5x5 s1, many channels", .x = {1, 33, 6, 5}, .window = {5, 5}, .stride = {1, 1}, .padding = {2, 2, 2, 2},
+     .big = true, .tenths = true},
 };
 /* clang-format on */
 
@@ -112,7 +116,33 @@ static case_input indices(const struct row *row)
     return integers(PLUMB_I64, shape_of_y(row), 0, (double)(row->x[2] * row->x[3] - 1));
 }
 
-static void add_backward(case_list *list, const plumb_op *op, const struct row *row, bool lender)
+/* As max_pool2d makes them: each in its own window, one of its taps in the picture. */
+static case_input own_indices(const struct row *row)
+{
+    static double all[64 * 1024];
+    static size_t used;
+    plumb_attr_pool2d a = attr_of(row);
+    plumb_shape y = shape_of_y(row);
+    double *first = all + used;
+    uint32_t dice = 1;
+    for (int64_t plane = 0; plane < y.dim[0] * y.dim[1]; plane++) {
+        for (int64_t i = 0; i < y.dim[2] * y.dim[3]; i++) {
+            int64_t h = -1, w = -1;
+            while (h < 0 || h >= row->x[2] || w < 0 || w >= row->x[3]) {
+                int64_t tap = (int64_t)((dice = dice * 1664525u + 1013904223u) >> 8);
+                h = i / y.dim[3] * a.stride[0] - a.padding[0] + tap % a.window[0] * a.dilation[0];
+                w = i % y.dim[3] * a.stride[1] - a.padding[1] + tap / a.window[0] % a.window[1] * a.dilation[1];
+            }
+            if (used == sizeof all / sizeof *all) {
+                abort();
+            }
+            all[used++] = (double)(h * row->x[3] + w);
+        }
+    }
+    return (case_input){.shape = y, .dtype = PLUMB_I64, .fill = CASE_GIVEN, .given = first};
+}
+
+static void add_backward(case_list *list, const plumb_op *op, const struct row *row, bool lender, bool own)
 {
     plumb_attr_pool2d attr = attr_of(row);
     plumb_shape x = shape_of_x(row);
@@ -123,10 +153,10 @@ static void add_backward(case_list *list, const plumb_op *op, const struct row *
         attr.shape.dim[d] = x.dim[d];
     }
     op_case one =
-        make_case(op, &attr, "%s%s%s", row->label, row->exclude ? " e" : "", lender ? ", lent shape" : "");
+        make_case(op, &attr, "%s%s%s%s", row->label, row->exclude ? " e" : "", own ? ", own" : "", lender ? ", lent shape" : "");
     one.in[one.n_in++] = floats(shape_of_y(row));
     if (indexed) {
-        one.in[one.n_in++] = indices(row);
+        one.in[one.n_in++] = own ? own_indices(row) : indices(row);
     }
     if (lender) {
         one.in[one.n_in++] = floats(x);
@@ -161,12 +191,12 @@ static void add_special(case_list *list)
     const struct row square = {.label = "2x2", .x = {1, 1, 4, 4}, .window = {2, 2}};
     const struct row sliding = {
         .label = "3x3 s1 p1", .x = {1, 1, 4, 4}, .window = {3, 3}, .stride = {1, 1}, .padding = {1, 1, 1, 1}};
-    for (int i = 0; i < 4; i++) {
-        plumb_attr_pool2d attr = attr_of(i < 2 ? &square : &sliding);
-        op_case one = make_case(&plumb_op_max_pool2d, &attr, "%s of %s", i < 2 ? "2x2" : "3x3",
-                                i % 2 ? "infinities" : "NaN");
+    for (int i = 0; i < 8; i++) {
+        plumb_attr_pool2d attr = attr_of(i / 2 % 2 ? &sliding : &square);
+        op_case one = make_case(&plumb_op_max_pool2d, &attr, "%s of %s%s", i / 2 % 2 ? "3x3" : "2x2",
+                                i % 2 ? "infinities" : "NaN", i < 4 ? "" : ", 2 channels");
         one.n_in = 1;
-        one.in[0] = floats(PLUMB_SHAPE(1, 1, 4, 4));
+        one.in[0] = floats(i < 4 ? PLUMB_SHAPE(1, 1, 4, 4) : PLUMB_SHAPE(1, 2, 2, 4));
         one.in[0].fill = CASE_GIVEN;
         one.in[0].given = given[i % 2];
         one.no_gradient = true; /* there is none at a NaN or an infinity */
@@ -263,11 +293,12 @@ void cases_pool(case_list *list)
         const struct row *row = &rows[i];
         plumb_shape x = shape_of_x(row);
         add_forward(list, &plumb_op_max_pool2d, row, distinct(x), "");
-        add_backward(list, &plumb_op_max_pool2d_backward, row, i % 2 == 0);
+        add_backward(list, &plumb_op_max_pool2d_backward, row, i % 2 == 0, false);
+        add_backward(list, &plumb_op_max_pool2d_backward, row, i % 2 == 1, true);
         add_select(list, row);
         if (row->dilation == 0) {
             add_forward(list, &plumb_op_average_pool2d, row, floats(x), "");
-            add_backward(list, &plumb_op_average_pool2d_backward, row, i % 2 == 1);
+            add_backward(list, &plumb_op_average_pool2d_backward, row, i % 2 == 1, false);
         }
     }
     add_special(list);
