@@ -20,6 +20,11 @@ struct columns {
     int64_t count, chunks;
 };
 
+NATIVE_INLINE float columns_tree(const float *term)
+{
+    return ((term[0] + term[1]) + (term[2] + term[3])) + ((term[4] + term[5]) + (term[6] + term[7]));
+}
+
 static inline struct columns columns_of(int64_t rows, int64_t channels)
 {
     enum { LEAST_WIDTH = 256, MOST_WIDTH = 1024, LEAST_CHUNK = 1 << 13, MOST_CHUNK = 1 << 17, CHUNKS = 64, LEAST_ROWS = 64 };

@@ -42,11 +42,6 @@ NATIVE_INLINE void find_centre(plumb_dtype type, const struct columns *m, const 
     columns_repeat(m, centre);
 }
 
-NATIVE_INLINE float tree(const float *term)
-{
-    return ((term[0] + term[1]) + (term[2] + term[3])) + ((term[4] + term[5]) + (term[6] + term[7]));
-}
-
 /* Sums of x - centre and its square. */
 NATIVE_INLINE void sums_forward(plumb_dtype type, int64_t width, const char *x, int64_t count, const float *centre,
                                 double *first, double *second)
@@ -59,8 +54,8 @@ NATIVE_INLINE void sums_forward(plumb_dtype type, int64_t width, const char *x, 
                 d[k] = native_load(type, x, k * width + j) - centre[j];
                 square[k] = d[k] * d[k];
             }
-            first[j] += (double)tree(d);
-            second[j] += (double)tree(square);
+            first[j] += (double)columns_tree(d);
+            second[j] += (double)columns_tree(square);
         }
     }
     for (; count > 0; count -= width, x += width * native_size(type)) {
@@ -108,8 +103,8 @@ NATIVE_INLINE void sums_backward(plumb_dtype type, int64_t width, const char *x,
                 d[k] = before_relu(type, dy, y, k * width + j);
                 weighted[k] = d[k] * (native_load(type, x, k * width + j) - centre[j]);
             }
-            first[j] += (double)tree(d);
-            second[j] += (double)tree(weighted);
+            first[j] += (double)columns_tree(d);
+            second[j] += (double)columns_tree(weighted);
         }
         y = y ? y + trees * size : NULL;
     }
