@@ -137,6 +137,7 @@ code "a plugin that cannot be used is no error where nobody asks for it" 0 \
 refuse 3 'faulty device: call 100' train --data data --model logistic --device faulty:100 --json
 refuse 2 "device 'null' plans but computes nothing" train --data data --device null
 refuse 2 'tf32, reduced-sums, nondeterministic, vendor-threads are known, but got tf32,fast' summary lenet5 --allow tf32,fast
+refuse 2 'winograd is known, but got winogrd' summary lenet5 --forbid winogrd
 refuse 2 'which example' predict
 refuse 2 "index '7x'" predict 7x
 refuse 5 'no-such.safetensors' eval --weights no-such.safetensors
@@ -173,6 +174,8 @@ done
 accept 'Exit codes: 0 ok, 1 failed, 2 bad input, 3 device, 4 numeric, 5 input/output' train --help
 accept 'isa' doctor
 accept '"what":"cuda","state":"off"' doctor --json
+accept '"what":"winograd","state":"ok"' doctor --json
+accept '"what":"winograd","state":"off"' doctor --json --forbid winograd
 accept 'conv2d .*cpu.ref' ops
 accept '"op":"conv2d","device":"cpu","provider":"ref"' ops --json
 accept '^conv1 .* 6,272 .* 608 ' summary lenet5-teaching

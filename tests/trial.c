@@ -33,7 +33,7 @@ static double bound(const struct trial *trial, int k, int64_t i)
     case PLUMB_TOL_DOT:
         /* Equal terms all round the same way: then only the worst case is certain. */
         K = trial->values == VALUES_FLAT ? fmax(4 * sqrt(K), K) : 4 * sqrt(K);
-        sum = u * r + K * (dtype == PLUMB_F64 ? u : 0x1p-24) * trial->R[k][i] + tiny;
+        sum = u * r + K * (dtype == PLUMB_F64 ? u : 0x1p-24) * trial->R[k][i] * trial->slack + tiny;
         break;
     case PLUMB_TOL_NORM: sum = 8 * (1 + log2(fmax(K, 1))) * u * trial->scale[k] + tiny; break;
     default: return 0;
@@ -277,6 +277,7 @@ struct finding trial_run(struct trial *trial, const plumb_impl *impl, const stru
     struct finding finding = {FAILED, 0};
     struct bench bench[2];
     trial->failure[0] = '\0';
+    trial->slack = impl->slack > 0 ? impl->slack : 1;
     set_up(&bench[0], trial, how);
     plumb_call call = trial_call(trial, bench[0].in_view, bench[0].out_view);
     if (!trial_takes(impl, &call)) {
@@ -324,6 +325,7 @@ struct finding trial_view(struct trial *trial, enum layout layout)
         return finding;
     }
     trial->failure[0] = '\0';
+    trial->slack = 1;
     buffer_make(&in, trial->in[0].dtype, &trial->in[0].shape, layout);
     buffer_store(&in, trial->value[0]);
     if (op->view(trial->attr, &in.view, &out, &offset)) {

@@ -28,7 +28,7 @@ struct trial {
     double *value[CASE_MAX_IN];
     double *r[TRIAL_MAX_OUT]; /* the oracle: the reference in f64 on the same values */
     double *R[TRIAL_MAX_OUT]; /* the oracle on absolute values, for PLUMB_TOL_DOT and the exact mode */
-    double scale[TRIAL_MAX_OUT], terms;
+    double scale[TRIAL_MAX_OUT], terms, slack; /* slack: of the implementation that is judged */
     char failure[2048];
 };
 

@@ -47,7 +47,7 @@ bool cli_number(const char *text, double low, double high, double *value);
 /* ---- what most commands take (common.c) ---- */
 
 struct common_options {
-    const char *device, *implementations, *isa, *allow;
+    const char *device, *implementations, *isa, *allow, *forbid;
     int64_t threads, seed;
     bool json;
     bool only_plans; /* nothing is computed, so the null device will do */
@@ -65,10 +65,10 @@ struct common_options {
     {"isa", "NAME", "limit CPU kernels: scalar, avx2, avx512, avx512_bf16", OPTION_TEXT, &(common).isa, 0, 0, NULL},           \
     {"allow", "LIST", "what vendors' libraries may do: tf32,reduced-sums,nondeterministic,vendor-threads (nothing)", \
      OPTION_TEXT, &(common).allow, 0, 0, NULL},                                                                       \
+    {"forbid", "LIST", "what CPU kernels must not do: winograd (3x3 convolutions, faster, about twice the rounding)", \
+     OPTION_TEXT, &(common).forbid, 0, 0, NULL},                                                                      \
     {"json", NULL, "machine-readable output, one JSON object a line", OPTION_FLAG, &(common).json, 0, 0, NULL}
 
-/* "tf32,reduced-sums,nondeterministic,vendor-threads", NULL: none; false: a word is not known. */
-bool cli_allow(const char *list, unsigned *allow);
 /* NULL after printing why; *code is then the exit code. */
 plumb_context *cli_open(const struct common_options *common, int *code);
 /* Prints "plumb COMMAND: message" (one line) and returns the status as exit code. */

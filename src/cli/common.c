@@ -37,28 +37,39 @@ static void log_line(void *user, plumb_log_level level, const char *line)
     }
 }
 
-bool cli_allow(const char *list, unsigned *allow)
+/* A word of a list, and what it sets. */
+struct bit {
+    const char *word;
+    unsigned bit;
+};
+static const struct bit allowed[] = {{"tf32", PLUMB_ALLOW_TF32},
+                                     {"reduced-sums", PLUMB_ALLOW_REDUCED_SUMS},
+                                     {"nondeterministic", PLUMB_ALLOW_NONDETERMINISTIC},
+                                     {"vendor-threads", PLUMB_ALLOW_VENDOR_THREADS},
+                                     {NULL, 0}};
+static const struct bit forbidden[] = {{"winograd", PLUMB_FORBID_WINOGRAD}, {NULL, 0}};
+
+/* The bits of "word,word", none of NULL. false: a word is not known, which was said. */
+static bool read_bits(const char *option, const char *list, const struct bit *words, unsigned *bits)
 {
-    static const struct {
-        const char *word;
-        unsigned bit;
-    } words[] = {{"tf32", PLUMB_ALLOW_TF32},
-                 {"reduced-sums", PLUMB_ALLOW_REDUCED_SUMS},
-                 {"nondeterministic", PLUMB_ALLOW_NONDETERMINISTIC},
-                 {"vendor-threads", PLUMB_ALLOW_VENDOR_THREADS}};
-    const size_t known = sizeof words / sizeof *words;
-    *allow = 0;
-    while (list && *list) {
-        size_t length = strcspn(list, ","), i = 0;
-        while (i < known && (strlen(words[i].word) != length || memcmp(words[i].word, list, length) != 0)) {
+    *bits = 0;
+    for (const char *at = list; at && *at;) {
+        size_t length = strcspn(at, ","), i = 0;
+        while (words[i].word && (strlen(words[i].word) != length || memcmp(words[i].word, at, length) != 0)) {
             i++;
         }
-        if (i == known) {
+        if (!words[i].word) {
+            fprintf(stderr, "plumb: --%s: ", option);
+            for (i = 0; words[i].word; i++) {
+                fprintf(stderr, "%s%s", i ? ", " : "", words[i].word);
+            }
+            fprintf(stderr, " %s known, but got ", i > 1 ? "are" : "is");
+            print_one_line(stderr, list);
             return false;
         }
-        *allow |= words[i].bit;
-        list += length;
-        list += *list == ',';
+        *bits |= words[i].bit;
+        at += length;
+        at += *at == ',';
     }
     return true;
 }
@@ -71,10 +82,9 @@ plumb_context *cli_open(const struct common_options *common, int *code)
         *code = PLUMB_BAD_INPUT;
         return NULL;
     }
-    unsigned allow;
-    if (!cli_allow(common->allow, &allow)) {
-        fprintf(stderr, "plumb: --allow: tf32, reduced-sums, nondeterministic, vendor-threads are known, but got ");
-        print_one_line(stderr, common->allow);
+    unsigned allow, forbid;
+    if (!read_bits("allow", common->allow, allowed, &allow) ||
+        !read_bits("forbid", common->forbid, forbidden, &forbid)) {
         *code = PLUMB_BAD_INPUT;
         return NULL;
     }
@@ -85,6 +95,7 @@ plumb_context *cli_open(const struct common_options *common, int *code)
                                                          .implementations = common->implementations,
                                                          .isa = common->isa,
                                                          .allow = allow,
+                                                         .forbid = forbid,
                                                          .log = log_line,
                                                          .error = &error});
     if (!context) {

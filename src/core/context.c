@@ -119,6 +119,9 @@ static const char *copy_options(plumb_options *to, const plumb_options *from)
                                 PLUMB_ALLOW_VENDOR_THREADS)) {
         return "options: allow has a bit that this version of the library does not know";
     }
+    if (to->forbid & ~(unsigned)PLUMB_FORBID_WINOGRAD) {
+        return "options: forbid has a bit that this version of the library does not know";
+    }
     if (to->allocator && (!to->allocator->alloc || !to->allocator->free)) {
         return "options: the allocator lacks alloc or free";
     }

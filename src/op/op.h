@@ -217,6 +217,7 @@ struct plumb_impl {
     bool (*supports)(const plumb_call *call);    /* the only precondition; NULL: always */
     size_t (*workspace)(const plumb_call *call); /* bytes; NULL: none */
     plumb_status (*run)(const plumb_call *call);
+    double slack;       /* factor on the op's bound of PLUMB_TOL_DOT; 0: 1. Where it is more, the file says why. */
 };
 
 /* Do the layouts of the call's pictures agree with the implementation's flags? One without a flag for layouts gets calls

@@ -64,6 +64,15 @@ static const struct row rows[] = {
     {.label = "large picture, few channels of many filters", .x = {1, 3, 20, 19}, .o = 66, .k = {5, 5}, .stride = 2, .stride_w = 3, .padding = {2, 2, 2, 2}, .flip = true, .big = true},
     {.label = "wide rows", .x = {2, 10, 3, 39}, .o = 16, .k = {3, 3}, .dilation = 2, .padding = {2, 2, 2, 2}, .big = true},
     {.label = "wide filter columns", .x = {3, 9, 6, 6}, .o = 17, .k = {1, 1}, .big = true},
+    /* where Winograd's form is chosen: many channels, some past whole vectors, and every kind of border */
+    {.label = "winograd p1", .x = {1, 40, 16, 16}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "winograd p0", .x = {2, 32, 13, 10}, .o = 40, .k = {3, 3}, .big = true},
+    {.label = "winograd uneven", .x = {2, 41, 11, 14}, .o = 60, .k = {3, 3}, .padding = {0, 1, 2, 2}, .big = true},
+    {.label = "winograd flip", .x = {3, 50, 8, 7}, .o = 53, .k = {3, 3}, .padding = {2, 2, 0, 1}, .flip = true, .big = true},
+    {.label = "winograd many tiles", .x = {3, 33, 16, 15}, .o = 32, .k = {3, 3}, .padding = {1, 2, 1, 0}, .big = true},
+    {.label = "winograd 4x4", .x = {6, 64, 4, 4}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "winograd 7x7", .x = {4, 64, 7, 7}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .flip = true, .big = true},
+    {.label = "winograd narrow", .x = {3, 33, 20, 4}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     {.label = "odd widths", .x = {1, 5, 9, 23}, .o = 9, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     /* what kernels over channels-last pictures take: channels that fill vectors */
     {.label = "wide 3x3 p1", .x = {2, 32, 6, 9}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},

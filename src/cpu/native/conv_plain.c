@@ -79,11 +79,12 @@ static double filter(const plain *p, int64_t o, int64_t i, int64_t kh, int64_t k
     return sum;
 }
 
-/* One plane of the output, which is contiguous. */
+/* One plane of the output, which may have any strides. */
 static void run_plane(void *user, int64_t chunk, int worker)
 {
     const plain *p = user;
     const plumb_view *out = p->out;
+    const int64_t *stride = out->stride;
     int64_t a = chunk / out->dim[1], b = chunk % out->dim[1], height = out->dim[2], width = out->dim[3];
     (void)worker;
     for (int64_t h = 0; h < height; h++)
@@ -91,10 +92,11 @@ static void run_plane(void *user, int64_t chunk, int worker)
             double sum = p->what == PLUMB_CONV_FORWARD ? forward(p, a, b, h, w)
                          : p->what == PLUMB_CONV_DATA  ? data(p, a, b, h, w)
                                                        : filter(p, a, b, h, w);
-            plumb_put(out->data, out->dtype, (chunk * height + h) * width + w, sum);
+            int64_t place = a * stride[0] + b * stride[1] + h * stride[2] + w * stride[3];
+            plumb_put(out->data, out->dtype, place, sum);
+            if (p->epilogue)
+                p->epilogue(plumb_at(out->data, place, plumb_dtype_size(out->dtype)), 1, NULL, 0);
         }
-    if (p->epilogue)
-        p->epilogue(plumb_at(out->data, chunk * height * width, plumb_dtype_size(out->dtype)), height * width, NULL, 0);
 }
 
 void plumb_conv_plain(const plumb_call *call, enum plumb_conv_what what)

@@ -123,12 +123,14 @@ static plumb_view twin(struct widened *w, const plumb_view *low)
     return wide;
 }
 
+/* One whose sums are plain: bf16 and f16 are promised sums rounded once. */
 static const plumb_impl *find_inner(const plumb_call *call)
 {
     const plumb_provider *provider = &plumb_provider_cpu_native;
     for (int i = 0; i < provider->count; i++) {
         const plumb_impl *impl = provider->impls[i];
-        if (impl->op == call->op && impl->dtypes & PLUMB_BIT(PLUMB_F32) && plumb_impl_fits(impl, call) &&
+        if (impl->op == call->op && impl->dtypes & PLUMB_BIT(PLUMB_F32) && impl->slack <= 1 &&
+            plumb_impl_fits(impl, call) &&
             (!impl->supports || impl->supports(call)))
             return impl;
     }

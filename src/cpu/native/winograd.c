@@ -1,0 +1,452 @@
+/* Convolutions of 3 x 3 with stride 1 and their gradients of the data by Winograd's F(4x4, 3x3), f32, channels-last: how
+ * the work is cut (winograd.h: what it is). Tiles of 4 x 4 outputs are transformed, multiplied with the transformed
+ * filter for each of 36 points, and transformed back, never leaving the second cache on the way. Two ways:
+ *
+ * - *By tiles*: the filter is transformed once, whole. A chunk is a few strips of tiles, whose inputs are transformed to
+ *   all points; then, block after block of output channels, products and outputs. For many tiles and filters that the
+ *   caches keep.
+ * - *By blocks*: with many channels and few tiles the transformed filter, four times the filter, is what moves. The tiles'
+ *   inputs are transformed first; a chunk is then a block of output channels, whose filter is transformed a few
+ *   input channels at a time and used at once for all tiles.
+ *
+ * A transform mixes a tile's elements, so an infinity or NaN, or a sum that overflows between, spoils neighbours. Every
+ * point has a part in some output, so a spoiled call shows in its sums; it is computed again by the definition.
+ * All cuts depend on shapes and the instruction set alone. F(2x2, 3x3) is not here: on no square map of more than 2 x 2
+ * outputs has it fewer products. */
+#include "cpu/native/conv.h"
+#include "cpu/native/epilogue.h"
+#include "cpu/native/winograd.h"
+
+enum {
+    FILTER_KEPT = 12 << 20,   /* bytes of a transformed filter that goes by tiles */
+    TILES_MANY = 48,          /* fewer go by blocks, which keeps the filter's transform in the cache */
+    INPUTS_KEPT = 16 << 20,   /* bytes of transformed inputs at a time, by blocks */
+    INPUTS_NEAR = 288 << 10,  /* of a chunk by tiles: with products and filters passing by in the second cache */
+    PRODUCTS_NEAR = 448 << 10, /* of a chunk by blocks */
+    DEPTH = 64,               /* input channels of a filter transformed at once, by blocks */
+    TAPS_AT_ONCE = 16,        /* input channels whose taps are interleaved at once */
+    FILTERS_AHEAD = 16,       /* input channels whose taps are asked for before they are wanted */
+    ENOUGH_CHUNKS = 8,
+    PIECE = 8                 /* vectors of a tile's channels that a chunk transforms, by blocks */
+};
+
+typedef struct task {
+    const winograd_kernels *kernels;
+    void (*interleave)(void *to, int64_t ld, const void *from, int64_t from_row, int64_t rows, int64_t columns);
+    const plumb_view *source, *target;
+    const float *filter, *bias;
+    plumb_epilogue *epilogue; /* of an activation that the kernels do not know */
+    bool adjoint, turned, relu, by_tiles;
+    int64_t sources, targets; /* channels */
+    int64_t top, left;        /* padding above and beside the source */
+    int64_t across, per_image, tiles;
+    int64_t lanes, vectors;   /* of the sources */
+    int64_t block, blocks;    /* of the targets */
+    int64_t part, parts;      /* tiles of a chunk */
+    int64_t stage;            /* parts whose inputs are transformed at a time, by blocks */
+    int64_t strip;            /* tiles of a strip */
+    /* elements from one point to the next, of the transformed inputs, filter and products */
+    int64_t v_point, u_point, m_point;
+    float *zeros;             /* channels of a position outside the source */
+    float *shared;            /* the whole filter, or the inputs of a stage */
+    char *workers;
+    size_t shared_at, workers_at, worker; /* bytes */
+    size_t m_at, taps_at;     /* of a worker, behind its inputs or filter; its spoiled lanes are first */
+    int64_t first_part;       /* of the stage */
+} task;
+
+enum { SPOILED = 64 }; /* bytes of a vector */
+
+static const winograd_kernels *kernels_for(int isa)
+{
+#if PLUMB_NATIVE_X86
+    if (isa >= PLUMB_ISA_AVX512)
+        return &winograd_kernels_avx512;
+    if (isa >= PLUMB_ISA_AVX2)
+        return &winograd_kernels_avx2;
+#endif
+    (void)isa;
+    return &winograd_kernels_portable;
+}
+
+/* ---- the plan ---- */
+
+/* An odd number of cache lines, so that the 36 points of an element do not meet in one set of a cache. */
+static int64_t point_of(int64_t elements)
+{
+    return (plumb_parts(elements, 16) | 1) * 16;
+}
+
+static void cut(task *t)
+{
+    int64_t input = WINOGRAD_POINTS * t->vectors * t->lanes * (int64_t)sizeof(float); /* bytes of a tile */
+    int64_t product = WINOGRAD_POINTS * t->block * (int64_t)sizeof(float);
+    int64_t most = t->by_tiles ? INPUTS_NEAR / input : PRODUCTS_NEAR / product, rows = t->kernels->rows;
+    most = plumb_most(most / rows * rows, rows);
+    int64_t enough = t->by_tiles ? ENOUGH_CHUNKS : plumb_parts(ENOUGH_CHUNKS, t->blocks);
+    most = plumb_least(most, plumb_most(plumb_parts(t->tiles, enough), 1));
+    t->part = plumb_parts(t->tiles, plumb_parts(t->tiles, most));
+    t->parts = plumb_parts(t->tiles, t->part);
+    t->stage = t->by_tiles ? t->parts : plumb_least(plumb_most(INPUTS_KEPT / (input * t->part), 1), t->parts);
+    t->strip = plumb_strip_height(t->part, (int)rows);
+}
+
+static void plan(const plumb_call *call, bool adjoint, task *t)
+{
+    const plumb_attr_conv2d *attr = call->attr;
+    memset(t, 0, sizeof *t);
+    t->kernels = kernels_for(call->isa);
+    t->interleave = plumb_kernels_for(PLUMB_F32, call->isa)->interleave;
+    t->source = &call->in[0], t->target = &call->out[0];
+    t->filter = call->in[1].data;
+    t->bias = !adjoint && call->n_in > 2 ? call->in[2].data : NULL;
+    t->relu = attr->activation == PLUMB_ACTIVATION_RELU;
+    if (!t->relu)
+        t->epilogue = plumb_epilogue_for(PLUMB_F32, call->isa, attr->activation, false);
+    t->adjoint = adjoint, t->turned = adjoint != (attr->flip != 0);
+    t->sources = t->source->dim[1], t->targets = t->target->dim[1];
+    t->top = adjoint ? 2 - attr->padding[0] : attr->padding[0];
+    t->left = adjoint ? 2 - attr->padding[1] : attr->padding[1];
+    t->across = plumb_parts(t->target->dim[3], WINOGRAD_TILE);
+    t->per_image = t->across * plumb_parts(t->target->dim[2], WINOGRAD_TILE);
+    t->tiles = t->per_image * t->target->dim[0];
+    t->lanes = t->kernels->lanes, t->vectors = plumb_parts(t->sources, t->lanes);
+    t->block = t->lanes * WINOGRAD_VECTORS, t->blocks = plumb_parts(t->targets, t->block);
+    int64_t filter = WINOGRAD_POINTS * t->sources * t->block * t->blocks * (int64_t)sizeof(float);
+    t->by_tiles = filter <= FILTER_KEPT && t->tiles >= TILES_MANY;
+    cut(t);
+
+    t->v_point = point_of((t->by_tiles ? 1 : t->stage) * t->part * t->vectors * t->lanes);
+    t->u_point = point_of((t->by_tiles ? t->sources : plumb_least(DEPTH, t->sources)) * t->block);
+    t->m_point = point_of(t->part * t->block);
+    size_t inputs = plumb_lines(WINOGRAD_POINTS * t->v_point, sizeof(float));
+    size_t filters = plumb_lines(WINOGRAD_POINTS * t->u_point, sizeof(float));
+    t->shared_at = plumb_lines(t->vectors * t->lanes, sizeof(float));
+    t->workers_at = t->shared_at + (t->by_tiles ? filters * (size_t)t->blocks : inputs);
+    t->m_at = SPOILED + (t->by_tiles ? inputs : filters);
+    t->taps_at = t->m_at + plumb_lines(WINOGRAD_POINTS * t->m_point, sizeof(float));
+    t->worker = t->taps_at + plumb_lines(TAPS_AT_ONCE * 9 * t->lanes, sizeof(float));
+}
+
+/* ---- transforms ---- */
+
+/* Input channels [k, k + count) of block b of the filter, to `to` + point * u_point + (channel - k) * block. */
+static void transform_filter(const task *t, int64_t b, int64_t k, int64_t count, float *taps, float *to)
+{
+    const int64_t lanes = t->lanes;
+    for (int64_t v = 0; v < WINOGRAD_VECTORS; v++)
+        for (int64_t i = 0; i < count; i += TAPS_AT_ONCE) {
+            int64_t first = b * t->block + v * lanes, rows = plumb_most(plumb_least(t->targets - first, lanes), 0);
+            int64_t some = plumb_least(count - i, TAPS_AT_ONCE);
+            if (rows < lanes)
+                memset(taps, 0, (size_t)(some * 9 * lanes) * sizeof(float));
+            if (rows > 0 && !t->adjoint)
+                t->interleave(taps, lanes, t->filter + (first * t->sources + k + i) * 9, t->sources * 9, rows,
+                              some * 9);
+            for (int64_t j = 0; j < some && rows > 0 && t->adjoint; j++) {
+                const float *from = t->filter + ((k + i + j) * t->targets + first) * 9;
+                for (int64_t e = 0; e < rows * 9 && k + i + j + FILTERS_AHEAD < t->sources; e += 16)
+                    __builtin_prefetch(from + FILTERS_AHEAD * t->targets * 9 + e);
+                t->interleave(taps + j * 9 * lanes, lanes, from, 9, rows, 9);
+            }
+            t->kernels->filter(taps, some, t->turned, to + i * t->block + v * lanes, t->u_point);
+        }
+}
+
+/* Where the inputs under a tile are, from channel `channel` on. */
+static void find_inputs(const task *t, int64_t tile, int64_t channel, const float *from[WINOGRAD_POINTS])
+{
+    const plumb_view *s = t->source;
+    const int64_t height = s->dim[2], width = s->dim[3];
+    int64_t image = tile / t->per_image, place = tile % t->per_image;
+    int64_t y = place / t->across * WINOGRAD_TILE - t->top, x = place % t->across * WINOGRAD_TILE - t->left;
+    const float *data = (const float *)s->data + image * height * width * t->sources + channel;
+    for (int i = 0; i < WINOGRAD_SIDE; i++)
+        for (int j = 0; j < WINOGRAD_SIDE; j++)
+            from[i * WINOGRAD_SIDE + j] = y + i >= 0 && y + i < height && x + j >= 0 && x + j < width
+                                              ? data + ((y + i) * width + x + j) * t->sources
+                                              : t->zeros + channel;
+}
+
+/* Vectors [v0, v1) of a strip's inputs, to `to` + point * v_point. */
+static void transform_inputs(const task *t, int64_t first, int64_t rows, int64_t v0, int64_t v1, float *to)
+{
+    const float *from[WINOGRAD_POINTS];
+    const int64_t channel = v0 * t->lanes, step = rows * t->lanes;
+    for (int64_t i = 0; i < rows; i++) {
+        find_inputs(t, first + i, channel, from);
+        t->kernels->input(from, plumb_least(t->sources, v1 * t->lanes) - channel, to + v0 * step + i * t->lanes,
+                          t->v_point, step);
+    }
+}
+
+static void transform_outputs(const task *t, int64_t first, int64_t tiles, int64_t b, const float *m, float *spoiled)
+{
+    const plumb_view *y = t->target;
+    const int64_t height = y->dim[2], width = y->dim[3], channel = b * t->block;
+    winograd_store s = {.row = width * t->targets,
+                        .column = t->targets,
+                        .channels = plumb_least(t->block, t->targets - channel),
+                        .bias = t->bias ? t->bias + channel : NULL,
+                        .relu = t->relu,
+                        .spoiled = spoiled};
+    for (int64_t i = 0; i < tiles; i++) {
+        int64_t image = (first + i) / t->per_image, place = (first + i) % t->per_image;
+        int64_t h = place / t->across * WINOGRAD_TILE, w = place % t->across * WINOGRAD_TILE;
+        s.rows = (int)plumb_least(WINOGRAD_TILE, height - h), s.columns = (int)plumb_least(WINOGRAD_TILE, width - w);
+        s.to = (float *)y->data + ((image * height + h) * width + w) * t->targets + channel;
+        t->kernels->output(m + i * t->block, t->m_point, &s);
+        for (int j = 0; j < s.rows * s.columns && t->epilogue; j++)
+            t->epilogue(s.to + j / s.columns * s.row + j % s.columns * s.column, s.channels, NULL, 0);
+    }
+}
+
+/* ---- products ---- */
+
+static int64_t tiles_of(const task *t, int64_t part)
+{
+    return part < t->parts ? plumb_least(t->part, t->tiles - part * t->part) : 0;
+}
+
+/* Memory that will be wanted soon, asked for a little at a time between products, which leave memory idle: the positions
+ * of some tiles of a picture. */
+typedef struct soon {
+    const plumb_view *view;
+    int64_t tile, positions, channel, bytes; /* of each position, from a channel on */
+    int64_t next, pace;
+} soon;
+
+static soon positions_of(const plumb_view *view, int64_t tile, int64_t tiles, int64_t channel, int64_t channels,
+                         int64_t products)
+{
+    int64_t positions = tiles * WINOGRAD_TILE * WINOGRAD_TILE;
+    return (soon){.view = view,
+                  .tile = tile,
+                  .positions = positions,
+                  .channel = channel,
+                  .bytes = channels * (int64_t)sizeof(float),
+                  .pace = plumb_parts(positions, products)};
+}
+
+static void ask(const task *t, soon *s)
+{
+    for (int64_t end = plumb_least(s->next + s->pace, s->positions); s->next < end; s->next++) {
+        const plumb_view *view = s->view;
+        const int64_t height = view->dim[2], width = view->dim[3];
+        int64_t tile = s->tile + s->next / (WINOGRAD_TILE * WINOGRAD_TILE), place = tile % t->per_image;
+        int64_t h = place / t->across * WINOGRAD_TILE + s->next / WINOGRAD_TILE % WINOGRAD_TILE;
+        int64_t w = place % t->across * WINOGRAD_TILE + s->next % WINOGRAD_TILE;
+        if (h >= height || w >= width)
+            continue;
+        const float *at = (const float *)view->data +
+                          ((tile / t->per_image * height + h) * width + w) * view->dim[1] + s->channel;
+        for (int64_t b = 0; b < s->bytes; b += 64)
+            __builtin_prefetch((const char *)at + b);
+    }
+}
+
+/* Of a part's inputs v and the input channels [k, k + count) of a block's filter u. */
+static void multiply(const task *t, int64_t tiles, const float *v, const float *u, int64_t k, int64_t count, float *m,
+                     soon *inputs, soon *outputs)
+{
+    for (int p = 0; p < WINOGRAD_POINTS; p++)
+        for (int64_t i = 0; i < tiles; i += t->strip) {
+            int64_t rows = plumb_least(t->strip, tiles - i);
+            t->kernels->product[rows](count, v + p * t->v_point + i * t->vectors * t->lanes + k * rows,
+                                      u + p * t->u_point, m + p * t->m_point + i * t->block, k > 0);
+            ask(t, inputs);
+            ask(t, outputs);
+        }
+}
+
+static float *block_filter(const task *t, int64_t b)
+{
+    return t->shared + b * (int64_t)(plumb_lines(WINOGRAD_POINTS * t->u_point, sizeof(float)) / sizeof(float));
+}
+
+/* ---- by tiles ---- */
+
+static void whole_filter_chunk(void *user, int64_t chunk, int worker)
+{
+    const task *t = user;
+    int64_t slices = plumb_parts(t->sources, DEPTH), k = chunk % slices * DEPTH, b = chunk / slices;
+    char *mine = t->workers + t->worker * (size_t)worker;
+    transform_filter(t, b, k, plumb_least(DEPTH, t->sources - k), (float *)(void *)(mine + t->taps_at),
+                     block_filter(t, b) + k * t->block);
+}
+
+static void tiles_chunk(void *user, int64_t chunk, int worker)
+{
+    const task *t = user;
+    char *mine = t->workers + t->worker * (size_t)worker;
+    float *v = (float *)(void *)(mine + SPOILED), *m = (float *)(void *)(mine + t->m_at);
+    int64_t first = chunk * t->part, tiles = tiles_of(t, chunk);
+    for (int64_t i = 0; i < tiles; i += t->strip)
+        transform_inputs(t, first + i, plumb_least(t->strip, tiles - i), 0, t->vectors,
+                         v + i * t->vectors * t->lanes);
+    int64_t products = WINOGRAD_POINTS * plumb_parts(tiles, t->strip);
+    soon inputs = positions_of(t->source, (chunk + 1) * t->part, tiles_of(t, chunk + 1), 0, t->sources,
+                               products * t->blocks);
+    for (int64_t b = 0; b < t->blocks; b++) {
+        soon outputs = positions_of(t->target, first, tiles, b * t->block,
+                                    plumb_least(t->block, t->targets - b * t->block), products);
+        multiply(t, tiles, v, block_filter(t, b), 0, t->sources, m, &inputs, &outputs);
+        transform_outputs(t, first, tiles, b, m, (float *)(void *)mine);
+    }
+}
+
+/* ---- by blocks ---- */
+
+static void inputs_chunk(void *user, int64_t chunk, int worker)
+{
+    const task *t = user;
+    (void)worker;
+    int64_t pieces = plumb_parts(t->vectors, PIECE), strips = plumb_parts(t->part, t->strip);
+    int64_t v = chunk % pieces * PIECE, strip = chunk / pieces % strips, part = chunk / pieces / strips;
+    int64_t i = strip * t->strip, rows = plumb_least(t->strip, tiles_of(t, t->first_part + part) - i);
+    if (rows > 0)
+        transform_inputs(t, (t->first_part + part) * t->part + i, rows, v, plumb_least(v + PIECE, t->vectors),
+                         t->shared + (part * t->part + i) * t->vectors * t->lanes);
+}
+
+static void block_chunk(void *user, int64_t chunk, int worker)
+{
+    const task *t = user;
+    char *mine = t->workers + t->worker * (size_t)worker;
+    float *u = (float *)(void *)(mine + SPOILED), *m = (float *)(void *)(mine + t->m_at);
+    int64_t b = chunk % t->blocks, part = chunk / t->blocks, tiles = tiles_of(t, t->first_part + part);
+    const float *v = t->shared + part * t->part * t->vectors * t->lanes;
+    soon none = {0};
+    for (int64_t k = 0; k < t->sources; k += DEPTH) {
+        int64_t count = plumb_least(DEPTH, t->sources - k);
+        transform_filter(t, b, k, count, (float *)(void *)(mine + t->taps_at), u);
+        multiply(t, tiles, v, u, k, count, m, &none, &none);
+    }
+    transform_outputs(t, (t->first_part + part) * t->part, tiles, b, m, (float *)(void *)mine);
+}
+
+/* ---- a call ---- */
+
+static void run_by_blocks(plumb_pool *pool, task *t)
+{
+    int64_t pieces = plumb_parts(t->vectors, PIECE) * plumb_parts(t->part, t->strip);
+    for (t->first_part = 0; t->first_part < t->parts; t->first_part += t->stage) {
+        int64_t parts = plumb_least(t->stage, t->parts - t->first_part);
+        plumb_pool_run(pool, parts * pieces, inputs_chunk, t);
+        plumb_pool_run(pool, parts * t->blocks, block_chunk, t);
+    }
+}
+
+static plumb_status run(const plumb_call *call, bool adjoint)
+{
+    task t;
+    plan(call, adjoint, &t);
+    if (t.tiles == 0)
+        return PLUMB_OK;
+    char *workspace = call->workspace;
+    t.zeros = (float *)(void *)workspace, t.shared = (float *)(void *)(workspace + t.shared_at);
+    t.workers = workspace + t.workers_at;
+    memset(t.zeros, 0, t.shared_at);
+    for (int i = 0; i < plumb_pool_size(call->pool); i++)
+        memset(t.workers + t.worker * (size_t)i, 0, SPOILED);
+    if (t.by_tiles) {
+        plumb_pool_run(call->pool, t.blocks * plumb_parts(t.sources, DEPTH), whole_filter_chunk, &t);
+        plumb_pool_run(call->pool, t.parts, tiles_chunk, &t);
+    } else {
+        run_by_blocks(call->pool, &t);
+    }
+    for (int i = 0; i < plumb_pool_size(call->pool); i++)
+        if (!plumb_kernels_for(PLUMB_F32, call->isa)->finite(t.workers + t.worker * (size_t)i, t.lanes)) {
+            plumb_conv_plain(call, adjoint ? PLUMB_CONV_DATA : PLUMB_CONV_FORWARD);
+            break;
+        }
+    return PLUMB_OK;
+}
+
+static size_t workspace(const plumb_call *call, bool adjoint)
+{
+    task t;
+    plan(call, adjoint, &t);
+    return t.workers_at + t.worker * (size_t)plumb_pool_size(call->pool);
+}
+
+/* Is it faster? Steps of a 16-lane unit that both forms take, as measured on Zen 4 (only their ratio matters): transforms
+ * of a tile's inputs and outputs and of a filter take 350, 300 and 220 for a vector of channels; a direct form 9 for
+ * each output. It must win clearly, because its error is larger: not with few channels, nor on a few small
+ * pictures, where the filter is most of the work. */
+static bool pays(const plumb_call *call)
+{
+    const plumb_view *x = &call->in[0], *y = &call->out[0];
+    const int block = kernels_for(call->isa)->lanes * WINOGRAD_VECTORS;
+    double c = (double)x->dim[1], o = (double)y->dim[1], padded = (double)plumb_round_up(y->dim[1], block);
+    double tiles = (double)(y->dim[0] * plumb_parts(y->dim[2], WINOGRAD_TILE) * plumb_parts(y->dim[3], WINOGRAD_TILE));
+    double direct = 9 * c * o * (double)(y->dim[0] * y->dim[2] * y->dim[3]);
+    return direct > 1.4 * (tiles * (WINOGRAD_POINTS * c * padded + 350 * c + 300 * o) + 220 * c * o);
+}
+
+static bool supports(const plumb_call *call)
+{
+    const plumb_attr_conv2d *attr = call->attr;
+    const plumb_view *w = &call->in[1];
+    return !(call->context->options.forbid & PLUMB_FORBID_WINOGRAD) && attr->groups == 1 && attr->stride[0] == 1 &&
+           attr->stride[1] == 1 && attr->dilation[0] == 1 && attr->dilation[1] == 1 && w->dim[2] == 3 &&
+           w->dim[3] == 3 && plumb_view_contiguous(w) && plumb_view_channels_last(&call->in[0]) &&
+           plumb_view_channels_last(&call->out[0]) && pays(call);
+}
+
+/* An output that no tap reaches is zero; its neighbours' rounding would make something else of it. */
+static bool forward_supports(const plumb_call *call)
+{
+    const int64_t *padding = ((const plumb_attr_conv2d *)call->attr)->padding;
+    for (int i = 0; i < 4; i++)
+        if (padding[i] > 2)
+            return false;
+    return supports(call) && (call->n_in < 3 || call->in[2].dim[0] == 1 || call->in[2].stride[0] == 1);
+}
+static size_t forward_workspace(const plumb_call *call)
+{
+    return workspace(call, false);
+}
+static plumb_status forward_run(const plumb_call *call)
+{
+    return run(call, false);
+}
+static size_t data_workspace(const plumb_call *call)
+{
+    return workspace(call, true);
+}
+static plumb_status data_run(const plumb_call *call)
+{
+    return run(call, true);
+}
+
+/* Error. Of independent elements of equal size the transforms amplify what is rounded at the points: the standard
+ * deviation of an output's error, beside that of a plain sum of the same terms, has the factor
+ *     root(a_i a_j), a_i = sum over points p of A[i][p]^2 |G[p]|^2 |B[p]|^2 / 3,
+ * of the rows of the output's, filter's and input's transforms, which is 8.2 in the corners of a tile and 2.1 in its middle;
+ * absolute sums in place of squares give 63, which no error came near. So 8 times the bound of the op, whose terms
+ * are of the output's own window: at the border of a picture that may be one tap of the nine. Worst measured: 0.8 of the
+ * op's own bound there, 0.3 elsewhere. */
+#define SLACK 8
+
+const plumb_impl plumb_impl_conv2d_winograd = {
+    .op = &plumb_op_conv2d,
+    .name = "cpu.native.winograd",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .flags = PLUMB_IMPL_WANTS_LAST,
+    .supports = forward_supports,
+    .workspace = forward_workspace,
+    .run = forward_run,
+    .slack = SLACK,
+};
+
+const plumb_impl plumb_impl_conv2d_backward_data_winograd = {
+    .op = &plumb_op_conv2d_backward_data,
+    .name = "cpu.native.winograd",
+    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .flags = PLUMB_IMPL_WANTS_LAST,
+    .supports = supports,
+    .workspace = data_workspace,
+    .run = data_run,
+    .slack = SLACK,
+};

@@ -1,0 +1,206 @@
+/* What the cross-check does not ask of Winograd's convolutions: that an option forbids them, that what is not finite comes
+ * out where the definition says although a transform mixes neighbours, that pictures cut into several stages are
+ * whole, and how exact they are beside a plain sum. */
+#include "check.h"
+#include "exec/providers.h"
+#include "op/attr.h"
+
+#include <stdlib.h>
+
+extern const plumb_impl plumb_impl_conv2d_winograd, plumb_impl_conv2d_backward_data_winograd, plumb_impl_conv2d_native,
+    plumb_impl_conv2d_backward_data_native;
+
+/* A convolution of pictures x (n, c, h, w) with o filters of 3 x 3 and padding 1. */
+struct conv {
+    plumb_context *context;
+    plumb_attr_conv2d attr;
+    plumb_view view[3]; /* x, filters, y */
+    int64_t n, c, o, h, w;
+};
+
+static float draw(uint32_t *seed)
+{
+    float sum = -6;
+    for (int i = 0; i < 12; i++) {
+        *seed = *seed * 1664525u + 1013904223u;
+        sum += (float)(*seed >> 8) * 0x1p-24f;
+    }
+    return sum;
+}
+
+static plumb_view make_view(int64_t a, int64_t b, int64_t h, int64_t w, enum plumb_layout_kind layout, uint32_t seed)
+{
+    plumb_view view = {.dtype = PLUMB_F32, .rank = 4, .dim = {a, b, h, w}};
+    size_t count = (size_t)(a * b * h * w);
+    float *data = aligned_alloc(64, (count * sizeof(float) + 127) / 64 * 64);
+    plumb_view_pack_as(&view, layout);
+    for (size_t i = 0; i < count; i++) {
+        data[i] = draw(&seed);
+    }
+    view.data = data;
+    return view;
+}
+
+static struct conv open_conv(unsigned forbid, enum plumb_layout_kind layout, int64_t n, int64_t c, int64_t o, int64_t h,
+                             int64_t w)
+{
+    struct conv conv = {.n = n, .c = c, .o = o, .h = h, .w = w};
+    conv.context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .forbid = forbid, .threads = 2});
+    conv.attr.stride[0] = conv.attr.stride[1] = conv.attr.dilation[0] = conv.attr.dilation[1] = conv.attr.groups = 1;
+    for (int i = 0; i < 4; i++) {
+        conv.attr.padding[i] = 1;
+    }
+    conv.view[0] = make_view(n, c, h, w, layout, 1);
+    conv.view[1] = make_view(o, c, 3, 3, PLUMB_ROWS, 2);
+    conv.view[2] = make_view(n, o, h, w, layout, 3);
+    return conv;
+}
+
+static void close_conv(struct conv *conv)
+{
+    for (int i = 0; i < 3; i++) {
+        free(conv->view[i].data);
+    }
+    plumb_close(conv->context);
+}
+
+static float *element(const plumb_view *view, int64_t a, int64_t b, int64_t h, int64_t w)
+{
+    return (float *)view->data + a * view->stride[0] + b * view->stride[1] + h * view->stride[2] + w * view->stride[3];
+}
+
+/* Forward, or (`data`) the gradient of x from y. */
+static plumb_call call_of(const struct conv *conv, bool data, plumb_view in[2], plumb_view *out)
+{
+    in[0] = conv->view[data ? 2 : 0], in[1] = conv->view[1], *out = conv->view[data ? 0 : 2];
+    return (plumb_call){.context = conv->context,
+                        .device = conv->context->device,
+                        .pool = conv->context->pool,
+                        .isa = conv->context->isa,
+                        .op = data ? &plumb_op_conv2d_backward_data : &plumb_op_conv2d,
+                        .name = "",
+                        .attr = &conv->attr,
+                        .n_in = 2,
+                        .n_out = 1,
+                        .in = in,
+                        .out = out};
+}
+
+static void run(const struct conv *conv, bool data, const plumb_impl *impl)
+{
+    plumb_view in[2], out;
+    plumb_call call = call_of(conv, data, in, &out);
+    REQUIRE(!impl->supports || impl->supports(&call));
+    call.workspace = plumb_alloc(conv->context, impl->workspace ? impl->workspace(&call) : 0);
+    REQUIRE(call.workspace && impl->run(&call) == PLUMB_OK);
+    plumb_free(conv->context, call.workspace);
+}
+
+/* The definition, in double: padding is skipped. */
+static double defined(const struct conv *conv, bool data, int64_t n, int64_t channel, int64_t h, int64_t w)
+{
+    const plumb_view *from = &conv->view[data ? 2 : 0], *filter = &conv->view[1];
+    double sum = 0;
+    for (int64_t k = 0; k < from->dim[1]; k++) {
+        for (int64_t i = 0; i < 3; i++) {
+            for (int64_t j = 0; j < 3; j++) {
+                int64_t y = data ? h + 1 - i : h - 1 + i, x = data ? w + 1 - j : w - 1 + j;
+                if (y >= 0 && y < conv->h && x >= 0 && x < conv->w) {
+                    sum += (double)*element(from, n, k, y, x) *
+                           (double)*element(filter, data ? k : channel, data ? channel : k, i, j);
+                }
+            }
+        }
+    }
+    return sum;
+}
+
+/* The root mean square of the errors over that of the results, of every `step`-th; -1: something not finite is wrong. */
+static double error_of(const struct conv *conv, bool data, int64_t step)
+{
+    const plumb_view *out = &conv->view[data ? 0 : 2];
+    int64_t channels = out->dim[1], count = conv->n * channels * conv->h * conv->w;
+    double errors = 0, sum = 0;
+    for (int64_t i = 0; i < count; i += step) {
+        int64_t c = i % channels, w = i / channels % conv->w, h = i / channels / conv->w % conv->h;
+        int64_t n = i / channels / conv->w / conv->h;
+        double r = defined(conv, data, n, c, h, w), y = (double)*element(out, n, c, h, w);
+        if (isfinite(r)) {
+            errors += (y - r) * (y - r), sum += r * r;
+        } else if (!(isnan(r) && isnan(y)) && y != r) {
+            return -1;
+        }
+    }
+    return sqrt(errors / sum);
+}
+
+PLUMB_TEST(winograd, forbidden)
+{
+    for (unsigned forbid = 0; forbid <= PLUMB_FORBID_WINOGRAD; forbid++) {
+        struct conv conv = open_conv(forbid, PLUMB_CHANNELS_LAST, 2, 64, 64, 16, 16);
+        for (int data = 0; data < 2; data++) {
+            plumb_view in[2], out;
+            plumb_call call = call_of(&conv, data, in, &out);
+            const plumb_impl *impl = plumb_would_choose(&call, NULL);
+            bool chosen = impl && strcmp(impl->name, "cpu.native.winograd") == 0;
+            CHECK_MSG(chosen == !forbid, "%s was chosen", impl ? impl->name : "nothing");
+        }
+        close_conv(&conv);
+    }
+    plumb_error error = {0};
+    CHECK(!plumb_open(&(plumb_options){.size = sizeof(plumb_options), .forbid = 2, .error = &error}));
+    CHECK_TEXT(error.message, "forbid has a bit");
+}
+
+/* Infinities and NaN spoil what reads them and nothing else, also beside padding, where a zero is not multiplied; so do
+ * numbers whose transform overflows. */
+PLUMB_TEST(winograd, not_finite)
+{
+    for (int kind = 0; kind < 5; kind++) {
+        for (int data = 0; data < 2; data++) {
+            struct conv conv = open_conv(0, PLUMB_CHANNELS_LAST, 1, 64, 64, 16, 13);
+            const plumb_view *from = &conv.view[data ? 2 : 0], *filter = &conv.view[1];
+            switch (kind) {
+            case 0: *element(from, 0, 3, 5, 6) = INFINITY; break;
+            case 1: *element(from, 0, 63, 0, 12) = NAN; break;
+            case 2: *element(filter, 7, 8, 0, 0) = -INFINITY; break;
+            case 3: *element(filter, 7, 8, 2, 1) = NAN; break;
+            default: *element(from, 0, 20, 9, 9) = 3e38f; break;
+            }
+            for (int64_t i = 0; kind == 4 && i < 64 * 64 * 9; i++) {
+                ((float *)filter->data)[i] *= 0x1p-10f;
+            }
+            run(&conv, data, data ? &plumb_impl_conv2d_backward_data_winograd : &plumb_impl_conv2d_winograd);
+            double error = error_of(&conv, data, 1);
+            CHECK_MSG(error >= 0 && error < 1e-5, "kind %d, %s: %g", kind, data ? "data" : "forward", error);
+            close_conv(&conv);
+        }
+    }
+}
+
+/* By blocks of channels, with more transformed inputs than are kept at a time; the last part is not full. */
+PLUMB_TEST(winograd, stages)
+{
+    for (int data = 0; data < 2; data++) {
+        struct conv conv = open_conv(0, PLUMB_CHANNELS_LAST, 70, data ? 272 : 416, data ? 416 : 272, 7, 8);
+        run(&conv, data, data ? &plumb_impl_conv2d_backward_data_winograd : &plumb_impl_conv2d_winograd);
+        double error = error_of(&conv, data, 611);
+        CHECK_MSG(error >= 0 && error < 4e-6, "%s: %g", data ? "data" : "forward", error);
+        close_conv(&conv);
+    }
+}
+
+/* What the public header promises of the error, beside the form that sums plainly. */
+PLUMB_TEST(winograd, accuracy)
+{
+    for (int data = 0; data < 2; data++) {
+        struct conv conv = open_conv(0, PLUMB_CHANNELS_LAST, 2, 64, 64, 16, 16);
+        struct conv plain = open_conv(0, PLUMB_ROWS, 2, 64, 64, 16, 16);
+        run(&conv, data, data ? &plumb_impl_conv2d_backward_data_winograd : &plumb_impl_conv2d_winograd);
+        run(&plain, data, data ? &plumb_impl_conv2d_backward_data_native : &plumb_impl_conv2d_native);
+        double error = error_of(&conv, data, 7), beside = error_of(&plain, data, 7);
+        CHECK_MSG(error > 0 && error < 2.2 * beside, "%s: %g beside %g", data ? "data" : "forward", error, beside);
+        close_conv(&conv);
+        close_conv(&plain);
+    }
+}
