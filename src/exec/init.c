@@ -18,14 +18,36 @@ static struct source source_of(plumb_context *context, const char *name)
     return (struct source){.seed = plumb_seed(context), .stream = (uint32_t)(h ^ (h >> 32)) | 0x80000000u};
 }
 
-static double uniform(const struct source *s, int64_t i)
-{
-    return plumb_uniform_of_word(plumb_random_word(s->seed, s->stream, INIT_STEP, i));
-}
-
 static double normal(const struct source *s, int64_t i)
 {
     return plumb_normal_of_word(plumb_random_word(s->seed, s->stream, INIT_STEP, i));
+}
+
+/* Most weights, on all threads: each draw makes four of them. */
+struct drawing {
+    struct source source;
+    plumb_dtype dtype;
+    void *to;
+    int64_t count;
+    double a, b;
+    bool flat; /* uniform in [a, b), or a where they are equal; else normal with mean a and deviation b */
+};
+enum { DRAW_CHUNK = 1 << 14 };
+
+static void draw_chunk(void *user, int64_t chunk, int worker)
+{
+    const struct drawing *d = user;
+    int64_t end = (chunk + 1) * DRAW_CHUNK < d->count ? (chunk + 1) * DRAW_CHUNK : d->count;
+    (void)worker;
+    for (int64_t i = chunk * DRAW_CHUNK; i < end; i += 4) {
+        uint32_t word[4] = {0};
+        if (!d->flat || d->a != d->b)
+            plumb_philox(d->source.seed, d->source.stream, INIT_STEP, (uint32_t)(i >> 2), word);
+        for (int64_t k = i; k < end && k < i + 4; k++)
+            plumb_put(d->to, d->dtype, k,
+                      d->flat ? d->a == d->b ? d->a : d->a + (d->b - d->a) * plumb_uniform_of_word(word[k & 3])
+                              : d->a + d->b * plumb_normal_of_word(word[k & 3]));
+    }
 }
 
 /* (O, I, ...): fan_in = I * ..., fan_out = O * ...; a vector counts its elements both ways. */
@@ -105,7 +127,7 @@ plumb_status plumb_initialise(plumb_context *context, const char *name, const pl
     case PLUMB_INIT_ORTHOGONAL: return orthogonal(context, &s, &type->shape, a == 0 ? 1 : a, type->dtype, to);
     default: return plumb_fail(context, PLUMB_BAD_INPUT, "variable '%s': unknown initialiser %d", name, (int)init->rule);
     }
-    for (int64_t i = 0; i < count; i++) /* flat: uniform in [a, b); else normal with mean a and deviation b */
-        plumb_put(to, type->dtype, i, flat ? (a == b ? a : a + (b - a) * uniform(&s, i)) : a + b * normal(&s, i));
+    struct drawing d = {.source = s, .dtype = type->dtype, .to = to, .count = count, .a = a, .b = b, .flat = flat};
+    plumb_pool_run(context->pool, (count + DRAW_CHUNK - 1) / DRAW_CHUNK, draw_chunk, &d);
     return PLUMB_OK;
 }
