@@ -69,10 +69,10 @@ static const struct row rows[] = {
     {.label = "winograd p0", .x = {2, 32, 13, 10}, .o = 40, .k = {3, 3}, .big = true},
     {.label = "winograd uneven", .x = {2, 41, 11, 14}, .o = 60, .k = {3, 3}, .padding = {0, 1, 2, 2}, .big = true},
     {.label = "winograd flip", .x = {3, 50, 8, 7}, .o = 53, .k = {3, 3}, .padding = {2, 2, 0, 1}, .flip = true, .big = true},
-    {.label = "winograd many tiles", .x = {3, 33, 16, 15}, .o = 32, .k = {3, 3}, .padding = {1, 2, 1, 0}, .big = true},
+    {.label = "winograd many tiles", .x = {3, 62, 16, 15}, .o = 32, .k = {3, 3}, .padding = {1, 2, 1, 0}, .big = true},
     {.label = "winograd 4x4", .x = {6, 64, 4, 4}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     {.label = "winograd 7x7", .x = {4, 64, 7, 7}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .flip = true, .big = true},
-    {.label = "winograd narrow", .x = {3, 33, 20, 4}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "winograd narrow", .x = {2, 33, 20, 8}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     {.label = "odd widths", .x = {1, 5, 9, 23}, .o = 9, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     /* what kernels over channels-last pictures take: channels that fill vectors */
     {.label = "wide 3x3 p1", .x = {2, 32, 6, 9}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},

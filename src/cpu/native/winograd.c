@@ -130,20 +130,26 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
 
 /* ---- transforms ---- */
 
+/* Of a block's output channels; the last block may have fewer. */
+static int64_t vectors_of(const task *t, int64_t b)
+{
+    return plumb_least(plumb_parts(t->targets - b * t->block, t->lanes), WINOGRAD_VECTORS);
+}
+
 /* Input channels [k, k + count) of block b of the filter, to `to` + point * u_point + (channel - k) * block. */
 static void transform_filter(const task *t, int64_t b, int64_t k, int64_t count, float *taps, float *to)
 {
     const int64_t lanes = t->lanes;
-    for (int64_t v = 0; v < WINOGRAD_VECTORS; v++)
+    for (int64_t v = 0; v < vectors_of(t, b); v++)
         for (int64_t i = 0; i < count; i += TAPS_AT_ONCE) {
-            int64_t first = b * t->block + v * lanes, rows = plumb_most(plumb_least(t->targets - first, lanes), 0);
+            int64_t first = b * t->block + v * lanes, rows = plumb_least(t->targets - first, lanes);
             int64_t some = plumb_least(count - i, TAPS_AT_ONCE);
             if (rows < lanes)
                 memset(taps, 0, (size_t)(some * 9 * lanes) * sizeof(float));
-            if (rows > 0 && !t->adjoint)
+            if (!t->adjoint)
                 t->interleave(taps, lanes, t->filter + (first * t->sources + k + i) * 9, t->sources * 9, rows,
                               some * 9);
-            for (int64_t j = 0; j < some && rows > 0 && t->adjoint; j++) {
+            for (int64_t j = 0; j < some && t->adjoint; j++) {
                 const float *from = t->filter + ((k + i + j) * t->targets + first) * 9;
                 for (int64_t e = 0; e < rows * 9 && k + i + j + FILTERS_AHEAD < t->sources; e += 16)
                     __builtin_prefetch(from + FILTERS_AHEAD * t->targets * 9 + e);
@@ -246,14 +252,15 @@ static void ask(const task *t, soon *s)
 }
 
 /* Of a part's inputs v and the input channels [k, k + count) of a block's filter u. */
-static void multiply(const task *t, int64_t tiles, const float *v, const float *u, int64_t k, int64_t count, float *m,
-                     soon *inputs, soon *outputs)
+static void multiply(const task *t, int64_t tiles, int64_t b, const float *v, const float *u, int64_t k, int64_t count,
+                     float *m, soon *inputs, soon *outputs)
 {
+    winograd_product *const *product = t->kernels->product[vectors_of(t, b) - 1];
     for (int p = 0; p < WINOGRAD_POINTS; p++)
         for (int64_t i = 0; i < tiles; i += t->strip) {
             int64_t rows = plumb_least(t->strip, tiles - i);
-            t->kernels->product[rows](count, v + p * t->v_point + i * t->vectors * t->lanes + k * rows,
-                                      u + p * t->u_point, m + p * t->m_point + i * t->block, k > 0);
+            product[rows](count, v + p * t->v_point + i * t->vectors * t->lanes + k * rows, u + p * t->u_point,
+                          m + p * t->m_point + i * t->block, k > 0);
             ask(t, inputs);
             ask(t, outputs);
         }
@@ -290,7 +297,7 @@ static void tiles_chunk(void *user, int64_t chunk, int worker)
     for (int64_t b = 0; b < t->blocks; b++) {
         soon outputs = positions_of(t->target, first, tiles, b * t->block,
                                     plumb_least(t->block, t->targets - b * t->block), products);
-        multiply(t, tiles, v, block_filter(t, b), 0, t->sources, m, &inputs, &outputs);
+        multiply(t, tiles, b, v, block_filter(t, b), 0, t->sources, m, &inputs, &outputs);
         transform_outputs(t, first, tiles, b, m, (float *)(void *)mine);
     }
 }
@@ -320,7 +327,7 @@ static void block_chunk(void *user, int64_t chunk, int worker)
     for (int64_t k = 0; k < t->sources; k += DEPTH) {
         int64_t count = plumb_least(DEPTH, t->sources - k);
         transform_filter(t, b, k, count, (float *)(void *)(mine + t->taps_at), u);
-        multiply(t, tiles, v, u, k, count, m, &none, &none);
+        multiply(t, tiles, b, v, u, k, count, m, &none, &none);
     }
     transform_outputs(t, (t->first_part + part) * t->part, tiles, b, m, (float *)(void *)mine);
 }
@@ -370,28 +377,38 @@ static size_t workspace(const plumb_call *call, bool adjoint)
     return t.workers_at + t.worker * (size_t)plumb_pool_size(call->pool);
 }
 
-/* Is it faster? Steps of a 16-lane unit that both forms take, as measured on Zen 4 (only their ratio matters): transforms
- * of a tile's inputs and outputs and of a filter take 350, 300 and 220 for a vector of channels; a direct form 9 for
- * each output. It must win clearly, because its error is larger: not with few channels, nor on a few small
- * pictures, where the filter is most of the work. */
-static bool pays(const plumb_call *call)
+/* Pairs of an output and a tap that reads no padding, along an axis. */
+static double taps_along(const plumb_call *call, int axis, bool adjoint)
 {
-    const plumb_view *x = &call->in[0], *y = &call->out[0];
-    const int block = kernels_for(call->isa)->lanes * WINOGRAD_VECTORS;
-    double c = (double)x->dim[1], o = (double)y->dim[1], padded = (double)plumb_round_up(y->dim[1], block);
-    double tiles = (double)(y->dim[0] * plumb_parts(y->dim[2], WINOGRAD_TILE) * plumb_parts(y->dim[3], WINOGRAD_TILE));
-    double direct = 9 * c * o * (double)(y->dim[0] * y->dim[2] * y->dim[3]);
-    return direct > 1.4 * (tiles * (WINOGRAD_POINTS * c * padded + 350 * c + 300 * o) + 220 * c * o);
+    int64_t in = call->in[0].dim[2 + axis], out = call->out[0].dim[2 + axis], taps = 0;
+    int64_t before = ((const plumb_attr_conv2d *)call->attr)->padding[axis];
+    before = adjoint ? 2 - before : before;
+    for (int64_t t = 0; t < 3; t++)
+        taps += plumb_most(plumb_least(out, in + before - t) - plumb_most(before - t, 0), 0);
+    return (double)taps;
 }
 
-static bool supports(const plumb_call *call)
+/* Is it faster? Both forms in steps of one lane of an FMA, as measured on Zen 4: transforms of a tile's inputs and outputs
+ * take 350 and 300 for a channel, a filter's 220, which is also what a direct form takes to pack it. It must win
+ * clearly, because its error is larger: not with few channels, nor where maps fill tiles badly. */
+static bool pays(const plumb_call *call, bool adjoint)
+{
+    const plumb_view *x = &call->in[0], *y = &call->out[0];
+    double c = (double)x->dim[1], o = (double)y->dim[1];
+    double padded = (double)plumb_round_up(y->dim[1], kernels_for(call->isa)->lanes);
+    double tiles = (double)(y->dim[0] * plumb_parts(y->dim[2], WINOGRAD_TILE) * plumb_parts(y->dim[3], WINOGRAD_TILE));
+    double taps = (double)y->dim[0] * taps_along(call, 0, adjoint) * taps_along(call, 1, adjoint), filter = 220 * c * o;
+    return taps * c * o + filter > 1.4 * (tiles * (WINOGRAD_POINTS * c * padded + 350 * c + 300 * o) + filter);
+}
+
+static bool supports(const plumb_call *call, bool adjoint)
 {
     const plumb_attr_conv2d *attr = call->attr;
     const plumb_view *w = &call->in[1];
     return !(call->context->options.forbid & PLUMB_FORBID_WINOGRAD) && attr->groups == 1 && attr->stride[0] == 1 &&
            attr->stride[1] == 1 && attr->dilation[0] == 1 && attr->dilation[1] == 1 && w->dim[2] == 3 &&
            w->dim[3] == 3 && plumb_view_contiguous(w) && plumb_view_channels_last(&call->in[0]) &&
-           plumb_view_channels_last(&call->out[0]) && pays(call);
+           plumb_view_channels_last(&call->out[0]) && pays(call, adjoint);
 }
 
 /* An output that no tap reaches is zero; its neighbours' rounding would make something else of it. */
@@ -401,7 +418,7 @@ static bool forward_supports(const plumb_call *call)
     for (int i = 0; i < 4; i++)
         if (padding[i] > 2)
             return false;
-    return supports(call) && (call->n_in < 3 || call->in[2].dim[0] == 1 || call->in[2].stride[0] == 1);
+    return supports(call, false) && (call->n_in < 3 || call->in[2].dim[0] == 1 || call->in[2].stride[0] == 1);
 }
 static size_t forward_workspace(const plumb_call *call)
 {
@@ -410,6 +427,10 @@ static size_t forward_workspace(const plumb_call *call)
 static plumb_status forward_run(const plumb_call *call)
 {
     return run(call, false);
+}
+static bool data_supports(const plumb_call *call)
+{
+    return supports(call, true);
 }
 static size_t data_workspace(const plumb_call *call)
 {
@@ -445,7 +466,7 @@ const plumb_impl plumb_impl_conv2d_backward_data_winograd = {
     .name = "cpu.native.winograd",
     .dtypes = PLUMB_BIT(PLUMB_F32),
     .flags = PLUMB_IMPL_WANTS_LAST,
-    .supports = supports,
+    .supports = data_supports,
     .workspace = data_workspace,
     .run = data_run,
     .slack = SLACK,

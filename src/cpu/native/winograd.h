@@ -31,6 +31,10 @@ typedef struct winograd_store {
     float *spoiled;      /* [lanes] gets a NaN where a sum, before bias and relu, is not finite */
 } winograd_store;
 
+/* m[tile][block] = (add ? m : 0) + sum over k of v(tile, k) * u[k][block], for the tiles of a strip and the first one or two
+ * vectors of a block. */
+typedef void winograd_product(int64_t k, const float *v, const float *u, float *m, bool add);
+
 /* Kernels of an instruction set. A *strip* is a few tiles whose products are summed in registers at once; transformed
  * inputs lie as [vectors of channels][tiles of the strip][lanes], so that product() reads them in order. */
 typedef struct winograd_kernels {
@@ -42,8 +46,7 @@ typedef struct winograd_kernels {
     /* `count` filters for a vector of output channels each, taps[t][lanes] one after the other; `turned`: by 180
      * degrees. Filter i at point p goes to to + p*point + i*block. */
     void (*filter)(const float *taps, int64_t count, bool turned, float *to, int64_t point);
-    /* m[tile][block] = (add ? m : 0) + sum over k of v(tile, k) * u[k][block], for a strip of [tiles] */
-    void (*product[WINOGRAD_ROWS + 1])(int64_t k, const float *v, const float *u, float *m, bool add);
+    winograd_product *product[WINOGRAD_VECTORS][WINOGRAD_ROWS + 1]; /* [vectors - 1][tiles] */
     /* A tile's outputs, from m + p*point of every point p. */
     void (*output)(const float *m, int64_t point, const winograd_store *store);
 } winograd_kernels;

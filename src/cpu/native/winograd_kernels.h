@@ -138,40 +138,52 @@ static void NAME(filter)(const float *taps, int64_t count, bool turned, float *t
 
 /* ---- products ---- */
 
-INLINE void NAME(product)(const int rows, int64_t k, const float *v, const float *u, float *m, bool add)
+INLINE void NAME(product)(const int rows, const int vectors, int64_t k, const float *v, const float *u, float *m,
+                          bool add)
 {
     VEC sum[WINOGRAD_ROWS][WINOGRAD_VECTORS];
     UNROLL
     for (int i = 0; i < rows; i++) {
-        sum[i][0] = add ? NAME(load)(m + i * BLOCK) : (VEC){0};
-        sum[i][1] = add ? NAME(load)(m + i * BLOCK + LANES) : (VEC){0};
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            sum[i][j] = add ? NAME(load)(m + i * BLOCK + j * LANES) : (VEC){0};
     }
     for (; k > 0; k -= LANES, v += rows * LANES) {
         const int64_t lanes = k < LANES ? k : LANES;
         for (int64_t c = 0; c < lanes; c++, u += BLOCK) {
-            VEC x = NAME(load)(u), y = NAME(load)(u + LANES);
+            VEC x[WINOGRAD_VECTORS];
+            UNROLL
+            for (int j = 0; j < vectors; j++)
+                x[j] = NAME(load)(u + j * LANES);
             UNROLL
             for (int i = 0; i < rows; i++) {
-                sum[i][0] += v[i * LANES + c] * x;
-                sum[i][1] += v[i * LANES + c] * y;
+                UNROLL
+                for (int j = 0; j < vectors; j++)
+                    sum[i][j] += v[i * LANES + c] * x[j];
             }
         }
     }
     UNROLL
     for (int i = 0; i < rows; i++) {
-        NAME(store)(m + i * BLOCK, sum[i][0]);
-        NAME(store)(m + i * BLOCK + LANES, sum[i][1]);
+        UNROLL
+        for (int j = 0; j < vectors; j++)
+            NAME(store)(m + i * BLOCK + j * LANES, sum[i][j]);
     }
 }
 
-#define PRODUCT(r)                                                                                                    \
-    static void NAME(product_##r)(int64_t k, const float *v, const float *u, float *m, bool add)                      \
+#define PRODUCT(vectors, r)                                                                                           \
+    static void NAME(product_##vectors##_##r)(int64_t k, const float *v, const float *u, float *m, bool add)          \
     {                                                                                                                 \
-        NAME(product)(r, k, v, u, m, add);                                                                            \
+        NAME(product)(r, vectors, k, v, u, m, add);                                                                   \
     }
-PRODUCT(1) PRODUCT(2) PRODUCT(3) PRODUCT(4) PRODUCT(5) PRODUCT(6)
+#define EACH_LOW(what, v) what(v, 1) what(v, 2) what(v, 3) what(v, 4) what(v, 5) what(v, 6)
+#define EACH_HIGH(what, v)                                                                                            \
+    what(v, 7) what(v, 8) what(v, 9) what(v, 10) what(v, 11) what(v, 12) what(v, 13) what(v, 14)
+EACH_LOW(PRODUCT, 1)
+EACH_LOW(PRODUCT, 2)
 #if ROWS > 6
-PRODUCT(7) PRODUCT(8) PRODUCT(9) PRODUCT(10) PRODUCT(11) PRODUCT(12) PRODUCT(13) PRODUCT(14)
+EACH_HIGH(PRODUCT, 1)
+EACH_HIGH(PRODUCT, 2)
 #endif
 
 /* ---- outputs ---- */
@@ -240,18 +252,16 @@ static void NAME(output)(const float *m, int64_t point, const winograd_store *st
             NAME(output_vector)(m, point, store, c, false);
 }
 
-#define CELL(r) [r] = NAME(product_##r),
+#define CELL(v, r) [r] = NAME(product_##v##_##r),
 const winograd_kernels TABLE = {
     .lanes = VB / sizeof(float),
     .rows = ROWS,
     .input = NAME(input),
     .filter = NAME(filter),
-    .product =
-        {
-            CELL(1) CELL(2) CELL(3) CELL(4) CELL(5) CELL(6)
 #if ROWS > 6
-                CELL(7) CELL(8) CELL(9) CELL(10) CELL(11) CELL(12) CELL(13) CELL(14)
+    .product = {{EACH_LOW(CELL, 1) EACH_HIGH(CELL, 1)}, {EACH_LOW(CELL, 2) EACH_HIGH(CELL, 2)}},
+#else
+    .product = {{EACH_LOW(CELL, 1)}, {EACH_LOW(CELL, 2)}},
 #endif
-        },
     .output = NAME(output),
 };
