@@ -268,6 +268,34 @@ cudaError_t plumb_k_batch_norm(cudaStream_t stream, int dtype, const pk_norm *p)
 cudaError_t plumb_k_batch_norm_inference(cudaStream_t stream, int dtype, const pk_norm *p);
 cudaError_t plumb_k_batch_norm_backward(cudaStream_t stream, int dtype, const pk_norm *p);
 
+/* ---- recurrent.cu ---- */
+enum pk_recurrent { PK_RNN, PK_GRU, PK_LSTM };
+/* One element for each example and column. data NULL: there is none. */
+typedef struct pk_rows {
+    void *data;
+    int64_t row, column; /* strides */
+} pk_rows;
+/* One step: gates (of rnn: y) hold x's product and become the gates; `product` is h's, its bias not yet added. */
+typedef struct pk_cell {
+    enum pk_recurrent kind;
+    int32_t activation; /* of rnn */
+    int64_t batch, units;
+    pk_rows product, bias, h, c, gates, saved, y; /* bias: row unused; saved: q of gru, the cells of lstm */
+} pk_cell;
+cudaError_t plumb_k_cell(cudaStream_t stream, int dtype, const pk_cell *p);
+/* The way back: dh is what went past the products of the step behind, `product` what went through them (none at first), and
+ * they and dy are added up. Writes da and dp, the gradients of x's and h's products (one memory but for gru), and in place
+ * dh and dc before. */
+typedef struct pk_cell_back {
+    enum pk_recurrent kind;
+    int32_t activation;
+    int64_t batch, units;
+    pk_rows product, dy, gates, saved, y, h, c, dh, dc, da, dp;
+} pk_cell_back;
+cudaError_t plumb_k_cell_back(cudaStream_t stream, int dtype, const pk_cell_back *p);
+/* to[column] = the sum of from's rows, in their order; `to` is packed */
+cudaError_t plumb_k_column_sums(cudaStream_t stream, int dtype, const pk_rows *from, void *to, int64_t rows, int64_t columns);
+
 /* ---- activation.cu ---- */
 /* dx = dy times the activation's derivative where its result is y, and dbias, the sum of dx over each channel. A channel's
  * elements are cut into `chunks` pieces of `chunk` packs of `width` elements. */

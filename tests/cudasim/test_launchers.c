@@ -50,6 +50,12 @@ PLUMB_TEST(launchers, refuse_unknown_types)
     REFUSED(plumb_k_batch_norm(NULL, PK_I32, &norm));
     REFUSED(plumb_k_batch_norm_inference(NULL, PK_I32, &norm));
     REFUSED(plumb_k_batch_norm_backward(NULL, PK_I32, &norm));
+    const pk_cell cell = {.batch = 1, .units = 1};
+    REFUSED(plumb_k_cell(NULL, PK_I32, &cell));
+    const pk_cell_back cell_back = {.batch = 1, .units = 1};
+    REFUSED(plumb_k_cell_back(NULL, PK_I32, &cell_back));
+    const pk_rows rows = {.row = 1};
+    REFUSED(plumb_k_column_sums(NULL, PK_I32, &rows, NULL, 1, 1));
     const pk_back back = {.channels = 1, .count = 1, .chunks = 1, .chunk = 1, .width = 1};
     REFUSED(plumb_k_activation_backward(NULL, PK_I32, &back));
 }
