@@ -38,11 +38,28 @@ static plumb_status build_residual(plumb_context *context, plumb_dtype dtype, pl
     return build_model(context, "resnet8-cifar", PLUMB_SHAPE(2, 8, 8), 3, NULL, model);
 }
 
+/* Five steps through an lstm in both directions, and on to the last state of a gru. */
+static plumb_status build_recurrent(plumb_context *context, plumb_dtype dtype, plumb_model *model)
+{
+    plumb_graph *g = model->graph = plumb_graph_new(context, "recurrent");
+    model->classes = 3;
+    model->input = plumb_input(g, "x", dtype, PLUMB_SHAPE(PLUMB_BATCH, 5, 8));
+    model->label = plumb_input(g, "label", PLUMB_I32, PLUMB_SHAPE(PLUMB_BATCH));
+    plumb_t h = plumb_lstm_layer(g, "lstm", model->input, .units = 7, .bidirectional = true, .batch_first = true);
+    h = plumb_gru_layer(g, "gru", h, .units = 9, .batch_first = true, .last = true);
+    model->logits = plumb_linear_layer(g, "fc", h, .units = 3);
+    model->loss = plumb_softmax_cross_entropy(g, model->logits, model->label, NULL);
+    return plumb_graph_status(g);
+}
+
 const struct course_net course_mlp = {.name = "mlp", .build = build_mlp, .batch = 3, .lr = 0.05, .depth = 7, .terms = 144};
 const struct course_net course_lenet5 = {.name = "lenet5", .build = build_lenet5, .batch = 2, .lr = 0.05, .depth = 17,
                                          .terms = 2 * 28 * 28};
 const struct course_net course_residual = {.name = "resnet8-cifar", .build = build_residual, .batch = 3, .lr = 0.05,
                                            .depth = 27, .terms = 3 * 8 * 8};
+
+const struct course_net course_recurrent = {.name = "recurrent", .build = build_recurrent, .batch = 3, .lr = 0.05,
+                                            .depth = 3 * 10 + 4, .terms = 3 * 5 + 14 + 7};
 
 /* Ends in a sum of all scores, whose gradient is 1 everywhere. */
 static plumb_status finish_exact(plumb_model *model)

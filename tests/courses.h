@@ -16,7 +16,7 @@ struct course_net {
     double depth;  /* ops from input to loss */
     double terms;  /* of the longest sum, backward too: over a batch of pictures */
 };
-extern const struct course_net course_mlp, course_lenet5, course_residual, course_exact_mlp, course_exact_conv;
+extern const struct course_net course_mlp, course_lenet5, course_residual, course_recurrent, course_exact_mlp, course_exact_conv;
 
 struct course {
     double loss[COURSE_STEPS];

@@ -1,6 +1,6 @@
 /* Networks trained on the CUDA device as on the CPU, each step (both directions, update, gate) one captured graph from the
- * second on, whenever queued work runs and in whatever order threads do: an MLP, LeNet-5 and a residual network with
- * batch norm.
+ * second on, whenever queued work runs and in whatever order threads do: an MLP, LeNet-5, a residual network with batch
+ * norm, and an lstm with a gru on top of it.
  *
  * Where all sums are exact, by small whole numbers and rates that are powers of two, the weights must agree bit for bit;
  * that they were exact is seen by f64 agreeing with f32. Batch norm divides by a deviation, so there no whole number
@@ -72,6 +72,7 @@ PLUMB_TEST(networks, exact_convolution) { trains_as_on_the_cpu(&course_exact_con
 PLUMB_TEST(networks, mlp) { trains_as_on_the_cpu(&course_mlp); }
 PLUMB_TEST(networks, lenet5) { trains_as_on_the_cpu(&course_lenet5); }
 PLUMB_TEST(networks, residual) { trains_as_on_the_cpu(&course_residual); }
+PLUMB_TEST(networks, recurrent) { trains_as_on_the_cpu(&course_recurrent); }
 
 /* Norm, residual and relu as one op in both directions, against one op each. */
 PLUMB_TEST(networks, fused_and_unfused)
