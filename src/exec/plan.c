@@ -81,9 +81,12 @@ static plumb_status fuse(struct program *p, struct plumb_copy *copy, const struc
     return plumb_pass_fuse(copy, at->root, at->n_roots, &judge);
 }
 
+/* Who wishes for other implementations gets them: no layout that they do not take is chosen. */
 static const plumb_impl *choose_silently(void *user, const plumb_call *call)
 {
-    return plumb_would_choose(call, ((const struct program *)user)->implementations);
+    const char *forced = ((const struct program *)user)->implementations;
+    const plumb_impl *impl = plumb_would_choose(call, forced);
+    return impl && plumb_is_wished(impl, call->device, forced) ? impl : NULL;
 }
 
 static plumb_status lay_out(struct program *p, struct plumb_copy *copy, const struct passage *at)

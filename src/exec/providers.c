@@ -154,26 +154,6 @@ const plumb_impl *plumb_would_choose(const plumb_call *call, const char *forced)
     return wished ? wished : search(call, NULL);
 }
 
-bool plumb_is_forced(const plumb_op *op, const char *forced)
-{
-    char name[64];
-    return find_forced(forced, op->name, name);
-}
-
-const plumb_impl *plumb_choose(const plumb_call *call, const char *forced)
-{
-    char name[64];
-    const plumb_impl *impl = plumb_would_choose(call, forced);
-    if (!impl && find_forced(forced, call->op->name, name)) {
-        plumb_call_fail(call, PLUMB_BAD_INPUT, "the forced implementation %s does not take this call", name);
-    } else if (!impl) {
-        char text[512];
-        describe_inputs(call, text, sizeof text);
-        plumb_call_fail(call, PLUMB_BAD_INPUT, "no implementation on device %s for (%s)", call->device->table->name, text);
-    }
-    return impl;
-}
-
 static bool lists(const plumb_provider *provider, const char *op, const char *name)
 {
     for (int i = 0; i < provider->count; i++)
@@ -194,6 +174,34 @@ static bool known_impl(plumb_device *device, const char *op, const char *name)
         if (lists(added->plugin->providers[p], op, name))
             return true;
     return false;
+}
+
+bool plumb_is_wished(const plumb_impl *impl, plumb_device *device, const char *forced)
+{
+    char name[64];
+    if (find_forced(forced, impl->op->name, name) || !find_forced(forced, "*", name))
+        return true;
+    return strcmp(impl->name, name) == 0 || !known_impl(device, impl->op->name, name);
+}
+
+bool plumb_is_forced(const plumb_op *op, const char *forced)
+{
+    char name[64];
+    return find_forced(forced, op->name, name);
+}
+
+const plumb_impl *plumb_choose(const plumb_call *call, const char *forced)
+{
+    char name[64];
+    const plumb_impl *impl = plumb_would_choose(call, forced);
+    if (!impl && find_forced(forced, call->op->name, name)) {
+        plumb_call_fail(call, PLUMB_BAD_INPUT, "the forced implementation %s does not take this call", name);
+    } else if (!impl) {
+        char text[512];
+        describe_inputs(call, text, sizeof text);
+        plumb_call_fail(call, PLUMB_BAD_INPUT, "no implementation on device %s for (%s)", call->device->table->name, text);
+    }
+    return impl;
 }
 
 plumb_status plumb_check_forced(plumb_context *context, const char *forced)

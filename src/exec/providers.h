@@ -16,6 +16,8 @@ const plumb_provider *plumb_added_provider(plumb_device *device, int p);
 const plumb_impl *plumb_choose(const plumb_call *call, const char *forced);
 /* The same in silence: NULL where plumb_choose would fail. */
 const plumb_impl *plumb_would_choose(const plumb_call *call, const char *forced);
+/* false: `forced` wishes ('*') for an implementation that this op has, and it is another one. */
+bool plumb_is_wished(const plumb_impl *impl, plumb_device *device, const char *forced);
 bool plumb_is_forced(const plumb_op *op, const char *forced); /* by its own name */
 plumb_status plumb_check_forced(plumb_context *context, const char *forced); /* unknown ops or implementations */
 bool plumb_device_minds_layouts(const plumb_device *device); /* has implementations that take channels-last pictures */
