@@ -39,7 +39,7 @@ nightly: ## what takes longer than a commit should wait
 	@scripts/setup nightly
 	@scripts/nightly
 
-bench: ## training speed beside PyTorch's, measured in the same run
+bench: ## speed beside PyTorch, oneDNN, OpenBLAS, dlib and FANN, measured in the same run (ten minutes)
 	@scripts/setup bench
 	@$(MAKE) --no-print-directory build
 	@scripts/bench

@@ -167,7 +167,7 @@ refuse 4 'training: step' train --data data --model mlp --optimizer sgd --lr 100
 # ---- what works ----
 accept 'Usage: plumb COMMAND' --help
 accept "^plumb [0-9]" --version
-for command in train eval predict summary gradcheck ops doctor bench 'bench train' 'bench op'; do
+for command in train eval predict summary gradcheck ops doctor bench 'bench train' 'bench op' 'bench data' 'bench start'; do
     # shellcheck disable=SC2086
     accept "Usage: plumb $command" $command --help
 done
@@ -212,6 +212,8 @@ accept 'logistic, batch 64, adam, bf16, cpu' bench train --model logistic --prec
 accept '"checked":{"batch":1,"height":28,"ops":[0-9.e-]*,"loss":[0-9.e-]*,"gradients":[0-9.e-]*},"seconds":' bench train --model mlp --batch 1,2 --threads 1,2 --samples 3 --json
 holds 'a row for each combination' test "$(grep -c '^{.*}$' stdout)" -eq 4
 accept '"height":14,"threads":[0-9]*,"checked":false' bench train --model lenet5 --picture 14 --batch 2 --check none --samples 3 --json
+accept '"bench":"start",.*"until_step":0.*"loaded_bytes":[0-9]' bench start --samples 3 --json
+accept '"bench":"data","data":"data","batch":300,' bench data --data data --batch 1,300 --samples 3 --json
 spec=(--samples 3 --least 0.001 --json)
 accept '"op":"conv2d","name":"forward","shapes":"(2, 3, 9, 8) (4, 3, 3, 3) -> (2, 4, 5, 8) ","attributes":"stride=2x1,padding=1x1x1x1"' bench op conv2d --shapes 2x3x9x8,4x3x3x3 --set padding=1,stride=2x1 "${spec[@]}"
 holds 'forward and both gradients' test "$(grep -c '"bench":"op"' stdout)" -eq 3 -a "$(grep -c backward stdout)" -eq 2

@@ -148,7 +148,7 @@ PLUMB_TEST(nn, residual_networks_have_the_usual_parameters)
     plumb_close(context);
 }
 
-PLUMB_TEST(nn, vgg16_has_the_usual_parameters)
+PLUMB_TEST(nn, vgg16_and_the_lstm_have_the_usual_parameters)
 {
     static const struct expected_variable large[] = {
         {"features.0.weight", PLUMB_SHAPE(64, 3, 3, 3)},       {"features.7.weight", PLUMB_SHAPE(128, 128, 3, 3)},
@@ -165,6 +165,7 @@ PLUMB_TEST(nn, vgg16_has_the_usual_parameters)
     REQUIRE(context);
     check_counts(context, "vgg16", 138357544, 32, 22, large, 7);
     check_counts(context, "vgg16-cifar", 14724042, 41, 33, small, 5);
+    check_counts(context, "lstm", 100618, 6, 3, NULL, 0);
     plumb_close(context);
 }
 

@@ -194,17 +194,24 @@ plumb_status bench_difference(plumb_context *context, plumb_program *a, plumb_t 
 
 int command_bench(int argc, char **argv)
 {
-    if (argc > 0 && strcmp(argv[0], "train") == 0) {
-        return command_bench_train(argc - 1, argv + 1);
-    }
-    if (argc > 0 && strcmp(argv[0], "op") == 0) {
-        return command_bench_op(argc - 1, argv + 1);
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv);
+    } benches[] = {{"train", command_bench_train},
+                   {"op", command_bench_op},
+                   {"data", command_bench_data},
+                   {"start", command_bench_start}};
+    for (int i = 0; argc > 0 && i < 4; i++) {
+        if (strcmp(argv[0], benches[i].name) == 0) {
+            return benches[i].run(argc - 1, argv + 1);
+        }
     }
     if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
-        printf("Usage: plumb bench train [options]\n       plumb bench op [OP] [options]\n%s\n\n"
-               "plumb bench train --help and plumb bench op --help list the options.\n",
+        printf("Usage: plumb bench train [options]\n       plumb bench op [OP] [options]\n"
+               "       plumb bench data [options]\n       plumb bench start [options]\n%s\n\n"
+               "plumb bench train --help and so on list the options.\n",
                cli_command("bench")->summary);
         return 0;
     }
-    return cli_refuse("bench", "what? plumb bench train, or plumb bench op conv2d");
+    return cli_refuse("bench", "what? plumb bench train, op, data or start");
 }

@@ -160,6 +160,7 @@ struct bench_net {
     plumb_program *program;
     plumb_t out[BENCH_PARAMETERS_MAX + 1]; /* what is compared: the loss, then its gradients */
     int n_out;
+    bool few; /* two batches of data will do */
 };
 plumb_status bench_net_make(struct bench_net *n, plumb_context *context, const struct bench_net_options *options);
 plumb_status bench_net_data(struct bench_net *n);     /* random pictures and labels, and a loader */
@@ -190,5 +191,7 @@ const char *bench_shapes(const plumb_call *call, char *to, size_t room);
 
 int command_bench_train(int argc, char **argv);
 int command_bench_op(int argc, char **argv);
+int command_bench_data(int argc, char **argv);
+int command_bench_start(int argc, char **argv);
 
 #endif

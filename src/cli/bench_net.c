@@ -5,10 +5,10 @@
 #define MEMORY_OF_PICTURES ((int64_t)64 << 20) /* bytes at most, unless two batches take more */
 #define PATTERN 1048573                        /* bytes of random numbers, a prime number of them, over and over */
 
-static int64_t examples(int64_t batch, int64_t item)
+static int64_t examples(int64_t batch, int64_t item, bool few)
 {
     int64_t room = MEMORY_OF_PICTURES / item, all = room < EXAMPLES ? room : EXAMPLES;
-    return all < 2 * batch ? 2 * batch : all / batch * batch;
+    return few || all < 2 * batch ? 2 * batch : all / batch * batch;
 }
 
 static void fill(const struct bench_net *n, uint8_t *x, int64_t bytes, int32_t *y, int64_t count)
@@ -28,7 +28,7 @@ plumb_status bench_net_data(struct bench_net *n)
     if (!plumb_mul_size(batch, 2 * item, &all) || all > (int64_t)1 << 32) {
         return plumb_fail(n->context, PLUMB_BAD_INPUT, "bench: a batch of %lld pictures is too large", (long long)batch);
     }
-    int64_t count = examples(batch, item);
+    int64_t count = examples(batch, item, n->few);
     uint8_t *x = plumb_alloc(n->context, (size_t)(count * item));
     int32_t *y = plumb_alloc(n->context, (size_t)count * sizeof(int32_t));
     if (x && y) {
