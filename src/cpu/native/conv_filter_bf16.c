@@ -10,7 +10,7 @@
 #include "cpu/native/conv_bf16.h"
 
 enum {
-    POSITIONS = 128,          /* of a load, if a row is not longer */
+    POSITIONS = 256,          /* of a load, if a row is not longer */
     SUM_BYTES = 320 * 1024,   /* of a chunk's sums: they stay in the second cache */
     PARTIAL_BYTES = 24 << 20, /* of all sums */
     OUT_PANELS = 4,           /* of output channels in a chunk, at most */
@@ -65,8 +65,9 @@ static void choose_loads(task *t)
     const plumb_pair_axis *rows = &t->axis[0];
     int64_t height = plumb_most(rows->target, 1), picture = height * plumb_most(t->axis[1].target, 1);
     t->couples = (t->images + 1) / 2;
-    t->couples_at_once = plumb_most(plumb_least(POSITIONS / picture, t->couples), 1);
-    t->rows_at_once = plumb_most(plumb_least(POSITIONS * height / picture, height), 1);
+    t->rows_at_once = plumb_most(plumb_least(plumb_least(POSITIONS * height / picture, height), PLUMB_PAIR_SEGMENTS), 1);
+    int64_t couples = t->rows_at_once == height ? plumb_least(POSITIONS / picture, PLUMB_PAIR_SEGMENTS / height) : 1;
+    t->couples_at_once = plumb_most(plumb_least(couples, t->couples), 1);
     t->bands = plumb_parts(height, t->rows_at_once);
     t->loads = plumb_parts(t->couples, t->couples_at_once) * t->bands;
     int64_t reach = (t->rows_at_once - 1) * rows->stride + (rows->taps - 1) * rows->dilation + 1;
