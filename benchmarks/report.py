@@ -82,7 +82,8 @@ def plot(title, across, up, curves, log=True):
         colour, line = COLOURS[i % len(COLOURS)], " ".join("%.1f,%.1f" % at(*p) for p in sorted(curve))
         out.append('<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>' % (line, colour))
         out += ['<circle cx="%.1f" cy="%.1f" r="2.6" fill="%s"/>' % (*at(*p), colour) for p in curve]
-        out.append('<text x="%d" y="%d" fill="%s">%s</text>' % (left + 10, top + 14 + 14 * i, colour, html.escape(name)))
+        out.append('<text x="%d" y="%d" text-anchor="end" fill="%s">%s</text>' % (
+            wide - 20, high - bottom - 10 - 14 * (len(curves) - 1 - i), colour, html.escape(name)))
     out.append('<text x="%d" y="%d" text-anchor="middle">%s</text>' % ((wide + left) // 2, high - 8, html.escape(across)))
     out.append('<text transform="translate(13 %d) rotate(-90)" text-anchor="middle">%s</text></svg>' % (high // 2, html.escape(up)))
     return "".join(out)
