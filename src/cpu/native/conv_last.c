@@ -27,13 +27,13 @@ typedef struct task {
     int64_t chunk_units, parts;  /* units of a chunk; of runs of so many blocks: */
     int64_t chunk_blocks;
     int64_t unit_chunks;
-    size_t offset_at;
+    size_t offset_at, copy_at, copy; /* in the workspace: rows of w in the filter; per worker: copied rows */
 } task;
 
 static int64_t filter_count(const plumb_last *last)
 {
     int64_t lanes = last->kernels->lanes;
-    return last->groups * plumb_round_up(last->targets, lanes) * last->sources * last->taps;
+    return last->groups * plumb_round_up(last->targets, lanes) * last->depth;
 }
 
 /* Cuts that read least: every run of units reads the whole filter, every run of blocks all of the pictures. */
@@ -43,8 +43,8 @@ static void cut(task *t)
     double positions = (double)last->images * (double)last->axis[0].target * (double)last->axis[1].target;
     double filter = (double)filter_count(last) * 4, cycles = positions * filter / 4 / last->kernels->lanes;
     cycles /= (double)(last->axis[0].phases * last->axis[1].phases);
-    double source = (double)last->images * (double)(last->groups * last->sources) * (double)last->axis[0].source *
-                    (double)last->axis[1].source * 4;
+    double source = (double)last->images * (double)last->axis[0].source * (double)last->axis[1].source *
+                    (double)last->pixel * 4;
     double enough = cycles / CHUNK_CYCLES / (double)last->groups, best = 1e300;
     enough = enough < 1 ? 1 : enough < PLUMB_LAST_CHUNKS ? enough : PLUMB_LAST_CHUNKS;
     for (int64_t parts = 1; parts <= last->blocks; parts *= 2) {
@@ -65,22 +65,24 @@ static void cut(task *t)
     t->parts = plumb_parts(last->blocks, t->chunk_blocks);
 }
 
-static void plan(const plumb_call *call, bool adjoint, task *t)
+static void plan(const plumb_call *call, bool adjoint, bool fold, task *t)
 {
     memset(t, 0, sizeof *t);
     const plumb_view *w = &call->in[1], *x = adjoint ? &call->out[0] : &call->in[0];
     const plumb_view *y = adjoint ? &call->in[0] : &call->out[0];
     plumb_last *last = &t->last;
-    plumb_last_plan(call, x, w, y, adjoint, last);
+    plumb_last_plan(call, x, w, y, adjoint, fold, last);
     t->source = call->in[0].data, t->target = call->out[0].data, t->w = w, t->adjoint = adjoint;
     t->bias = !adjoint && call->n_in > 2 ? &call->in[2] : NULL;
     t->epilogue = plumb_epilogue_for(PLUMB_F32, call->isa, ((const plumb_attr_conv2d *)call->attr)->activation, t->bias);
-    int64_t row = plumb_parts(last->taps, last->axis[0].phases * last->axis[1].phases) * last->vectors *
+    int64_t row = plumb_parts(last->depth / last->sources, last->axis[0].phases * last->axis[1].phases) * last->vectors *
                   last->kernels->lanes * (int64_t)sizeof(float);
     int64_t cuts = plumb_parts(last->sources * row, FILTER_BYTES);
     t->depth = plumb_least(plumb_round_up(plumb_parts(last->sources, cuts), 16), last->sources);
     cut(t);
     t->offset_at = plumb_lines(filter_count(last), sizeof(float));
+    t->copy_at = t->offset_at + plumb_lines(adjoint ? last->taps : last->depth, sizeof(int32_t));
+    t->copy = last->fold > 1 ? plumb_lines(last->axis[0].taps * last->line, sizeof(float)) : 0;
 }
 
 /* ---- the filter ---- */
@@ -94,7 +96,7 @@ static float *block_filter(const task *t, int64_t group, int64_t block)
 {
     const plumb_last *last = &t->last;
     int64_t lanes = last->kernels->lanes, width = plumb_round_up(last->targets, lanes);
-    return t->filter + (group * width + block * last->vectors * lanes) * last->sources * last->taps;
+    return t->filter + (group * width + block * last->vectors * lanes) * last->depth;
 }
 
 /* Rows [first, end) of w's output channels, so that they are read once and in order: those of a block where outputs are
@@ -155,6 +157,8 @@ typedef struct sweep {
     const float *filter;                  /* of the block */
     int64_t channel, depth;               /* source channels at once, from `channel` on */
     plumb_last_unit unit;
+    float *copy; /* folded: the rows that the unit reads, from column `first` on */
+    int64_t first;
     int64_t fh, fw, phase_first; /* phase_first: taps of the phases before */
 } sweep;
 
@@ -181,14 +185,15 @@ static int64_t pieces_of(const sweep *s, int64_t from, int64_t rows, plumb_last_
 {
     const plumb_last *last = &s->t->last;
     const plumb_last_axis *h = &last->axis[0], *w = &last->axis[1];
-    int64_t pixel = last->groups * last->sources, j = s->unit.row / h->phases, count = 0;
-    int64_t column = from * w->step, across = w->first[s->fw + 1] - w->first[s->fw];
+    int64_t pixel = last->pixel, j = s->unit.row / h->phases, count = 0, column = from * w->step, across = w->first[s->fw + 1] - w->first[s->fw];
     for (int a = h->first[s->fh]; a < h->first[s->fh + 1]; a++) {
         int64_t row = j * h->step + h->shift[a];
         if (row < 0 || row >= h->source)
             continue;
         const float *x = s->t->source + ((s->unit.image * h->source + row) * w->source + column) * pixel +
                          s->group * last->sources + s->channel;
+        if (last->fold > 1)
+            x = s->copy + a * last->line + (from - s->first) * w->step * pixel;
         int64_t tap = s->phase_first + (a - h->first[s->fh]) * across;
         bool joins = false; /* the piece before ends where this one begins */
         for (int b = w->first[s->fw]; b < w->first[s->fw + 1]; b++, tap++) {
@@ -220,7 +225,7 @@ static void run_tile(const sweep *s, int64_t from, int64_t rows)
     const plumb_last_axis *h = &last->axis[0], *w = &last->axis[1];
     plumb_last_piece piece[PIECES];
     float edge[PLUMB_LAST_ROWS * PLUMB_LAST_VECTORS * 16];
-    int64_t pieces = pieces_of(s, from, rows, piece), step = w->step * last->groups * last->sources;
+    int64_t pieces = pieces_of(s, from, rows, piece), step = w->step * last->pixel;
     int64_t ahead = rows * step; /* the next tile's positions */
     int64_t pixel = last->groups * last->targets, lane = s->block * last->vectors * last->kernels->lanes;
     int64_t width = plumb_least(s->width, last->targets - lane), channel = s->group * last->targets + lane;
@@ -244,13 +249,35 @@ static void run_tile(const sweep *s, int64_t from, int64_t rows)
                         t->bias ? t->bias->stride[0] : 0);
 }
 
+/* A row that no tap reaches is zeros, written at once where the chunk has all of its channels. */
+static bool is_empty(const sweep *s)
+{
+    const task *t = s->t;
+    const plumb_last *last = &t->last;
+    const plumb_last_axis *h = &last->axis[0], *w = &last->axis[1];
+    int64_t fh = s->unit.row % h->phases, wide = last->band * w->phases, from = s->unit.band * wide;
+    if (h->first[fh] < h->first[fh + 1] || t->parts > 1 || last->groups > 1)
+        return false;
+    int64_t first = (s->unit.image * h->target + s->unit.row) * w->target + from;
+    if (s->block == 0 && s->channel == 0)
+        memset(t->target + first * last->targets, 0,
+               (size_t)(plumb_least(wide, w->target - from) * last->targets) * sizeof(float));
+    return true;
+}
+
 static void run_row(sweep *s)
 {
     const plumb_last *last = &s->t->last;
     const plumb_last_axis *h = &last->axis[0], *w = &last->axis[1];
+    if (is_empty(s))
+        return;
     s->fh = s->unit.row % h->phases;
     s->phase_first = h->first[s->fh] * w->taps;
     int64_t high = h->first[s->fh + 1] - h->first[s->fh], from, to;
+    if (last->fold > 1) {
+        plumb_last_columns(last, &s->unit, 0, &s->first, &to);
+        plumb_last_copy(last, &s->unit, s->t->source, s->copy);
+    }
     for (s->fw = 0; s->fw < w->phases; s->fw++) {
         for (plumb_last_columns(last, &s->unit, s->fw, &from, &to); from < to;) {
             int64_t rows = tile_rows(w, s->fw, from, to, last->kernels->rows[s->vectors]);
@@ -267,7 +294,7 @@ static void run_chunk(void *user, int64_t chunk, int worker)
     const plumb_last *last = &t->last;
     int64_t part = chunk % t->parts, units = chunk / t->parts % t->unit_chunks * t->chunk_units;
     sweep s = {.t = t, .group = chunk / t->parts / t->unit_chunks};
-    (void)worker;
+    s.copy = (float *)(void *)((char *)t->filter + t->copy_at + t->copy * (size_t)worker);
     int64_t end = plumb_least(units + t->chunk_units, last->units);
     for (s.block = part * t->chunk_blocks; s.block < plumb_least((part + 1) * t->chunk_blocks, last->blocks); s.block++) {
         s.filter = block_filter(t, s.group, s.block);
@@ -287,14 +314,17 @@ static void run_chunk(void *user, int64_t chunk, int worker)
 static size_t workspace(const plumb_call *call, bool adjoint)
 {
     task t;
-    plan(call, adjoint, &t);
-    return t.offset_at + plumb_lines((adjoint ? 1 : t.last.sources) * t.last.taps, sizeof(int32_t));
+    plan(call, adjoint, true, &t);
+    return t.copy_at + t.copy * (size_t)plumb_pool_size(call->pool);
 }
 
 static plumb_status run(const plumb_call *call, bool adjoint)
 {
     task t;
-    plan(call, adjoint, &t);
+    const plumb_view *w = &call->in[1];
+    plan(call, adjoint, true, &t);
+    if (t.last.fold > 1 && !plumb_kernels_for(PLUMB_F32, call->isa)->finite(w->data, plumb_view_count(w)))
+        plan(call, adjoint, false, &t);
     t.filter = call->workspace;
     plumb_last_offsets(&t.last, adjoint, (int32_t *)(void *)((char *)call->workspace + t.offset_at));
     pack(call, &t);

@@ -85,20 +85,26 @@ typedef struct plumb_last_axis {
 } plumb_last_axis;
 
 /* The packed filter: for each group and block of target channels (phase of the height, phase of the width, tap, source
- * channel, lane). */
+ * channel, lane). Where source channels are few they are *folded*: a row of the filter, (tap, channel), counts as the
+ * channels of one tap, and source rows are copied with their padding so that all columns have it. */
 typedef struct plumb_last {
     const plumb_last_kernels *kernels;
-    int64_t images, groups, sources, targets; /* channels of one group */
+    int64_t images, groups, sources, targets; /* channels of one group; folded: sources times taps of a row */
     plumb_last_axis axis[2];
-    int64_t taps;            /* of a filter plane */
+    int64_t taps, depth;     /* of a filter plane; rows of a packed filter: taps times w's channels */
+    int64_t pixel;           /* elements from a source position to the next */
+    int64_t fold;            /* taps that are one; 1: not folded */
+    int64_t width, left;     /* folded: columns of a source row; where that of column 0 begins, not above 0 */
+    int64_t line;            /* folded: elements of a copied row */
     int64_t vectors, blocks; /* of a block of target channels (the last may be narrower); of a group */
     int64_t bands;           /* pieces a row of positions is cut into, each `band` wide */
     int64_t band, units;     /* units: images times target rows times bands */
 } plumb_last;
 
-/* The geometry of a call from x (NCHW dims) through w to y, `adjoint`: from y to x. */
+/* The geometry of a call from x (NCHW dims) through w to y, `adjoint`: from y to x; forward folded if `fold` and it pays. Zeros
+ * of the padding are then multiplied, so what they meet has to be finite. */
 void plumb_last_plan(const plumb_call *call, const plumb_view *x, const plumb_view *w, const plumb_view *y, bool adjoint,
-                     plumb_last *last);
+                     bool fold, plumb_last *last);
 int64_t plumb_last_span(const plumb_last_axis *axis, int64_t phase); /* positions of a phase */
 /* The positions [*first, *end) of [from, to) whose source at `shift` lies inside the picture. */
 void plumb_last_inside(const plumb_last_axis *axis, int64_t shift, int64_t from, int64_t to, int64_t *first, int64_t *end);
@@ -108,6 +114,8 @@ typedef struct plumb_last_unit {
 } plumb_last_unit;
 plumb_last_unit plumb_last_unit_at(const plumb_last *last, int64_t u);
 void plumb_last_columns(const plumb_last *last, const plumb_last_unit *u, int64_t fw, int64_t *from, int64_t *to);
+/* Folded: copies the source rows that a unit reads, one for each tap of the height. */
+void plumb_last_copy(const plumb_last *last, const plumb_last_unit *u, const float *source, float *to);
 /* offset[j] of the packed filter's rows, in w's order: of (source channel, tap) where sources are w's input channels,
  * of (tap) where they are its output channels. */
 void plumb_last_offsets(const plumb_last *last, bool adjoint, int32_t *offset);

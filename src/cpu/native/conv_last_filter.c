@@ -26,7 +26,7 @@ typedef struct task {
     int64_t out_chunks, in_chunks, parts;
     int64_t at_once;           /* units */
     bool copies;               /* dy's rows are copied to whole vectors */
-    size_t offset_at, copy_at, copy; /* in the workspace: tap offsets; per worker: dy's rows */
+    size_t offset_at, copy_at, copy, fold_at; /* in the workspace: rows of dw in sums; per worker: dy's rows, x's folded */
 } task;
 
 static int64_t out_vectors(const plumb_last *last) { return plumb_parts(last->targets, last->kernels->lanes); }
@@ -37,7 +37,7 @@ static double traffic(const task *t, int64_t outs, int64_t ins, int64_t parts)
     const plumb_last *last = &t->last;
     double positions = (double)last->images * (double)last->axis[0].target * (double)last->axis[1].target;
     double x = (double)last->images * (double)last->axis[0].source * (double)last->axis[1].source *
-               (double)last->sources * 4;
+               (double)(last->sources / last->fold) * 4;
     double y = positions * (double)last->targets * 4, filter = (double)t->filter / (double)last->groups * 4;
     double blocks = (x / (double)ins + y / (double)outs) / (double)parts / BLOCK_BYTES;
     double region = filter / (double)outs / (double)ins;
@@ -73,24 +73,26 @@ static void cut(task *t)
     t->in_chunks = plumb_parts(last->sources, t->ins);
 }
 
-static void plan(const plumb_call *call, task *t)
+static void plan(const plumb_call *call, bool fold, task *t)
 {
     memset(t, 0, sizeof *t);
     plumb_last *last = &t->last;
-    plumb_last_plan(call, &call->in[0], &call->out[0], &call->in[1], false, last);
+    plumb_last_plan(call, &call->in[0], &call->out[0], &call->in[1], false, fold, last);
     t->x = call->in[0].data, t->y = call->in[1].data, t->dw = call->out[0].data;
     int64_t lanes = last->kernels->lanes, vectors = out_vectors(last);
-    last->vectors = last->sources <= last->kernels->rows[4] ? 4 : 2;
+    last->vectors = last->sources / last->fold <= last->kernels->rows[4] ? 4 : 2;
     last->vectors = plumb_least(last->vectors, vectors);
     last->blocks = plumb_parts(vectors, last->vectors);
-    t->filter = last->groups * vectors * lanes * last->sources * last->taps;
+    t->filter = last->groups * vectors * lanes * last->depth;
     cut(t);
     t->copies = last->targets % lanes != 0;
-    int64_t bytes = last->band * (t->ins * last->axis[1].step + t->outs * lanes) * (int64_t)sizeof(float);
+    int64_t across = last->fold > 1 ? last->axis[0].taps * last->line : last->band * last->axis[1].step * t->ins;
+    int64_t bytes = (across + last->band * t->outs * lanes) * (int64_t)sizeof(float);
     t->at_once = plumb_most(plumb_least(BLOCK_BYTES / bytes, UNITS), 1);
     t->offset_at = plumb_lines(t->parts * t->filter, sizeof(float));
-    t->copy_at = t->offset_at + plumb_lines(last->sources * last->taps, sizeof(int32_t));
-    t->copy = t->copies ? plumb_lines(t->at_once * last->band * t->outs * lanes, sizeof(float)) : 0;
+    t->copy_at = t->offset_at + plumb_lines(last->depth, sizeof(int32_t));
+    t->fold_at = t->copies ? plumb_lines(t->at_once * last->band * t->outs * lanes, sizeof(float)) : 0;
+    t->copy = t->fold_at + (last->fold > 1 ? plumb_lines(t->at_once * across, sizeof(float)) : 0);
 }
 
 /* One chunk's share. */
@@ -98,9 +100,9 @@ typedef struct share {
     const task *t;
     int64_t group, out, outs, in, ins; /* vectors of output channels, input channels */
     int64_t first, units;
-    const float *y;      /* what runs' places in dy are behind */
+    const float *x, *y; /* what runs' places are behind */
     int64_t y_step;
-    float *copy, *sums; /* sums: of the part */
+    float *copy, *folded, *sums; /* sums: of the part */
     plumb_last_run run[UNITS];
 } share;
 
@@ -129,7 +131,7 @@ static int64_t runs_of(share *s, int a, int b)
     const task *t = s->t;
     const plumb_last *last = &t->last;
     const plumb_last_axis *h = &last->axis[0], *w = &last->axis[1];
-    int64_t pixel = last->groups * last->sources, count = 0, from, to, first, end;
+    int64_t pixel = last->pixel, count = 0, from, to, first, end;
     for (int64_t u = 0; u < s->units; u++) {
         plumb_last_unit at = plumb_last_unit_at(last, s->first + u);
         int64_t row = at.row * h->step + h->shift[a];
@@ -140,10 +142,10 @@ static int64_t runs_of(share *s, int a, int b)
         if (first >= end)
             continue;
         int64_t y = t->copies ? u * last->band + first - from : (at.image * h->target + at.row) * w->target + first;
-        s->run[count++] = (plumb_last_run){
-            .x = ((at.image * h->source + row) * w->source + first * w->step + w->shift[b]) * pixel,
-            .y = y * s->y_step,
-            .length = end - first};
+        int64_t x = ((at.image * h->source + row) * w->source + first * w->step + w->shift[b]) * pixel;
+        if (last->fold > 1)
+            x = (u * h->taps + a) * last->line;
+        s->run[count++] = (plumb_last_run){.x = x, .y = y * s->y_step, .length = end - first};
     }
     return count;
 }
@@ -156,16 +158,16 @@ static void run_tap(share *s, int64_t tap, int64_t runs, bool add)
     int64_t lanes = last->kernels->lanes, vectors = out_vectors(last), block;
     plumb_last_outer o = {.run = s->run,
                           .runs = runs,
-                          .x_step = last->axis[1].step * last->groups * last->sources,
+                          .x_step = last->axis[1].step * last->pixel,
                           .y_step = s->y_step,
                           .add = add};
     for (int64_t v = s->out; v < s->out + s->outs; v += block) {
         block = plumb_least(last->vectors, s->out + s->outs - v);
         o.y = s->y + (v - (t->copies ? s->out : 0)) * lanes, o.ldw = block * lanes;
-        float *sums = s->sums + (s->group * vectors + v) * lanes * last->sources * last->taps;
+        float *sums = s->sums + (s->group * vectors + v) * lanes * last->depth;
         int64_t height = plumb_strip_height(s->ins, last->kernels->rows[block]);
         for (int64_t c = s->in; c < s->in + s->ins; c += height) {
-            o.x = t->x + s->group * last->sources + c;
+            o.x = s->x + c;
             o.dw = sums + (tap * last->sources + c) * o.ldw;
             last->kernels->outer[plumb_least(height, s->in + s->ins - c)][block](&o);
         }
@@ -185,6 +187,8 @@ static void run_chunk(void *user, int64_t chunk, int worker)
     s.outs = plumb_least(t->outs, out_vectors(last) - s.out);
     s.sums = t->sums + part * t->filter;
     s.copy = (float *)(void *)((char *)t->sums + t->copy_at + t->copy * (size_t)worker);
+    s.folded = s.copy + t->fold_at / sizeof(float);
+    s.x = last->fold > 1 ? s.folded : t->x + s.group * last->sources;
     s.y_step = t->copies ? s.outs * lanes : last->groups * last->targets;
     s.y = t->copies ? s.copy : t->y + s.group * last->targets;
     s.first = last->units * part / t->parts;
@@ -192,6 +196,10 @@ static void run_chunk(void *user, int64_t chunk, int worker)
         s.units = plumb_least(t->at_once, end - s.first);
         if (t->copies)
             copy_rows(&s);
+        for (int64_t u = 0; u < s.units && last->fold > 1; u++) {
+            plumb_last_unit at = plumb_last_unit_at(last, s.first + u);
+            plumb_last_copy(last, &at, t->x, s.folded + u * last->axis[0].taps * last->line);
+        }
         for (int a = 0; a < last->axis[0].taps; a++)
             for (int b = 0; b < last->axis[1].taps; b++)
                 run_tap(&s, (int64_t)a * last->axis[1].taps + b, runs_of(&s, a, b), add);
@@ -204,7 +212,7 @@ static void turn_chunk(void *user, int64_t chunk, int worker)
     const task *t = user;
     const plumb_last *last = &t->last;
     int64_t lanes = last->kernels->lanes, vectors = out_vectors(last), group = chunk / vectors, v = chunk % vectors;
-    int64_t block = v / last->vectors, columns = last->sources * last->taps;
+    int64_t block = v / last->vectors, columns = last->depth;
     plumb_last_turn turn = {.rows = plumb_least(lanes, last->targets - v * lanes),
                             .row = columns,
                             .columns = columns,
@@ -224,22 +232,36 @@ static bool filter_supports(const plumb_call *call)
     return plumb_last_supports(call, &call->in[0], &call->out[0], &call->in[1], false);
 }
 
-static size_t filter_workspace(const plumb_call *call)
+static size_t workspace(const plumb_call *call, bool fold)
 {
     task t;
-    plan(call, &t);
+    plan(call, fold, &t);
     return t.copy_at + t.copy * (size_t)plumb_pool_size(call->pool);
+}
+
+static size_t filter_workspace(const plumb_call *call)
+{
+    size_t folded = workspace(call, true), plain = workspace(call, false);
+    return folded > plain ? folded : plain;
+}
+
+static void run(const plumb_call *call, bool fold, task *t)
+{
+    plan(call, fold, t);
+    const plumb_last *last = &t->last;
+    t->sums = call->workspace;
+    plumb_last_offsets(last, false, (int32_t *)(void *)((char *)call->workspace + t->offset_at));
+    plumb_pool_run(call->pool, t->parts * last->groups * t->out_chunks * t->in_chunks, run_chunk, t);
+    plumb_pool_run(call->pool, last->groups * out_vectors(last), turn_chunk, t);
 }
 
 static plumb_status filter_run(const plumb_call *call)
 {
     task t;
-    plan(call, &t);
-    const plumb_last *last = &t.last;
-    t.sums = call->workspace;
-    plumb_last_offsets(last, false, (int32_t *)(void *)((char *)call->workspace + t.offset_at));
-    plumb_pool_run(call->pool, t.parts * last->groups * t.out_chunks * t.in_chunks, run_chunk, &t);
-    plumb_pool_run(call->pool, last->groups * out_vectors(last), turn_chunk, &t);
+    run(call, true, &t);
+    int64_t count = plumb_view_count(&call->out[0]);
+    if (t.last.fold > 1 && !plumb_kernels_for(PLUMB_F32, call->isa)->finite(t.dw, count))
+        run(call, false, &t);
     return PLUMB_OK;
 }
 

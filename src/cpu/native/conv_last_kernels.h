@@ -20,7 +20,10 @@
 #define KEEP(pointer) (void)(pointer)
 #endif
 
-enum { LINE = 16 }; /* elements of a cache line */
+enum {
+    LINE = 16, /* elements of a cache line */
+    AHEAD = 24 /* positions that sums over them ask for before they come to them */
+};
 
 typedef float vec __attribute__((vector_size(VB)));
 typedef float vec_at __attribute__((vector_size(VB), aligned(sizeof(float))));
@@ -117,6 +120,10 @@ INLINE void outer(const int rows, const int vectors, const plumb_last_outer *o)
             UNROLL
             for (int v = 0; v < vectors; v++)
                 b[v] = *(const vec_at *)(y + v * LANES);
+            UNROLL
+            for (int v = 0; v < vectors; v += LINE / LANES)
+                __builtin_prefetch(y + AHEAD * y_step + v * LANES, 0, 2);
+            __builtin_prefetch(x + AHEAD * x_step, 0, 2);
             UNROLL
             for (int i = 0; i < rows; i++) {
                 UNROLL
