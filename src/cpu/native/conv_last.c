@@ -9,7 +9,7 @@
 
 enum {
     FILTER_BYTES = 256 * 1024,  /* of a block's filter at once */
-    SOURCE_BYTES = 384 * 1024,  /* of the pictures a chunk reads */
+    PICTURE_BYTES = 384 * 1024, /* of the pictures a chunk reads and writes */
     CHUNK_CYCLES = 50 * 1000,   /* of multiplications, which a chunk should take at least */
     PACK_SERIAL = 1 << 14,      /* elements that one thread packs sooner than two */
     PACK_ROWS = 16,             /* source channels that one chunk packs, adjoint */
@@ -45,10 +45,12 @@ static void cut(task *t)
     cycles /= (double)(last->axis[0].phases * last->axis[1].phases);
     double source = (double)last->images * (double)last->axis[0].source * (double)last->axis[1].source *
                     (double)last->pixel * 4;
+    double target = positions * (double)last->targets * 4;
     double enough = cycles / CHUNK_CYCLES / (double)last->groups, best = 1e300;
     enough = enough < 1 ? 1 : enough < PLUMB_LAST_CHUNKS ? enough : PLUMB_LAST_CHUNKS;
     for (int64_t parts = 1; parts <= last->blocks; parts *= 2) {
-        int64_t bands = plumb_most((int64_t)(enough / (double)parts + 0.99), (int64_t)(source / SOURCE_BYTES));
+        int64_t bands = plumb_most((int64_t)(enough / (double)parts + 0.99),
+                                   (int64_t)((source + target / (double)parts) / PICTURE_BYTES));
         bands = plumb_most(plumb_least(bands, last->units), 1);
         if (parts > 1 && (double)parts > enough)
             break;
@@ -167,16 +169,21 @@ static bool skips(int64_t first, int64_t end, int64_t from, int64_t to)
     return first >= end || (first - from <= 1 && to - end <= 1);
 }
 
-/* How many positions from `from` on make a tile: even shares of those up to `to`, fewer where a tap leaves out more than
- * the first or the last. */
-static int64_t tile_rows(const plumb_last_axis *axis, int64_t fw, int64_t from, int64_t to, int64_t most)
+/* The tiles from `from` on: how many positions one has, and how many follow each other that read alike. Even shares of
+ * the positions up to `to`, fewer where a tap leaves out more than the first or the last. */
+static int64_t tile_rows(const plumb_last_axis *axis, int64_t fw, int64_t from, int64_t to, int64_t most, int64_t *tiles)
 {
-    int64_t rows = plumb_parts(to - from, plumb_parts(to - from, most)), first, end;
-    for (int b = axis->first[fw]; b < axis->first[fw + 1] && rows > 1; b++)
+    int64_t parts = plumb_parts(to - from, most), rows = plumb_parts(to - from, parts), whole = to, first, end;
+    int64_t even = plumb_most(to - from - parts * (rows - 1), 1);
+    for (int b = axis->first[fw]; b < axis->first[fw + 1]; b++) {
+        plumb_last_inside(axis, axis->shift[b], from, to, &first, &end);
+        whole = first > from ? from : plumb_least(whole, end);
         for (plumb_last_inside(axis, axis->shift[b], from, from + rows, &first, &end);
              rows > 1 && !skips(first, end, from, from + rows);
              plumb_last_inside(axis, axis->shift[b], from, from + rows, &first, &end))
             rows--;
+    }
+    *tiles = plumb_most(plumb_least(even, (whole - from) / rows), 1);
     return rows;
 }
 
@@ -218,7 +225,7 @@ static int64_t pieces_of(const sweep *s, int64_t from, int64_t rows, plumb_last_
     return count;
 }
 
-static void run_tile(const sweep *s, int64_t from, int64_t rows)
+static void run_tiles(const sweep *s, int64_t from, int64_t rows, int64_t tiles)
 {
     const task *t = s->t;
     const plumb_last *last = &t->last;
@@ -226,7 +233,6 @@ static void run_tile(const sweep *s, int64_t from, int64_t rows)
     plumb_last_piece piece[PIECES];
     float edge[PLUMB_LAST_ROWS * PLUMB_LAST_VECTORS * 16];
     int64_t pieces = pieces_of(s, from, rows, piece), step = w->step * last->pixel;
-    int64_t ahead = rows * step; /* the next tile's positions */
     int64_t pixel = last->groups * last->targets, lane = s->block * last->vectors * last->kernels->lanes;
     int64_t width = plumb_least(s->width, last->targets - lane), channel = s->group * last->targets + lane;
     int64_t position = (s->unit.image * h->target + s->unit.row) * w->target + from * w->phases + s->fw;
@@ -234,16 +240,16 @@ static void run_tile(const sweep *s, int64_t from, int64_t rows)
     bool add = s->channel > 0, done = s->channel + s->depth == last->sources;
     plumb_last_tile *tile = last->kernels->tile[rows][s->vectors];
     if (width == s->width)
-        tile(piece, pieces, step, ahead, y, pixel * w->phases, add);
+        tile(piece, pieces, step, tiles, y, pixel * w->phases, add);
     else {
         for (int64_t i = 0; i < rows && add; i++)
             memcpy(edge + i * s->width, y + i * pixel * w->phases, (size_t)width * sizeof(float));
-        tile(piece, pieces, step, ahead, edge, s->width, add);
+        tile(piece, pieces, step, 1, edge, s->width, add);
         for (int64_t i = 0; i < rows; i++)
             memcpy(y + i * pixel * w->phases, edge + i * s->width, (size_t)width * sizeof(float));
     }
     if (t->epilogue && done)
-        for (int64_t i = 0; i < rows; i++)
+        for (int64_t i = 0; i < rows * tiles; i++)
             t->epilogue(y + i * pixel * w->phases, width,
                         t->bias ? (const float *)t->bias->data + channel * t->bias->stride[0] : NULL,
                         t->bias ? t->bias->stride[0] : 0);
@@ -280,9 +286,11 @@ static void run_row(sweep *s)
     }
     for (s->fw = 0; s->fw < w->phases; s->fw++) {
         for (plumb_last_columns(last, &s->unit, s->fw, &from, &to); from < to;) {
-            int64_t rows = tile_rows(w, s->fw, from, to, last->kernels->rows[s->vectors]);
-            run_tile(s, from, rows);
-            from += rows;
+            int64_t tiles, rows = tile_rows(w, s->fw, from, to, last->kernels->rows[s->vectors], &tiles);
+            if (s->block * last->vectors * last->kernels->lanes + s->width > last->targets)
+                tiles = 1; /* through a place of its own */
+            run_tiles(s, from, rows, tiles);
+            from += rows * tiles;
         }
         s->phase_first += high * (w->first[s->fw + 1] - w->first[s->fw]);
     }

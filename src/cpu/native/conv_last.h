@@ -30,8 +30,8 @@ typedef struct plumb_last_piece {
 } plumb_last_piece;
 
 /* y[i*ldy + j] = (add ? y[i*ldy + j] : 0) + sum over pieces, p < length of x[i*step + p] * w[p*width + j], i < rows,
- * j < width = vectors * lanes. What lies `ahead` of x will be read soon. */
-typedef void plumb_last_tile(const plumb_last_piece *piece, int64_t pieces, int64_t step, int64_t ahead, void *y,
+ * j < width = vectors * lanes; and the same for the positions that follow, `tiles` in all. */
+typedef void plumb_last_tile(const plumb_last_piece *piece, int64_t pieces, int64_t step, int64_t tiles, void *y,
                              int64_t ldy, bool add);
 
 /* Positions that follow each other in x and in y. */

@@ -50,21 +50,22 @@ INLINE void finish(const int rows, const int vectors, vec sum[][PLUMB_LAST_VECTO
 }
 
 /* One piece for positions [low, rows - high). Every third position has a pointer of its own, from which the next two are
- * reached by index registers; the empty statement keeps the compiler from making others, of which it would run out. */
+ * reached by index registers; the empty statement keeps the compiler from making others, of which it would run out. What
+ * the next tile reads is asked for. */
 INLINE void piece(const int rows, const int vectors, const int low, const int high, vec sum[][PLUMB_LAST_VECTORS],
-                  const plumb_last_piece *from, int64_t step, int64_t ahead)
+                  const plumb_last_piece *from, int64_t offset, int64_t step)
 {
     const float *at[(PLUMB_LAST_ROWS + 2) / 3], *w = from->w;
     UNROLL
     for (int g = 0; 3 * g < rows; g++) {
-        at[g] = (const float *)from->x + 3 * g * step;
+        at[g] = (const float *)from->x + offset + 3 * g * step;
         KEEP(at[g]);
     }
     for (int64_t left = from->length; left > 0; left -= LINE) {
         const int64_t length = left < LINE ? left : LINE;
         UNROLL
         for (int i = low; i < rows - high; i++)
-            __builtin_prefetch(at[i / 3] + i % 3 * step + ahead);
+            __builtin_prefetch(at[i / 3] + (i % 3 + rows) * step);
         for (int64_t p = 0; p < length; p++, w += vectors * LANES) {
             vec b[PLUMB_LAST_VECTORS];
             UNROLL
@@ -84,8 +85,8 @@ INLINE void piece(const int rows, const int vectors, const int low, const int hi
     }
 }
 
-INLINE void tile(const int rows, const int vectors, const plumb_last_piece *from, int64_t pieces, int64_t step,
-                 int64_t ahead, float *y, int64_t ldy, bool add)
+INLINE void tile(const int rows, const int vectors, const plumb_last_piece *from, int64_t pieces, int64_t step, float *y,
+                 int64_t ldy, int64_t offset, bool add)
 {
     sums sum;
     UNROLL
@@ -97,13 +98,13 @@ INLINE void tile(const int rows, const int vectors, const plumb_last_piece *from
     begin(rows, vectors, sum, y, ldy, add);
     for (const plumb_last_piece *end = from + pieces; from < end; from++) {
         if (rows == 1 || from->skip == 0)
-            piece(rows, vectors, 0, 0, sum, from, step, ahead);
+            piece(rows, vectors, 0, 0, sum, from, offset, step);
         else if (from->skip == 1)
-            piece(rows, vectors, 1, 0, sum, from, step, ahead);
+            piece(rows, vectors, 1, 0, sum, from, offset, step);
         else if (from->skip == 2)
-            piece(rows, vectors, 0, 1, sum, from, step, ahead);
+            piece(rows, vectors, 0, 1, sum, from, offset, step);
         else
-            piece(rows, vectors, 1, 1, sum, from, step, ahead);
+            piece(rows, vectors, 1, 1, sum, from, offset, step);
     }
     finish(rows, vectors, sum, y, ldy);
 }
@@ -136,10 +137,11 @@ INLINE void outer(const int rows, const int vectors, const plumb_last_outer *o)
 }
 
 #define KERNELS(r, v)                                                                                                 \
-    static void tile_##r##_##v(const plumb_last_piece *from, int64_t pieces, int64_t step, int64_t ahead, void *y,    \
+    static void tile_##r##_##v(const plumb_last_piece *from, int64_t pieces, int64_t step, int64_t tiles, void *y,    \
                                int64_t ldy, bool add)                                                                 \
     {                                                                                                                 \
-        tile(r, v, from, pieces, step, ahead, y, ldy, add);                                                           \
+        for (int64_t t = 0; t < tiles * r; t += r)                                                                    \
+            tile(r, v, from, pieces, step, (float *)y + t * ldy, ldy, t * step, add);                                 \
     }                                                                                                                 \
     static void outer_##r##_##v(const plumb_last_outer *o) { outer(r, v, o); }
 
