@@ -192,7 +192,8 @@ static int64_t pieces_of(const sweep *s, int64_t from, int64_t rows, plumb_last_
 {
     const plumb_last *last = &s->t->last;
     const plumb_last_axis *h = &last->axis[0], *w = &last->axis[1];
-    int64_t pixel = last->pixel, j = s->unit.row / h->phases, count = 0, column = from * w->step, across = w->first[s->fw + 1] - w->first[s->fw];
+    int64_t pixel = last->pixel, j = s->unit.row / h->phases, count = 0, column = from * w->step;
+    int64_t across = w->first[s->fw + 1] - w->first[s->fw];
     for (int a = h->first[s->fh]; a < h->first[s->fh + 1]; a++) {
         int64_t row = j * h->step + h->shift[a];
         if (row < 0 || row >= h->source)
