@@ -146,10 +146,10 @@ static void find_columns(task *t)
             t->table[j * axis->taps + k] = plumb_pair_source(axis, j, k);
     for (int64_t phase = 0; phase < plumb_least(t->step, axis->target); phase++)
         for (int64_t j = phase; j < axis->target; j += t->step) {
-            const int64_t *here = t->table + j * axis->taps, *before = here - t->step * axis->taps;
+            const int64_t *here = t->table + j * axis->taps;
             bool same = j > phase;
             for (int64_t k = 0; same && k < axis->taps; k++)
-                same = (here[k] < 0) == (before[k] < 0);
+                same = (here[k] < 0) == (here[k - t->step * axis->taps] < 0);
             if (!same)
                 t->runs[t->n_runs++] = (run){.from = j};
             t->runs[t->n_runs - 1].count++;
