@@ -218,10 +218,12 @@ spec=(--samples 3 --least 0.001 --json)
 accept '"op":"conv2d","name":"forward","shapes":"(2, 3, 9, 8) (4, 3, 3, 3) -> (2, 4, 5, 8) ","attributes":"stride=2x1,padding=1x1x1x1"' bench op conv2d --shapes 2x3x9x8,4x3x3x3 --set padding=1,stride=2x1 "${spec[@]}"
 holds 'forward and both gradients' test "$(grep -c '"bench":"op"' stdout)" -eq 3 -a "$(grep -c backward stdout)" -eq 2
 accept '"dtype":"bf16".*"difference":[0-9]' bench op max_pool2d --shapes 2x3x8x8 --set window=3x2,stride=1 --dtype bf16 --direction backward "${spec[@]}"
-accept '"bench":"ratio","of":"cpu.native","to":"cpu.ref","ops":3,' bench op matmul --shapes 8x9,9x7 --compare cpu.native,cpu.ref,cpu.none "${spec[@]}"
+accept '"bench":"ratio","of":"cpu.native","to":"cpu.ref,cpu.none","ops":3,' bench op matmul --shapes 8x9,9x7 --compare cpu.native,cpu.ref,cpu.none "${spec[@]}"
 accept '"shapes":"(8, 5) (8) (5) -> (8) (8) "' bench op cross_entropy --shapes 8x5,8:i32,5 --direction forward "${spec[@]}"
 accept '"attributes":"axes=0x2",' bench op sum --shapes 3x4x5 --set axes=0x2 --direction forward "${spec[@]}"
 accept '"op":"conv2d_backward_filter".*"layout":"last"' bench op conv2d --shapes 2x16x8x8,16x16x3x3 --layout last --direction backward "${spec[@]}"
+accept '"implementation":"cpu.ref","layout":"rows"' bench op conv2d --shapes 2x16x8x8,16x16x3x3 --compare cpu.native.last@last,cpu.ref@rows "${spec[@]}"
+holds 'each in its layout' test "$(grep -c '"layout":"last"' stdout)" -eq 3
 accept '"op":"adam_update".*"count":1,' bench op --set-of mlp --batch 4 "${spec[@]}"
 accept '^conv2d_backward_data (4, 16' bench op conv2d --set-of lenet5 --batch 4 --samples 3 --least 0.001
 code 'attributes that an op lacks' 2 "'$plumb' bench op relu --shapes 4 --set padding=1 2>told >told.out; got=\$?; grep -q \"'padding' is none of relu's attributes\" told && exit \$got"

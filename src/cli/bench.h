@@ -117,7 +117,8 @@ const char *bench_attributes(const plumb_call *call, char *to, size_t room);
 plumb_status bench_spec_build(const struct bench_spec *spec, plumb_graph *graph, struct bench_built *built);
 
 struct bench_case_options {
-    const char *names[BENCH_LIST_MAX]; /* implementations to compare; those that do not take the call are left out */
+    const char *names[BENCH_LIST_MAX]; /* implementations to compare, each with "@rows" or "@last" behind it or without;
+                                          those that do not take the call are left out */
     int n_names;                       /* 0: the one that a program would take */
     const char *implementations;       /* as in --impl */
     const char *layout;                /* "auto": what each wants, "rows", "last", or "planned": as the call is */

@@ -44,18 +44,21 @@ static void lay_out(struct worker *w, const plumb_call *as, const struct bench_c
     }
 }
 
-/* The implementation of this name, NULL: the one that a program would take, and the layout in which it takes the call. */
+/* The implementation of this name, NULL: the one that a program would take, and the layout in which it takes the call:
+ * the one that is written behind the name, "cpu.onednn@last", else that of the options. */
 static bool choose(struct worker *w, const plumb_call *as, const struct bench_call *host, const struct bench_case_options *o,
                    const char *name)
 {
     char forced[160];
-    snprintf(forced, sizeof(forced), "%s=%s", as->op->name, name ? name : "");
+    size_t length = name ? strcspn(name, "@") : 0;
+    const char *layout = name && name[length] ? name + length + 1 : o->layout;
+    snprintf(forced, sizeof(forced), "%s=%.*s", as->op->name, (int)length, name ? name : "");
     for (int last = 1; last >= 0 && !w->impl; last--) {
-        bool free = strcmp(o->layout, "auto") == 0;
-        if (!free && last != (strcmp(o->layout, "last") == 0)) {
+        bool free = strcmp(layout, "auto") == 0;
+        if (!free && last != (strcmp(layout, "last") == 0)) {
             continue;
         }
-        lay_out(w, as, host, o->layout, last);
+        lay_out(w, as, host, layout, last);
         const plumb_impl *impl = plumb_would_choose(&w->call, name ? forced : o->implementations);
         bool wanted = impl && (!free || !last || impl->flags & PLUMB_IMPL_WANTS_LAST);
         w->impl = wanted ? impl : NULL;
