@@ -17,6 +17,11 @@ function(plumb_add_vendor name include library)
     LINK_DEPENDS ${CMAKE_SOURCE_DIR}/src/plumb.map)
   target_link_options(plumb_${name} PRIVATE -Wl,--exclude-libs,ALL -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/plumb.map
     -Wl,--no-undefined)
+  foreach(user plumb tests plumb-crosscheck plumb-tests plumb-tests-plain) # a stale one would not know the core's structs
+    if(TARGET ${user})
+      add_dependencies(${user} plumb_${name})
+    endif()
+  endforeach()
   install(TARGETS plumb_${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endfunction()
 
