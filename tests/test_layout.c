@@ -258,8 +258,9 @@ static void check_plan(const char *what, struct program *p, const struct plumb_p
     plumb_clear_error(p->context);
     tear_down(&a);
     tear_down(&b);
-    plumb_graph_free(copy.to->handle);
+    plumb_graph *laid_out = copy.to->handle;
     plumb_copy_end(&copy);
+    plumb_graph_free(laid_out);
 }
 
 static const unsigned offs[] = {0, PLUMB_PASS_VIEWS, PLUMB_PASS_IN_PLACE, PLUMB_PASS_REUSE | PLUMB_PASS_FUSE};
