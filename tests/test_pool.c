@@ -4,6 +4,7 @@
 
 #include <fenv.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -245,4 +246,37 @@ PLUMB_TEST(pool, who_stalls_rests_for_a_while)
         others_in_a_run(pool, true);
     }
     plumb_pool_free(pool); /* also while it rests */
+}
+
+static void note_thread(void *user, int64_t chunk, int worker)
+{
+    atomic_int *thread = user;
+    if (worker) {
+        atomic_store(thread, gettid());
+    }
+    usleep(50);
+    (void)chunk;
+}
+
+PLUMB_TEST(pool, who_meets_the_caller_on_its_cpu_leaves_it)
+{
+    plumb_pool *pool = plumb_pool_new(2);
+    REQUIRE(pool);
+    atomic_int thread = 0;
+    for (int i = 0; i < 20000 && !atomic_load(&thread); i++) {
+        plumb_pool_run(pool, 8, note_thread, &thread);
+    }
+    cpu_set_t before, here, now;
+    bool apart = plumb_cpu_count() < 2; /* there is nowhere to go */
+    REQUIRE(atomic_load(&thread) && sched_getaffinity(0, sizeof(before), &before) == 0);
+    CPU_ZERO(&here);
+    CPU_SET((size_t)sched_getcpu(), &here);
+    CHECK(sched_setaffinity(0, sizeof(here), &here) == 0 && sched_setaffinity(atomic_load(&thread), sizeof(here), &here) == 0);
+    for (int i = 0; i < 20000 && !apart; i++) {
+        plumb_pool_run(pool, 8, note_thread, &thread);
+        apart = sched_getaffinity(atomic_load(&thread), sizeof(now), &now) == 0 && !CPU_EQUAL(&now, &here);
+    }
+    CHECK_MSG(apart, "the threads share a CPU for good");
+    CHECK(sched_setaffinity(0, sizeof(before), &before) == 0);
+    plumb_pool_free(pool);
 }

@@ -2,6 +2,7 @@
  * are the CPU's, whatever device is timed, so they compute in a context of their own, which is closed before the clock
  * starts. Medians are reported with their spread. */
 #include <math.h>
+#include <time.h>
 
 #include "cli/bench.h"
 
@@ -37,6 +38,15 @@ static plumb_status spend(const struct bench_timed *t, int64_t steps, double *se
     return status;
 }
 
+/* Until its threads sleep. */
+static void leave(const struct bench_timed *t)
+{
+    struct timespec pause = {.tv_nsec = (long)(t->lingers * 1e9)};
+    if (t->lingers > 0) {
+        nanosleep(&pause, NULL);
+    }
+}
+
 static plumb_status warm_up(struct bench_timed *t)
 {
     double seconds = 0;
@@ -48,6 +58,18 @@ static plumb_status warm_up(struct bench_timed *t)
             break;
         }
     }
+    leave(t);
+    return status;
+}
+
+/* One sample of the turns. */
+static plumb_status take_turn(const struct bench_timed *t, bool alone, double *seconds)
+{
+    double begun;
+    plumb_status status = alone ? PLUMB_OK : spend(t, 1, &begun);
+    status = status ? status : spend(t, t->times.per_sample, seconds);
+    *seconds /= (double)t->times.per_sample;
+    leave(t);
     return status;
 }
 
@@ -61,8 +83,7 @@ plumb_status bench_time(struct bench_timed *list, int count, int samples, int *f
     for (int s = 0; s < samples; s++) {
         for (int i = 0; !status && i < count; i++) {
             *failed = i;
-            status = spend(&list[i], list[i].times.per_sample, &list[i].seconds[s]);
-            list[i].seconds[s] /= (double)list[i].times.per_sample;
+            status = take_turn(&list[i], count == 1, &list[i].seconds[s]);
         }
     }
     for (int i = 0; !status && i < count; i++) {

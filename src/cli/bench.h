@@ -45,11 +45,13 @@ struct bench_timed {
     void *user;
     double *seconds; /* room for the samples */
     double least;    /* seconds of a sample; 0: 0.05 */
+    double lingers;  /* seconds that threads of its own may go on spinning after its turn, in the way of whoever is next */
     struct bench_times times;
 };
 
 /* A sample of each, again and again, so that what else the machine does meets all of them; each sample is as many steps
- * as take so long, which also warms up. *failed is the one that did not return PLUMB_OK. */
+ * as take so long, which also warms up. In turns, each begins with a step that is not timed: it finds its caches and its
+ * threads as the one before left them. *failed is the one that did not return PLUMB_OK. */
 plumb_status bench_time(struct bench_timed *list, int count, int samples, int *failed);
 double bench_median(double *values, int count); /* sorts them */
 double bench_spread(const struct bench_times *times); /* (high - low) / median */

@@ -8,7 +8,7 @@
  * is most of the cost of small ops. The calling thread takes part, and could finish alone (as it does in a forked
  * child, where the others do not exist).
  *
- * Idle threads spin for some 30 microseconds, then sleep on a condition variable: steps of a program follow each other
+ * Idle threads spin for some 150 microseconds, then sleep on a condition variable: steps of a program follow each other
  * faster than a sleeper wakes. With more threads than CPUs nobody spins.
  *
  * A thread that a neighbour pushed off its CPU in the middle of a chunk makes all others wait, for milliseconds: longer
@@ -26,9 +26,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_SECONDS 30e-6
+#define SPIN_SECONDS 150e-6
 #define STALL_SECONDS 200e-6 /* a wait without using the CPU that is no scheduling jitter */
-#define REST_SECONDS 20e-3   /* several of the scheduler's time slices; twice as long each time it was in vain */
+#define REST_SECONDS 4e-3    /* a time slice of the scheduler's; twice as long each time it was in vain, */
+#define AGAIN_SECONDS 20e-3  /* which shows within so much of its end: once is an accident, and costs little */
 #define LONGEST_REST 640e-3
 #define MAX_CHUNKS ((int64_t)1 << 31) /* of one round; longer runs take several */
 
@@ -51,6 +52,7 @@ struct plumb_pool {
     int started;  /* worker threads to join */
     bool spin;
     pid_t process;        /* threads do not survive a fork */
+    cpu_set_t cpus;       /* that the process might use when the pool was made; empty where they are too many */
     pthread_mutex_t turn; /* one run at a time */
     pthread_mutex_t lock; /* for sleeping and waking only */
     pthread_cond_t work, finished, ending;
@@ -60,6 +62,7 @@ struct plumb_pool {
     _Atomic(void *) user;
     atomic_llong base;   /* number of the round's first chunk */
     atomic_uint chunks;  /* of the round */
+    atomic_int cpu;      /* where the caller began it */
     _Alignas(64) atomic_uint done;     /* chunks done in this round */
     _Alignas(64) atomic_uint sleepers; /* workers asleep, or about to be */
     atomic_bool caller_sleeps, stop;
@@ -195,6 +198,19 @@ static bool is_new(plumb_pool *pool, uint32_t seen)
     return run_number(pool) != seen || atomic_load(&pool->stop);
 }
 
+/* A worker that is woken may find itself on the caller's CPU while others idle, and the two would take turns there for tens
+ * of milliseconds, until the system's balancing notices. (Virtual machines do this much: a halted CPU passes for taken.) So
+ * a worker that meets its caller keeps off that CPU, until it meets it on another. */
+static void leave_callers_cpu(const plumb_pool *pool)
+{
+    int cpu = atomic_load_explicit(&pool->cpu, memory_order_relaxed);
+    if (pool->spin && cpu >= 0 && cpu < CPU_SETSIZE && sched_getcpu() == cpu) {
+        cpu_set_t others = pool->cpus;
+        CPU_CLR((size_t)cpu, &others);
+        sched_setaffinity(0, sizeof(others), &others); /* where that is not allowed it stays */
+    }
+}
+
 /* Waits for a run other than `seen`: awake for a moment, then asleep. */
 static void await_work(plumb_pool *pool, uint32_t seen)
 {
@@ -246,6 +262,7 @@ static void *work(void *argument)
         if (atomic_load(&me->rest) > 0) {
             rest(me);
         }
+        leave_callers_cpu(pool);
         seen = run_number(pool);
         take_part(pool, seen, me->index);
     }
@@ -265,7 +282,7 @@ static double cpu_seconds(const struct worker *worker)
 
 static void send_to_rest(struct worker *worker, double now)
 {
-    bool again = now - worker->rested < worker->nap;
+    bool again = now - worker->rested < worker->nap + AGAIN_SECONDS;
     worker->nap = !again ? REST_SECONDS : 2 * worker->nap < LONGEST_REST ? 2 * worker->nap : LONGEST_REST;
     worker->rested = now + worker->nap;
     atomic_store(&worker->rest, worker->rested);
@@ -315,6 +332,7 @@ static void run_round(plumb_pool *pool, int64_t base, uint32_t chunks, chunk_bod
     atomic_store_explicit(&pool->user, user, memory_order_relaxed);
     atomic_store_explicit(&pool->base, base, memory_order_relaxed);
     atomic_store_explicit(&pool->chunks, chunks, memory_order_relaxed);
+    atomic_store_explicit(&pool->cpu, sched_getcpu(), memory_order_relaxed);
     atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
     uint32_t number = run_number(pool) + 1;
     for (int i = pool->size - 1; i >= 0; i--) {
@@ -414,6 +432,9 @@ plumb_pool *plumb_pool_make(const plumb_allocator *allocator, int threads, const
     pool->bytes = bytes;
     pool->size = size;
     pool->spin = size <= cpus;
+    if (sched_getaffinity(0, sizeof(pool->cpus), &pool->cpus) != 0) {
+        CPU_ZERO(&pool->cpus);
+    }
     pool->process = getpid();
     pthread_mutex_init(&pool->turn, NULL); /* these five allocate nothing and cannot fail with default attributes */
     pthread_mutex_init(&pool->lock, NULL);
