@@ -56,7 +56,7 @@ static void cut(task *t)
             break;
         double traffic = (double)bands * filter + (double)parts * source;
         if ((double)(bands * parts) < enough * 0.9)
-            traffic *= 4;
+            traffic *= 4 * enough / (double)(bands * parts); /* too few for all threads is worse than any traffic */
         if (traffic < best) {
             best = traffic;
             t->chunk_units = plumb_parts(last->units, bands);
