@@ -122,6 +122,13 @@ void cases_matmul(case_list *list)
     all_ways(list, PLUMB_SHAPE(5, 84), PLUMB_SHAPE(84, 10), false, "LeNet 84 to 10");
     all_ways(list, PLUMB_SHAPE(65, 130), PLUMB_SHAPE(130, 67), false, "past every block size");
     all_ways(list, PLUMB_SHAPE(4, 1000), PLUMB_SHAPE(1000, 3), false, "long sums");
+    all_ways(list, PLUMB_SHAPE(3, 4100), PLUMB_SHAPE(4100, 19), false, "sums cut in parts");
+    all_ways(list, PLUMB_SHAPE(9, 5, 7), PLUMB_SHAPE(9, 7, 6), false, "batch 9");
+    all_ways(list, PLUMB_SHAPE(2, 17, 33), PLUMB_SHAPE(2, 33, 19), false, "batch 2 of 17x33x19");
+    all_ways(list, PLUMB_SHAPE(9, 1024), PLUMB_SHAPE(1024, 70), false, "rows that fall on each other in a cache");
+    op_case deep = product(PLUMB_SHAPE(17, 1100), PLUMB_SHAPE(1100, 61), 0, 0, "several passes over a large matrix");
+    deep.no_gradient = true;
+    add_case(list, &deep);
 
     fused(list, PLUMB_SHAPE(3, 4), PLUMB_SHAPE(4, 5), true, "3x4x5");
     fused(list, PLUMB_SHAPE(6, 9), PLUMB_SHAPE(9, 1), true, "matrix times column");
@@ -134,6 +141,8 @@ void cases_matmul(case_list *list)
     fused(list, PLUMB_SHAPE(33, 70), PLUMB_SHAPE(70, 35), false, "33x70x35");
     fused(list, PLUMB_SHAPE(65, 130), PLUMB_SHAPE(130, 67), false, "past every block size");
     fused(list, PLUMB_SHAPE(7, 1100), PLUMB_SHAPE(1100, 40), false, "several passes");
+    fused(list, PLUMB_SHAPE(2, 4100), PLUMB_SHAPE(4100, 5), false, "sums cut in parts");
+    fused(list, PLUMB_SHAPE(8, 3, 11), PLUMB_SHAPE(8, 11, 7), false, "batch 8");
 
     refused_behind(list, PLUMB_SHAPE(4), PLUMB_ACTIVATION_NONE, "bias of another size");
     refused_behind(list, PLUMB_SHAPE(1, 5), PLUMB_ACTIVATION_NONE, "bias of rank 2");

@@ -24,6 +24,19 @@ enum {
 typedef void plumb_tile(int64_t k, const void *a, const void *b, const int32_t *offset, void *c, int64_t ldc,
                         bool add);
 
+/* The same of operands that lie in any plain way: c[i*ldc + j] = (add ? c[i*ldc + j] : 0) + sum over p < k of
+ * a[i*a_row + p*a_k] * b[p*b_row + j], i < rows, j < (vectors - 1) * lanes + tail. B is read, and may be anything, up to
+ * the end of the last vector. */
+typedef struct plumb_panel {
+    int64_t k;
+    const void *a, *b;
+    int64_t a_row, a_k, b_row;
+    void *c;
+    int64_t ldc;
+    int tail; /* columns of the last vector, 1 to lanes */
+    bool add;
+} plumb_panel;
+
 /* c[i*ldc + j] = (add ? c[i*ldc + j] : 0) + sum over s < segments, p < length of
  * a[i*ar + s*as + p] * b[offset[j] + s*bs + p], j < 4. */
 typedef struct plumb_dots {
@@ -52,6 +65,7 @@ typedef struct plumb_kernels {
     int vectors[PLUMB_TILE_ROWS + 1]; /* [rows]: most vectors of a tile of so many rows */
     int dot_rows;
     plumb_tile *tile[PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1]; /* [rows][vectors], from 1 */
+    void (*panel[PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1])(const plumb_panel *panel); /* as tile */
     void (*dot[PLUMB_DOT_ROWS + 1])(const plumb_dots *dots);       /* [rows], from 1 */
     void (*move)(const plumb_move *move);
     /* to[j*ld + i] = from[i*from_row + j], i < rows, j < columns: what interleaves rows into a panel */

@@ -92,6 +92,22 @@ INLINE void NAME(totals)(T *c, bool add, VEC w, VEC x, VEC y, VEC z)
 #endif
 }
 
+/* A vector whose first `skip` lanes are zeros, whatever lies there. */
+#if WIDE == 4
+typedef int32_t NAME(bits) __attribute__((vector_size(VB)));
+#else
+typedef int64_t NAME(bits) __attribute__((vector_size(VB)));
+#endif
+INLINE VEC NAME(behind)(const T *from, int64_t skip)
+{
+    NAME(bits) lane, least;
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+        lane[i] = i;
+    least = (NAME(bits)){0} + (typeof(lane[0]))skip;
+    return (VEC)((NAME(bits))NAME(load)(from) & (lane >= least));
+}
+
 INLINE void NAME(dot)(const int rows, const plumb_dots *d)
 {
     const int64_t whole = d->length / LANES * LANES, ar = d->ar;
@@ -119,7 +135,20 @@ INLINE void NAME(dot)(const int rows, const plumb_dots *d)
                 sum[i][3] += y * x3;
             }
         }
-        for (int64_t p = whole; p < d->length; p++)
+        if (whole && whole < d->length) { /* a vector up to the end, of which only what is new counts */
+            const int64_t p = d->length - LANES;
+            VEC x0 = NAME(behind)(b0 + p, whole - p), x1 = NAME(behind)(b1 + p, whole - p);
+            VEC x2 = NAME(behind)(b2 + p, whole - p), x3 = NAME(behind)(b3 + p, whole - p);
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                VEC y = NAME(behind)(a + i * ar + p, whole - p);
+                sum[i][0] += y * x0;
+                sum[i][1] += y * x1;
+                sum[i][2] += y * x2;
+                sum[i][3] += y * x3;
+            }
+        }
+        for (int64_t p = 0; p < d->length && !whole; p++)
             for (int i = 0; i < rows; i++)
                 for (int j = 0; j < PLUMB_DOT_COLUMNS; j++)
                     rest[i][j] += a[i * ar + p] * b[d->offset[j] + p];
@@ -127,7 +156,7 @@ INLINE void NAME(dot)(const int rows, const plumb_dots *d)
     UNROLL
     for (int i = 0; i < rows; i++)
         NAME(totals)(c + i * d->ldc, d->add, sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
-    for (int i = 0; i < rows && whole < d->length; i++)
+    for (int i = 0; i < rows && !whole; i++)
         for (int j = 0; j < PLUMB_DOT_COLUMNS; j++)
             c[i * d->ldc + j] += rest[i][j];
 }
@@ -144,16 +173,17 @@ INLINE void NAME(dot)(const int rows, const plumb_dots *d)
         NAME(dot)(r, dots);                                                                                           \
     }
 #define EACH_ROW(what, v) what(1, v) what(2, v) what(3, v) what(4, v) what(5, v) what(6, v)
-EACH_ROW(TILE, 1)
-EACH_ROW(TILE, 2)
-#if VECTORS > 2
-EACH_ROW(TILE, 3)
-EACH_ROW(TILE, 4)
-#endif
 #if TALL > 0
-TILE(7, 1) TILE(7, 2) TILE(7, 3)
-TILE(8, 1) TILE(8, 2) TILE(8, 3)
+#define TALL_ROWS(what) what(7, 1) what(7, 2) what(7, 3) what(8, 1) what(8, 2) what(8, 3)
+#else
+#define TALL_ROWS(what)
 #endif
+#if VECTORS > 2
+#define EACH_TILE(what) EACH_ROW(what, 1) EACH_ROW(what, 2) EACH_ROW(what, 3) EACH_ROW(what, 4) TALL_ROWS(what)
+#else
+#define EACH_TILE(what) EACH_ROW(what, 1) EACH_ROW(what, 2) TALL_ROWS(what)
+#endif
+EACH_TILE(TILE)
 DOT(1) DOT(2) DOT(3)
 #if DOT_ROWS > 3
 DOT(4) DOT(5) DOT(6)
@@ -184,6 +214,62 @@ INLINE void NAME(copy_row)(T *to, const T *from, int64_t n)
     for (int64_t j = 0; j < n; j++)
         to[j] = from[j];
 }
+
+/* Rows of less than a vector: between C and a tile's last vectors. */
+static void NAME(part)(T *to, int64_t to_row, const T *from, int64_t from_row, int rows, int n)
+{
+    for (int i = 0; i < rows; i++)
+        NAME(copy_row)(to + i * to_row, from + i * from_row, n);
+}
+
+INLINE void NAME(panel)(const int rows, const int vectors, const plumb_panel *p)
+{
+    const int64_t ar = p->a_row, ak = p->a_k, br = p->b_row, ldc = p->ldc;
+    const T *a0 = p->a, *a3 = a0 + 3 * ar, *a6 = a3 + 3 * ar, *b = p->b; /* three rows from each: addresses of one index */
+    const bool part = p->tail < LANES;
+    T *c = p->c, *last = c + (vectors - 1) * LANES, edge[PLUMB_TILE_ROWS * LANES];
+    VEC sum[PLUMB_TILE_ROWS][PLUMB_TILE_VECTORS];
+    if (part && p->add) {
+        memset(edge, 0, sizeof edge);
+        NAME(part)(edge, LANES, last, ldc, rows, p->tail);
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            sum[i][v] = !p->add                        ? (VEC){0}
+                        : part && v == vectors - 1 ? NAME(load)(edge + i * LANES)
+                                                   : NAME(load)(c + i * ldc + v * LANES);
+    }
+    for (int64_t q = p->k; q > 0; q--, a0 += ak, a3 += ak, a6 += ak, b += br) {
+        VEC x[PLUMB_TILE_VECTORS];
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            x[v] = NAME(load)(b + v * LANES);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            const T y = (i < 3 ? a0 : i < 6 ? a3 : a6)[i % 3 * ar];
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[i][v] += y * x[v];
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            NAME(store)(part && v == vectors - 1 ? edge + i * LANES : c + i * ldc + v * LANES, sum[i][v]);
+    }
+    if (part)
+        NAME(part)(last, ldc, edge, LANES, rows, p->tail);
+}
+
+#define PANEL(r, v)                                                                                                   \
+    static void NAME(panel_##r##_##v)(const plumb_panel *panel)                                                       \
+    {                                                                                                                 \
+        NAME(panel)(r, v, panel);                                                                                     \
+    }
+EACH_TILE(PANEL)
 
 INLINE void NAME(add_row)(T *to, const T *from, int64_t n, T bias)
 {
@@ -329,6 +415,7 @@ static bool NAME(finite)(const void *x_start, int64_t count)
 }
 
 #define CELL(r, v) [r][v] = NAME(tile_##r##_##v),
+#define CELL_PANEL(r, v) [r][v] = NAME(panel_##r##_##v),
 #define CELL_DOT(r) [r] = NAME(dot_##r),
 const plumb_kernels TABLE = {
     .size = sizeof(T),
@@ -336,16 +423,8 @@ const plumb_kernels TABLE = {
     .rows = ROWS,
     .vectors = {0, VECTORS, VECTORS, VECTORS, VECTORS, VECTORS, VECTORS, TALL, TALL},
     .dot_rows = DOT_ROWS,
-    .tile =
-        {
-            EACH_ROW(CELL, 1) EACH_ROW(CELL, 2)
-#if VECTORS > 2
-                EACH_ROW(CELL, 3) EACH_ROW(CELL, 4)
-#endif
-#if TALL > 0
-                    CELL(7, 1) CELL(7, 2) CELL(7, 3) CELL(8, 1) CELL(8, 2) CELL(8, 3)
-#endif
-        },
+    .tile = {EACH_TILE(CELL)},
+    .panel = {EACH_TILE(CELL_PANEL)},
     .dot =
         {
             CELL_DOT(1) CELL_DOT(2) CELL_DOT(3)
@@ -367,9 +446,13 @@ const plumb_kernels TABLE = {
 #undef VEC
 #undef TILE
 #undef DOT
+#undef PANEL
 #undef EACH_ROW
+#undef TALL_ROWS
+#undef EACH_TILE
 #undef SPAN
 #undef CELL
+#undef CELL_PANEL
 #undef CELL_DOT
 #undef T
 #undef WIDE

@@ -1,21 +1,24 @@
 /* Matrix products, f32 and f64, operands of any strides, output row-major.
  *
- * Three forms, by shape: few rows against columns contiguous along k are dot products; few rows against a
- * row-major B read B in place; everything else packs B into panels, a cache-sized block at a time. The output
- * is cut into blocks that threads claim; the cut depends on shapes and the instruction set alone, and a block
- * sums over k in order, so the number of threads cannot change a bit. Bias and activation follow while the block is
- * in the cache. */
+ * Two forms, by shape: dot products where both operands are contiguous along k and C is small beside it, tiles otherwise.
+ * B is read where it lies, or is packed into panels once for all threads, k in passes of a cache's depth; A likewise is
+ * read where it lies, or packed by whoever computes a block of rows. C is cut into blocks that threads claim, or k is,
+ * where C is small and k long. Every cut depends on shapes and the instruction set alone, and sums go over k in order, so
+ * the number of threads cannot change a bit. Bias and activation follow while the block is in the cache. */
 #include "cpu/native/epilogue.h"
 #include "cpu/native/gemm.h"
 
-enum { DOTS, IN_PLACE, PANELS };
-
 enum {
     DEPTH = 512,      /* most k in one pass: a strip of A then stays in the first cache */
-    BLOCK_ROWS = 256, /* rows and panels of an output block: B's share of it stays in the second cache */
-    BLOCK_PANELS = 3,
-    ENOUGH_BLOCKS = 8,    /* blocks are halved until there are so many, */
-    SMALL_BLOCK = 1 << 17 /* unless they have fewer multiplications than this */
+    BLOCK_ROWS = 256, /* rows of a block of C: what it takes of A stays in the second cache */
+    GROUP = 3,        /* panels of B that a strip of A meets while it is in the first cache */
+    ENOUGH_BLOCKS = 8,     /* blocks are halved until there are so many, */
+    SMALL_BLOCK = 1 << 17, /* unless they have fewer multiplications than this */
+    SHORT_K = 2048,        /* least k of a part, where k is cut */
+    FEW_SUMS = 1 << 14,    /* most elements of a C whose k is cut */
+    NEAR_B = 1 << 18,      /* bytes of a B that is read in place by any number of rows */
+    FAR_ROW = 2048,        /* rows at a multiple of so many bytes fall on each other in a cache */
+    PACKED_TOGETHER = 16   /* k of A that all strips take at a time, so that lines are read once */
 };
 
 typedef struct product { /* C (m, n) = A (m, k) B (k, n), `batch` times */
@@ -23,16 +26,19 @@ typedef struct product { /* C (m, n) = A (m, k) B (k, n), `batch` times */
     size_t size;
     const plumb_view *a_view, *b_view, *c_view;
     int64_t batch, m, n, k, a_row, a_k, b_k, b_column;
-    int form, height; /* rows of a strip */
+    bool dots, a_packed, b_packed;
+    bool own_panels;  /* of every chunk, not one B's for all: where k is cut, and of many products */
+    int height;       /* rows of a strip */
     int64_t width;    /* columns of a panel */
     int64_t depth;    /* k of a pass */
+    int64_t parts;    /* of k, each with sums of its own */
     int64_t block_m, block_n, m_blocks, n_blocks;
     plumb_epilogue *epilogue; /* of bias and activation; NULL: none */
     plumb_epilogue *add_bias, *activate; /* the same in two steps */
     const void *bias;         /* of the columns; NULL: none */
     int64_t bias_step;
-    char *workspace;                           /* one part per worker: */
-    size_t part, strip_at, edge_at, offset_at; /* panels at 0, a strip, an edge tile, two offset tables */
+    char *workspace;                      /* panels for all, sums of the parts, and for each worker a part: */
+    size_t panels, sums, part, panels_at; /* a block of A at 0, its own panels */
 } product;
 
 /* Leading dimensions that only repeat A's rows against one B are rows too. */
@@ -59,6 +65,19 @@ static void merge_batch(product *p)
     p->batch = p->batch ? 1 : 0;
 }
 
+/* In units of a vector's multiplications. A tile of dots ends in additions across lanes that take as long as some 160
+ * of these; columns that do not fill a vector cost as much as a vector, and B has to be turned, 8 elements in the time of 5. */
+static bool dots_are_faster(const product *p)
+{
+    const plumb_kernels *kernels = p->kernels;
+    const int64_t lanes = kernels->lanes;
+    if (p->b_k != 1 || p->a_k != 1 || p->k < 2 * lanes)
+        return false;
+    const int64_t tiles = plumb_parts(p->m, kernels->dot_rows) * plumb_parts(p->n, PLUMB_DOT_COLUMNS);
+    const int64_t whole = kernels->dot_rows * PLUMB_DOT_COLUMNS * plumb_parts(p->k, lanes);
+    return tiles * (whole + 160) < p->m * plumb_parts(p->n, lanes) * p->k + p->n * p->k * 5 / 8;
+}
+
 static void choose_form(product *p)
 {
     const plumb_kernels *kernels = p->kernels;
@@ -73,32 +92,51 @@ static void choose_form(product *p)
     p->height = plumb_strip_height(p->m, kernels->rows);
     p->width = (int64_t)kernels->vectors[p->height] * kernels->lanes;
     p->depth = plumb_parts(p->k, plumb_most(plumb_parts(p->k, DEPTH), 1));
-    p->form = PANELS;
-    if (p->m <= kernels->rows && p->b_k == 1 && p->a_k == 1 && p->k >= 2 * kernels->lanes)
-        p->form = DOTS, p->height = plumb_strip_height(p->m, kernels->dot_rows), p->width = PLUMB_DOT_COLUMNS;
-    else if (p->m <= 2 * kernels->rows && p->b_column == 1 && p->b_k >= 0 && p->b_k < INT32_MAX / DEPTH)
-        p->form = IN_PLACE;
+    p->dots = dots_are_faster(p);
+    if (p->dots) {
+        p->height = plumb_strip_height(p->m, kernels->dot_rows);
+        p->width = PLUMB_DOT_COLUMNS;
+        return;
+    }
+    const int64_t size = (int64_t)p->size, strips = plumb_parts(p->m, p->height);
+    const bool rows = p->b_column == 1 && p->b_k >= 0;
+    p->b_packed = !rows || (strips > 2 && p->k * p->n * size > NEAR_B);
+    const int64_t apart = (p->a_k == 1 ? p->a_row : p->a_k) * size;
+    const bool plain = p->a_k == 1 || p->a_row == 1;
+    p->a_packed = p->n > p->width && (!plain || (apart % FAR_ROW == 0 && p->k * size > FAR_ROW) || apart > 2 * FAR_ROW ||
+                                      p->n > 2 * GROUP * p->width);
 }
 
 static void choose_blocks(product *p)
 {
-    int64_t least_n = p->form == PANELS ? p->width : plumb_round_up(64, p->width);
-    p->block_n =
-        plumb_least(p->form == PANELS ? BLOCK_PANELS * p->width : 1024, plumb_round_up(p->n, p->width));
+    int64_t least_n = p->dots ? 64 : p->width;
+    p->block_n = plumb_round_up(p->n, p->width);
     p->block_m = plumb_least(plumb_round_up(BLOCK_ROWS, p->height), p->m);
+    p->parts = 1;
     for (;;) {
         p->m_blocks = plumb_parts(p->m, plumb_most(p->block_m, 1));
         p->n_blocks = plumb_parts(p->n, plumb_most(p->block_n, 1));
         if (p->batch * p->m_blocks * p->n_blocks >= ENOUGH_BLOCKS ||
             (double)p->block_m * (double)p->block_n * (double)p->k < 2.0 * SMALL_BLOCK)
-            return;
-        if (p->block_n > least_n)
-            p->block_n = plumb_round_up(p->block_n / 2, p->width);
-        else if (p->block_m >= 4 * p->height)
+            break;
+        if (p->block_m >= 2 * p->height)
             p->block_m = plumb_round_up(p->block_m / 2, p->height);
+        else if (p->block_n > least_n)
+            p->block_n = plumb_round_up(p->block_n / 2, p->width);
         else
-            return;
+            break;
     }
+    if (p->batch == 1 && !p->dots && p->m * p->n <= FEW_SUMS && p->k >= 2 * SHORT_K) {
+        p->parts = plumb_least(p->k / SHORT_K, ENOUGH_BLOCKS);
+        p->block_m = p->m, p->block_n = plumb_round_up(p->n, p->width);
+        p->m_blocks = p->n_blocks = 1;
+    }
+}
+
+/* Whether the last panel of a B in place ends within a vector: it is packed, lest more is read than there is. */
+static bool ends_within(const product *p)
+{
+    return p->n % p->kernels->lanes != 0;
 }
 
 static void plan(const plumb_call *call, product *p)
@@ -122,13 +160,14 @@ static void plan(const plumb_call *call, product *p)
     merge_batch(p);
     choose_form(p);
     choose_blocks(p);
-    size_t panels = plumb_lines(p->block_n * p->depth, p->size);
-    size_t strip = plumb_lines(p->height * p->depth, p->size);
-    size_t edge = plumb_lines(p->height * p->width, p->size);
-    p->strip_at = p->form == PANELS ? panels : plumb_lines(p->width * p->depth, p->size);
-    p->edge_at = p->strip_at + strip;
-    p->offset_at = p->edge_at + edge;
-    p->part = p->offset_at + 2 * plumb_lines(p->depth, sizeof(int32_t));
+    const int64_t lanes = p->kernels->lanes, columns = p->b_packed ? p->n : ends_within(p) ? p->n % p->width : 0;
+    const int64_t strips = plumb_parts(p->block_m, p->height) * p->height;
+    const size_t panels = p->dots || columns == 0 ? 0 : plumb_lines(plumb_round_up(columns, lanes) * p->depth, p->size);
+    p->own_panels = p->parts > 1 || p->batch >= ENOUGH_BLOCKS;
+    p->panels = p->own_panels ? 0 : panels;
+    p->sums = p->parts > 1 ? plumb_lines(p->parts * p->m * p->n, p->size) : 0;
+    p->panels_at = p->dots || !p->a_packed ? 0 : plumb_lines(strips * p->depth, p->size);
+    p->part = p->panels_at + (p->own_panels ? panels : 0);
 }
 
 /* Where batch element `index` of the output has its operand. */
@@ -150,7 +189,7 @@ static const void *operand(const product *p, const plumb_view *view, int64_t ind
 typedef struct block {
     const product *p;
     const void *a, *b;
-    char *c, *work;
+    char *c, *panels, *work;
     int64_t m0, m1, n0, n1;
 } block;
 
@@ -179,10 +218,11 @@ static void run_dots(const block *w)
 }
 
 /* B's rows k0.. and columns j.. as a panel (depth, width) whose columns past `columns` are zero. */
-static void pack_panel(const block *w, char *to, int64_t k0, int64_t depth, int64_t j, int64_t columns,
-                       int64_t width)
+static void pack_panel(const block *w, int64_t k0, int64_t depth, int64_t j)
 {
     const product *p = w->p;
+    const int64_t columns = plumb_least(p->width, p->n - j), width = plumb_round_up(columns, p->kernels->lanes);
+    char *to = p->b_packed ? plumb_at(w->panels, j * depth, p->size) : w->panels;
     const void *from = plumb_at(w->b, k0 * p->b_k + j * p->b_column, p->size);
     if (columns < width)
         memset(to, 0, (size_t)(depth * width) * p->size);
@@ -199,87 +239,66 @@ static void pack_panel(const block *w, char *to, int64_t k0, int64_t depth, int6
                                        .from_step = p->b_column});
 }
 
-/* A's rows i.. and columns k0.. as a strip (depth, rows). */
-static void pack_strip(const block *w, void *to, int64_t i, int64_t rows, int64_t k0, int64_t depth)
+/* The block's rows of A and columns k0.. as strips (depth, height), the last one of fewer rows. */
+static void pack_strips(const block *w, int64_t k0, int64_t depth)
 {
     const product *p = w->p;
-    const void *from = plumb_at(w->a, i * p->a_row + k0 * p->a_k, p->size);
-    if (p->a_k == 1)
-        p->kernels->interleave(to, rows, from, p->a_row, rows, depth);
-    else
-        p->kernels->move(&(plumb_move){.to = to,
-                                       .from = from,
-                                       .rows = depth,
-                                       .columns = rows,
-                                       .to_row = rows,
-                                       .to_step = 1,
-                                       .from_row = p->a_k,
-                                       .from_step = p->a_row});
-}
-
-static void run_tile(const block *w, int64_t depth, bool add, int64_t i, int64_t rows, int64_t j,
-                     const void *panel, const int32_t *offset)
-{
-    const product *p = w->p;
-    int64_t columns = plumb_least(p->width, w->n1 - j), lanes = p->kernels->lanes;
-    int64_t vectors = plumb_parts(columns, lanes);
-    void *c = plumb_at(w->c, i * p->n + j, p->size), *edge = w->work + p->edge_at;
-    plumb_tile *tile = p->kernels->tile[rows][vectors];
-    if (columns == vectors * lanes) {
-        tile(depth, w->work + p->strip_at, panel, offset, c, p->n, add);
-        return;
-    }
-    plumb_move out = {.to = c,
-                      .from = edge,
-                      .rows = rows,
-                      .columns = columns,
-                      .to_row = p->n,
-                      .to_step = 1,
-                      .from_row = vectors * lanes,
-                      .from_step = 1};
-    if (add)
-        p->kernels->move(&(plumb_move){.to = edge,
-                                       .from = c,
-                                       .rows = rows,
-                                       .columns = columns,
-                                       .to_row = vectors * lanes,
-                                       .to_step = 1,
-                                       .from_row = p->n,
-                                       .from_step = 1});
-    tile(depth, w->work + p->strip_at, panel, offset, edge, vectors * lanes, add);
-    p->kernels->move(&out);
-}
-
-/* One pass over k of a block: panels of B, then strip by strip of A against all of them. */
-static void run_pass(const block *w, int64_t k0, int64_t depth)
-{
-    const product *p = w->p;
-    int32_t *full = (int32_t *)(void *)(w->work + p->offset_at), *last = full + p->depth;
-    int64_t lanes = p->kernels->lanes,
-            whole = (w->n1 - w->n0) / p->width * p->width; /* columns in full panels */
-    int64_t rest = w->n1 - w->n0 - whole, last_width = plumb_round_up(rest, lanes);
-    bool place = p->form == IN_PLACE, last_place = place && rest == last_width;
-    for (int64_t i = 0; i < depth; i++) {
-        full[i] = (int32_t)(i * (place ? p->b_k : p->width));
-        last[i] = (int32_t)(i * (last_place ? p->b_k : last_width));
-    }
-    char *last_panel = place ? w->work : plumb_at(w->work, whole * depth, p->size);
-    for (int64_t j = 0; j < whole && !place; j += p->width)
-        pack_panel(w, plumb_at(w->work, j * depth, p->size), k0, depth, w->n0 + j, p->width, p->width);
-    if (rest && !last_place)
-        pack_panel(w, last_panel, k0, depth, w->n0 + whole, rest, last_width);
-    for (int64_t i = w->m0; i < w->m1; i += p->height) {
-        int64_t rows = plumb_least(p->height, w->m1 - i);
-        pack_strip(w, w->work + p->strip_at, i, rows, k0, depth);
-        for (int64_t j = 0; j < whole + rest; j += p->width) {
-            const void *b = plumb_at(w->b, k0 * p->b_k + (w->n0 + j), p->size); /* where b_column is 1 */
-            if (j < whole)
-                run_tile(w, depth, k0 > 0, i, rows, w->n0 + j,
-                         place ? b : plumb_at(w->work, j * depth, p->size), full);
+    const int64_t step = p->a_k == 1 ? depth : PACKED_TOGETHER;
+    for (int64_t k = 0; k < depth; k += step)
+        for (int64_t i = w->m0; i < w->m1; i += p->height) {
+            const int64_t rows = plumb_least(p->height, w->m1 - i), some = plumb_least(step, depth - k);
+            void *to = plumb_at(w->work, (i - w->m0) * depth + k * rows, p->size);
+            const void *from = plumb_at(w->a, i * p->a_row + (k0 + k) * p->a_k, p->size);
+            if (p->a_k == 1)
+                p->kernels->interleave(to, rows, from, p->a_row, rows, some);
             else
-                run_tile(w, depth, k0 > 0, i, rows, w->n0 + j, last_place ? b : last_panel, last);
+                p->kernels->move(&(plumb_move){.to = to,
+                                               .from = from,
+                                               .rows = some,
+                                               .columns = rows,
+                                               .to_row = rows,
+                                               .to_step = 1,
+                                               .from_row = p->a_k,
+                                               .from_step = p->a_row});
         }
-    }
+}
+
+/* Rows i.. of the block against columns j..: one tile. */
+static void run_tile(const block *w, int64_t k0, int64_t depth, int64_t i, int64_t j, bool add)
+{
+    const product *p = w->p;
+    const int64_t rows = plumb_least(p->height, w->m1 - i), columns = plumb_least(p->width, w->n1 - j);
+    const int64_t lanes = p->kernels->lanes, vectors = plumb_parts(columns, lanes);
+    const bool packed = p->b_packed || columns % lanes;
+    const plumb_panel panel = {
+        .k = depth,
+        .a = p->a_packed ? plumb_at(w->work, (i - w->m0) * depth, p->size)
+                         : plumb_at(w->a, i * p->a_row + k0 * p->a_k, p->size),
+        .a_row = p->a_packed ? 1 : p->a_row,
+        .a_k = p->a_packed ? rows : p->a_k,
+        .b = p->b_packed ? plumb_at(w->panels, j * depth, p->size)
+             : packed    ? w->panels
+                         : plumb_at(w->b, k0 * p->b_k + j, p->size),
+        .b_row = packed ? vectors * lanes : p->b_k,
+        .c = plumb_at(w->c, i * p->n + j, p->size),
+        .ldc = p->n,
+        .tail = (int)(columns - (vectors - 1) * lanes),
+        .add = add,
+    };
+    p->kernels->panel[rows][vectors](&panel);
+}
+
+/* One pass over k of a block, whose part of B is in panels or in place. */
+static void run_pass(const block *w, int64_t k0, int64_t depth, bool add)
+{
+    const product *p = w->p;
+    const int64_t group = GROUP * p->width;
+    if (p->a_packed)
+        pack_strips(w, k0, depth);
+    for (int64_t g = w->n0; g < w->n1; g += group)
+        for (int64_t i = w->m0; i < w->m1; i += p->height)
+            for (int64_t j = g; j < plumb_least(g + group, w->n1); j += p->width)
+                run_tile(w, k0, depth, i, j, add);
 }
 
 /* Rows m0.. and columns n0.. of C, the sums being complete. Where a block has whole rows the activation takes them as one:
@@ -298,26 +317,111 @@ static void finish(const block *w)
         p->epilogue(plumb_at(w->c, i * p->n + w->n0, p->size), w->n1 - w->n0, bias, p->bias_step);
 }
 
-static void run_block(void *user, int64_t chunk, int worker)
+/* Columns from here on are packed. */
+static int64_t first_packed(const product *p)
 {
-    const product *p = user;
-    int64_t nb = chunk % p->n_blocks, mb = chunk / p->n_blocks % p->m_blocks,
-            index = chunk / p->n_blocks / p->m_blocks;
+    return p->b_packed ? 0 : ends_within(p) ? p->n / p->width * p->width : p->n;
+}
+
+/* k from begin to end of a block that packs what it needs. */
+static void run_alone(const block *w, int64_t begin, int64_t end)
+{
+    const product *p = w->p;
+    for (int64_t k0 = begin; k0 < end; k0 += p->depth) {
+        const int64_t depth = plumb_least(p->depth, end - k0);
+        for (int64_t j = first_packed(p); j < p->n; j += p->width)
+            pack_panel(w, k0, depth, j);
+        run_pass(w, k0, depth, k0 > begin);
+    }
+}
+
+/* A pass over k, as chunks see it: of one batch element where panels are packed for it. */
+typedef struct pass {
+    const product *p;
+    int64_t index, k0, depth;
+} pass;
+
+static block block_of(const product *p, int64_t index, int64_t mb, int64_t nb, int worker)
+{
     block w = {.p = p, .a = operand(p, p->a_view, index), .b = operand(p, p->b_view, index)};
     w.c = plumb_at(p->c_view->data, index * p->m * p->n, p->size);
-    w.work = p->workspace + p->part * (size_t)worker;
+    w.work = p->workspace + p->panels + p->sums + p->part * (size_t)worker;
+    w.panels = p->own_panels ? w.work + p->panels_at : p->workspace;
     w.m0 = mb * p->block_m, w.m1 = plumb_least(w.m0 + p->block_m, p->m);
     w.n0 = nb * p->block_n, w.n1 = plumb_least(w.n0 + p->block_n, p->n);
+    return w;
+}
+
+/* The panels of a pass, a group for each chunk; of a B in place the one that ends within a vector. */
+static void pack_chunk(void *user, int64_t chunk, int worker)
+{
+    const pass *q = user;
+    const product *p = q->p;
+    const block w = block_of(p, q->index, 0, 0, worker);
+    const int64_t group = GROUP * p->width, begin = first_packed(p) + chunk * group;
+    for (int64_t j = begin; j < plumb_least(begin + group, p->n); j += p->width)
+        pack_panel(&w, q->k0, q->depth, j);
+}
+
+static void run_block(void *user, int64_t chunk, int worker)
+{
+    const pass *q = user;
+    const product *p = q->p;
+    const int64_t blocks = p->m_blocks * p->n_blocks;
+    const block w = block_of(p, q->index + chunk / blocks, chunk / p->n_blocks % p->m_blocks, chunk % p->n_blocks, worker);
     if (p->k == 0)
         for (int64_t i = w.m0; i < w.m1; i++)
             memset(plumb_at(w.c, i * p->n + w.n0, p->size), 0, (size_t)(w.n1 - w.n0) * p->size);
-    else if (p->form == DOTS)
+    else if (p->dots)
         run_dots(&w);
+    else if (p->panels > 0)
+        run_pass(&w, q->k0, q->depth, q->k0 > 0);
     else
-        for (int64_t k0 = 0; k0 < p->k; k0 += p->depth)
-            run_pass(&w, k0, plumb_least(p->depth, p->k - k0));
-    if (p->epilogue)
+        run_alone(&w, 0, p->k);
+    if (p->epilogue && q->k0 + q->depth == p->k)
         finish(&w);
+}
+
+/* A part of k: its own panels, and its own sums. */
+static void run_part(void *user, int64_t chunk, int worker)
+{
+    const product *p = user;
+    block w = block_of(p, 0, 0, 0, worker);
+    const int64_t length = plumb_parts(p->k, p->parts), begin = chunk * length;
+    const int64_t end = plumb_least(begin + length, p->k);
+    w.c = plumb_at(p->workspace + p->panels, chunk * p->m * p->n, p->size);
+    run_alone(&w, begin, end);
+}
+
+static void run_parts(const plumb_call *call, product *p)
+{
+    char *sums = p->workspace + p->panels;
+    plumb_pool_run(call->pool, p->parts, run_part, p);
+    for (int64_t i = 1; i < p->parts; i++)
+        p->kernels->add(sums, plumb_at(sums, i * p->m * p->n, p->size), p->m * p->n);
+    memcpy(p->c_view->data, sums, (size_t)(p->m * p->n) * p->size);
+    if (p->epilogue) {
+        const block w = block_of(p, 0, 0, 0, 0);
+        finish(&w);
+    }
+}
+
+/* Where nothing is packed for all, every block goes through k alone; else pass by pass, one product after the other. */
+static void run_blocks(const plumb_call *call, product *p)
+{
+    const int64_t blocks = p->m_blocks * p->n_blocks;
+    pass q = {.p = p, .depth = p->k};
+    if (p->panels == 0 || p->k == 0) {
+        plumb_pool_run(call->pool, p->batch * blocks, run_block, &q);
+        return;
+    }
+    const int64_t groups = plumb_parts(p->n - first_packed(p), GROUP * p->width);
+    for (q.index = 0; q.index < p->batch; q.index++)
+        for (q.k0 = 0; q.k0 < p->k; q.k0 += p->depth) {
+            q.depth = plumb_least(p->depth, p->k - q.k0);
+            plumb_pool_run(call->pool, groups, pack_chunk, &q);
+            plumb_pool_run(call->pool, blocks, run_block, &q);
+        }
 }
 
 static bool matmul_supports(const plumb_call *call)
@@ -329,7 +433,7 @@ static size_t matmul_workspace(const plumb_call *call)
 {
     product p;
     plan(call, &p);
-    return p.part * (size_t)plumb_pool_size(call->pool);
+    return p.panels + p.sums + p.part * (size_t)plumb_pool_size(call->pool);
 }
 
 static plumb_status matmul_run(const plumb_call *call)
@@ -339,7 +443,10 @@ static plumb_status matmul_run(const plumb_call *call)
     p.workspace = call->workspace;
     if (p.batch == 0 || p.m == 0 || p.n == 0)
         return PLUMB_OK;
-    plumb_pool_run(call->pool, p.batch * p.m_blocks * p.n_blocks, run_block, &p);
+    if (p.parts > 1)
+        run_parts(call, &p);
+    else
+        run_blocks(call, &p);
     return PLUMB_OK;
 }
 
