@@ -3,11 +3,13 @@
  * can dodge; "not supported" is counted as declined, never as passed, and the reference may not decline at all->
  *
  *     plumb-crosscheck [--exact] [--filter OP] [--part K/N] [--impl NAME] [--isa NAME] [--threads N] [--processes N]
- *                      [--device NAME] [--counts FILE] [--verbose]
+ *                      [--device NAME] [--counts FILE] [--slowest N] [--heavy OPERATIONS] [--verbose]
  *
  * With a device that comes from a plugin, the plugin's implementations are checked, on one thread in each process.
  * --part tries the K-th (from 0) of N parts of the cases, the same ones every time. --counts writes what was counted for
- * scripts/crosscheck, which makes one table of several programs.
+ * scripts/crosscheck, which makes one table of several programs. --slowest names the N cases that took the longest.
+ * --heavy is for simulated devices, on which a case for the CPU's wide kernels takes a minute: one of more operations than
+ * that is tried in one dtype, which its label decides, and the layouts that choose different ways through a kernel.
  *
  * Closing line: "N passed, N failed, N skipped". */
 #include "crosscheck.h"
@@ -264,6 +266,43 @@ static void run_in_place(struct trial *trial)
     }
 }
 
+/* More operations than --heavy allows to be tried in every way. */
+static bool is_heavy(const struct trial *trial)
+{
+    plumb_view in[CASE_MAX_IN], out[TRIAL_MAX_OUT];
+    if (all->heavy <= 0 || trial->one->expect != PLUMB_OK) {
+        return false;
+    }
+    for (int i = 0; i < trial->n_in; i++) {
+        in[i] = trial_empty_view(&trial->in[i]);
+    }
+    for (int k = 0; k < trial->n_out; k++) {
+        out[k] = trial_empty_view(&trial->out[k]);
+    }
+    plumb_call call = trial_call(trial, in, out);
+    return trial->one->op->flops && trial->one->op->flops(&call) > all->heavy;
+}
+
+/* The dtype that a heavy case is tried in. */
+static bool is_sampled(const op_case *one, unsigned dtypes, int dtype)
+{
+    int place = __builtin_popcount(dtypes & (PLUMB_BIT(dtype) - 1u));
+    return plumb_hash(one->label) % (uint64_t)__builtin_popcount(dtypes) == (uint64_t)place;
+}
+
+static void run_sample(struct trial *trial)
+{
+    struct arrangement how = uniform(LAYOUT_CONTIGUOUS, LAYOUT_CONTIGUOUS);
+    if (trial_prepare(trial, VALUES_NORMAL)) {
+        run_all(trial, &how, false);
+        run_pictures(trial, false);
+        how = mixed(trial_seed(trial));
+        run_all(trial, &how, false);
+    } else {
+        note_harness_failure(trial, "values");
+    }
+}
+
 static void run_normal(struct trial *trial)
 {
     static const enum layout layouts[][2] = {
@@ -339,6 +378,13 @@ static void run_case(struct trial *trial, const op_case *one, plumb_context *con
             !shape_rule_is_right(trial, trial_begin(trial, context, one, (plumb_dtype)dtype))) {
             continue;
         }
+        if (is_heavy(trial)) {
+            if (is_sampled(one, dtypes, dtype)) {
+                run_sample(trial);
+                trial_forget(trial);
+            }
+            continue;
+        }
         if (!all->exact) {
             run_values(trial, VALUES_NORMAL);
         }
@@ -374,7 +420,9 @@ static void *work(void *unused)
             break;
         }
         if (crosscheck_takes(all, &all->cases.items[at])) {
+            double start = plumb_seconds();
             run_case(trial, &all->cases.items[at], context);
+            all->seconds[at] = plumb_seconds() - start;
         }
     }
     plumb_close(context);
@@ -457,6 +505,10 @@ static bool read_arguments(int argc, char **argv, int *threads, int *processes)
             all->device = value;
         } else if ((value = value_of("--counts", argc, argv, &i))) {
             all->counts = value;
+        } else if ((value = value_of("--slowest", argc, argv, &i))) {
+            all->slowest = atoi(value);
+        } else if ((value = value_of("--heavy", argc, argv, &i))) {
+            all->heavy = atof(value);
         } else if ((value = value_of("--threads", argc, argv, &i))) {
             *threads = atoi(value);
         } else if ((value = value_of("--processes", argc, argv, &i))) {
@@ -468,15 +520,22 @@ static bool read_arguments(int argc, char **argv, int *threads, int *processes)
     return true;
 }
 
+/* Zeroed memory that the processes share. */
+static void *shared_memory(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        perror("crosscheck");
+        exit(1);
+    }
+    return memory;
+}
+
 int main(int argc, char **argv)
 {
     int threads = plumb_cpu_count(), processes = 1;
     double start = plumb_seconds();
-    all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED) {
-        perror("crosscheck");
-        return 1;
-    }
+    all = shared_memory(sizeof *all);
     all->parts = 1;
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);
@@ -484,7 +543,8 @@ int main(int argc, char **argv)
     pthread_mutex_init(&all->lock, &attr);
     if (!read_arguments(argc, argv, &threads, &processes)) {
         fprintf(stderr, "usage: %s [--exact] [--filter OP] [--part K/N] [--impl NAME] [--isa NAME] [--threads N] "
-                "[--processes N] [--device NAME] [--counts FILE] [--verbose]\n", argv[0]);
+                "[--processes N] [--device NAME] [--counts FILE] [--slowest N] [--heavy OPERATIONS] [--verbose]\n",
+                argv[0]);
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -495,6 +555,7 @@ int main(int argc, char **argv)
 #define CASE_FAMILY(name) cases_##name(&all->cases);
 #include "cases/families.h"
 #undef CASE_FAMILY
+    all->seconds = shared_memory((size_t)(all->cases.count + 1) * sizeof(double));
     if (processes > 1) {
         work_in_processes(processes);
     } else {

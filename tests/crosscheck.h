@@ -23,10 +23,13 @@ struct crosscheck {
     int impls[MAX_OPS];
     int64_t harness_failures, mistrusted, impostors, refusals; /* refusals: by shape rules, as expected */
     case_list cases;
+    double *seconds; /* that each case took */
     int next, started;
     pthread_mutex_t lock;
     const char *filter, *only, *isa, *device, *counts;
     int part, parts; /* the cases whose hash is `part` modulo `parts` */
+    int slowest;     /* so many cases are named with the seconds they took */
+    double heavy;    /* cases of more operations are sampled; 0: none are */
     bool verbose, exact; /* exact: only the exact values, so that counts say nothing of coverage */
 };
 

@@ -2,6 +2,7 @@
  * implements, an implementation hardly tried, a reference that declined, a case that is there twice. */
 #include "crosscheck.h"
 
+#include <math.h>
 #include <stdio.h>
 
 bool crosscheck_takes(const struct crosscheck *all, const op_case *one)
@@ -118,8 +119,8 @@ static bool write_counts(const struct crosscheck *all, int64_t passed, int64_t f
     for (int i = 0; file && plumb_op_at(i); i++) {
         for (int k = 0; k < all->impls[i]; k++) {
             const struct score *s = &all->score[i][k];
-            fprintf(file, "op %s %s %lld %lld %lld\n", plumb_op_at(i)->name, s->impl->name, (long long)s->passed,
-                    (long long)s->failed, (long long)s->declined);
+            fprintf(file, "op %s %s %lld %lld %lld %lld\n", plumb_op_at(i)->name, s->impl->name, (long long)s->passed,
+                    (long long)s->failed, (long long)s->declined, (long long)s->exact);
             for (int a = 0; a < AXIS_COUNT; a++) {
                 fprintf(file, "layout %s %s %lld\n", a < LAYOUT_COUNT ? layout_name((enum layout)a) : more[a - LAYOUT_COUNT],
                         s->impl->name, (long long)s->by_axis[a]);
@@ -131,6 +132,7 @@ static bool write_counts(const struct crosscheck *all, int64_t passed, int64_t f
         }
     }
     if (file) {
+        fprintf(file, "vacuous %lld\n", (long long)all->mistrusted);
         fprintf(file, "total %lld %lld\n", (long long)passed, (long long)failed);
     }
     if (!file || fclose(file) != 0) {
@@ -138,6 +140,28 @@ static bool write_counts(const struct crosscheck *all, int64_t passed, int64_t f
         return false;
     }
     return true;
+}
+
+/* Quadratic in how many are wanted, which is few. */
+static void print_slowest(const struct crosscheck *all)
+{
+    double last = INFINITY;
+    int at = -1;
+    for (int n = 0; n < all->slowest; n++) {
+        int next = -1;
+        for (int i = 0; i < all->cases.count; i++) {
+            bool later = all->seconds[i] < last || (all->seconds[i] == last && i > at);
+            if (later && all->seconds[i] > 0 && (next < 0 || all->seconds[i] > all->seconds[next])) {
+                next = i;
+            }
+        }
+        if (next < 0) {
+            return;
+        }
+        at = next;
+        last = all->seconds[at];
+        printf("%8.3f s  %s \"%s\"\n", last, all->cases.items[at].op->name, all->cases.items[at].label);
+    }
 }
 
 int crosscheck_report(struct crosscheck *all, double seconds)
@@ -151,6 +175,7 @@ int crosscheck_report(struct crosscheck *all, double seconds)
     if (all->verbose) {
         print_table(all);
     }
+    print_slowest(all);
     for (int i = 0; plumb_op_at(i); i++) {
         for (int k = 0; k < all->impls[i]; k++) {
             const char *name = all->score[i][k].impl->name;

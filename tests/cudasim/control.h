@@ -6,7 +6,7 @@
  *   streams=eager|lazy|shuffle         when queued work runs: at once, at a synchronisation only, by chance
  *   onerror=abort|record               a fault ends the program, or is kept and the device is lost (error 719)
  *   strictexit=1|0                     a thread that has returned may not be waited for (1), or counts as come (0)
- *   watchdog=SECONDS                   longest time of one launch; 0 for no limit
+ *   watchdog=SECONDS                   longest time of one launch, of the CPU's; 0 for no limit
  *   memory=MIB                         what the device has
  *   leaks=1|0                          at exit, device memory never freed is a fault
  *   lint=FILE                          checker build: notes how the lanes of warps share memory, lint.c */

@@ -79,69 +79,76 @@ static double habitual(double value, enum fake_habit habit)
     }
 }
 
-/* One term of a convolution for each (output pixel, filter tap) that meet: where x, w and y lie. */
-struct term { int64_t x, w, y; };
-
-static void for_each_term(const fake_op *op, const fake_tensor *x, const fake_tensor *w, const fake_tensor *y,
-                          void (*visit)(void *user, const struct term *term), void *user)
-{
-    const int64_t groups = x->dim[1] / w->dim[1], outputs = w->dim[0] / groups;
-    for (int64_t i = 0, n = count_of(y) * w->dim[1] * w->dim[2] * w->dim[3]; i < n; i++) {
-        int64_t rest = i, s = rest % w->dim[3], r = (rest /= w->dim[3]) % w->dim[2], c = (rest /= w->dim[2]) % w->dim[1],
-                at = rest /= w->dim[1], q = at % y->dim[3], p = (rest /= y->dim[3]) % y->dim[2],
-                k = (rest /= y->dim[2]) % y->dim[1], image = rest / y->dim[1];
-        int64_t row = p * op->stride[0] - op->before[0] + r * op->extent[0],
-                column = q * op->stride[1] - op->before[1] + s * op->extent[1];
-        if (row < 0 || row >= x->dim[2] || column < 0 || column >= x->dim[3]) {
-            continue;
-        }
-        bool turned = op->mode == CD_TRUE_CONVOLUTION;
-        int64_t tap_r = turned ? w->dim[2] - 1 - r : r, tap_s = turned ? w->dim[3] - 1 - s : s;
-        struct term term = {.x = ((image * x->dim[1] + k / outputs * w->dim[1] + c) * x->dim[2] + row) * x->dim[3] + column,
-                            .w = ((k * w->dim[1] + c) * w->dim[2] + tap_r) * w->dim[3] + tap_s,
-                            .y = at};
-        visit(user, &term);
-    }
-}
-
+/* The product that a convolution is in one of its three roles: where in x, w and y its factors and its sum lie. */
 struct product {
     const double *a, *b;
     double *sum;
-    size_t offset_a, offset_b, offset_sum; /* of the member of struct term */
     enum fake_habit habit;
 };
 
-static int64_t member(const struct term *term, size_t which)
+/* A run of terms, one for each output column: where the first's operands lie, and how far apart the others'. */
+struct terms {
+    int64_t a, b, sum, step_a, step_b, step_sum, count;
+};
+
+static void add_terms(const struct product *p, struct terms t)
 {
-    return *(const int64_t *)((const char *)term + which);
+    if (p->habit == HABIT_TF32 || p->habit == HABIT_REDUCED_SUMS) {
+        for (int64_t i = 0; i < t.count; i++) {
+            double a = p->a[t.a + i * t.step_a], b = p->b[t.b + i * t.step_b], *sum = &p->sum[t.sum + i * t.step_sum];
+            *sum = p->habit == HABIT_TF32 ? *sum + tf32(a) * tf32(b) : habitual(*sum + a * b, p->habit);
+        }
+        return;
+    }
+    for (int64_t i = 0; i < t.count; i++) {
+        p->sum[t.sum + i * t.step_sum] += p->a[t.a + i * t.step_a] * p->b[t.b + i * t.step_b];
+    }
 }
 
-static void add_term(void *user, const struct term *term)
+enum { X, W, Y };
+
+/* For one picture, filter, channel and filter tap: all output pixels that the tap meets the picture at. `of`: which of X, W
+ * and Y are a, b and the sum. */
+static void add_tap(const fake_op *op, const fake_tensor *const dims[3], const struct product *p, const int *of,
+                    const int64_t base[3], int64_t r, int64_t s)
 {
-    struct product *p = user;
-    double a = p->a[member(term, p->offset_a)], b = p->b[member(term, p->offset_b)];
-    double *sum = &p->sum[member(term, p->offset_sum)];
-    *sum += p->habit == HABIT_TF32 ? tf32(a) * tf32(b) : a * b;
-    if (p->habit == HABIT_REDUCED_SUMS) {
-        *sum = habitual(*sum, p->habit);
+    const int64_t *x = dims[X]->dim, *y = dims[Y]->dim, step[3] = {op->stride[1], 0, 1};
+    int64_t left = s * op->extent[1] - op->before[1], first = left < 0 ? (-left + step[X] - 1) / step[X] : 0;
+    int64_t last = left < x[3] ? (x[3] - 1 - left) / step[X] : -1; /* output columns within the picture */
+    last = last < y[3] - 1 ? last : y[3] - 1;
+    for (int64_t row_out = 0; row_out < y[2]; row_out++) {
+        int64_t row = row_out * op->stride[0] - op->before[0] + r * op->extent[0];
+        if (row >= 0 && row < x[2] && first <= last) {
+            const int64_t at[3] = {base[X] + row * x[3] + left + first * step[X], base[W], base[Y] + row_out * y[3] + first};
+            add_terms(p, (struct terms){at[of[0]], at[of[1]], at[of[2]], step[of[0]], step[of[1]], step[of[2]],
+                                        last - first + 1});
+        }
     }
 }
 
 /* Roles: forward x, w, y; data dy, w, dx; filter x, dy, dw. */
 static void convolve(const fake_work *work, const fake_op *op, struct values *v)
 {
-    static const size_t X = offsetof(struct term, x), W = offsetof(struct term, w), Y = offsetof(struct term, y);
-    const fake_tensor *t = work->graph.tensor;
-    const int *role = op->tensor;
-    bool data = op->type == CD_OPERATION_CONVOLUTION_BACKWARD_DATA,
-         filter = op->type == CD_OPERATION_CONVOLUTION_BACKWARD_FILTER;
-    const fake_tensor *x = &t[data ? role[2] : role[0]], *w = &t[filter ? role[2] : role[1]],
-                      *y = &t[data ? role[0] : filter ? role[1] : role[2]];
-    struct product p = {.a = v->of[role[0]], .b = v->of[role[1]], .sum = v->of[role[2]], .habit = work->habit,
-                        .offset_a = data ? Y : X, .offset_b = filter ? Y : W, .offset_sum = data ? X : filter ? W : Y};
-    int64_t n = count_of(&t[role[2]]);
+    static const int roles[3][3] = {{X, W, Y}, {Y, W, X}, {X, Y, W}};
+    const int *role = op->tensor, *of = roles[op->type == CD_OPERATION_CONVOLUTION_BACKWARD_DATA     ? 1
+                                              : op->type == CD_OPERATION_CONVOLUTION_BACKWARD_FILTER ? 2
+                                                                                                     : 0];
+    const fake_tensor *dims[3];
+    for (int i = 0; i < 3; i++) {
+        dims[of[i]] = &work->graph.tensor[role[i]];
+    }
+    const int64_t *x = dims[X]->dim, *w = dims[W]->dim, *y = dims[Y]->dim, taps = w[2] * w[3];
+    const int64_t outputs = w[0] / (x[1] / w[1]); /* of a group */
+    struct product p = {.a = v->of[role[0]], .b = v->of[role[1]], .sum = v->of[role[2]], .habit = work->habit};
+    int64_t n = count_of(&work->graph.tensor[role[2]]);
     memset(p.sum, 0, sizeof *p.sum * (size_t)n);
-    for_each_term(op, x, w, y, add_term, &p);
+    for (int64_t i = 0; i < y[0] * w[0] * w[1] * taps; i++) {
+        int64_t tap = i % taps, c = i / taps % w[1], k = i / taps / w[1] % w[0], image = i / taps / w[1] / w[0];
+        const int64_t base[3] = {(image * x[1] + k / outputs * w[1] + c) * x[2] * x[3],
+                                 (k * w[1] + c) * taps + (op->mode == CD_TRUE_CONVOLUTION ? taps - 1 - tap : tap),
+                                 (image * y[1] + k) * y[2] * y[3]};
+        add_tap(op, dims, &p, of, base, tap / w[3], tap % w[3]);
+    }
     for (int64_t i = 0; i < n; i++) {
         p.sum[i] = habitual(p.sum[i], work->habit);
     }

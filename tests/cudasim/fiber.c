@@ -306,7 +306,8 @@ int cudasim_barrier(const char *what, int predicate, cudasim_place place)
     const thread *first = &block.threads[block.barrier_first];
     if (!block.at_barrier) {
         block.barrier_first = block.running;
-    } else if (first->place.line != place.line || strcmp(first->place.file, place.file) != 0) {
+    } else if (first->place.line != place.line ||
+               (first->place.file != place.file && strcmp(first->place.file, place.file) != 0)) {
         cudasim_error("divergent-barrier", "%s at %s:%d meets %s at %s:%d", what, place.file, place.line, first->what,
                       first->place.file, first->place.line);
     }
@@ -507,7 +508,7 @@ void cudasim_run(const cudasim_kernel *k)
     index_threads(k);
     cudasim_check_launch(k);
     cudasim_shared_begin(k->shared);
-    alarm(cudasim_option.watchdog);
+    cudasim_watch(cudasim_option.watchdog);
     uint64_t begin = 0, step = 1;
     if (cudasim_option.order == CUDASIM_RANDOM) { /* a step with no common factor comes to every block once */
         begin = cudasim_random() % blocks;
@@ -519,7 +520,7 @@ void cudasim_run(const cudasim_kernel *k)
         uint64_t at = (uint64_t)((begin + (unsigned __int128)i * step) % blocks);
         run_block(cudasim_option.order == CUDASIM_REVERSED ? blocks - 1 - at : at);
     }
-    alarm(0);
+    cudasim_watch(0);
     cudasim_shared_end();
     block.kernel = NULL;
     block.running = -1;

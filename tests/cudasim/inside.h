@@ -44,6 +44,7 @@ const char *cudasim_where(char *out, size_t size);
 
 /* ---- shared.c ---- */
 
+void cudasim_watch(unsigned seconds); /* a launch begins, that may take so long; 0: it has ended */
 void cudasim_shared_begin(size_t bytes); /* of a launch, which asks for so much at once */
 void cudasim_shared_fill(void);          /* of a block */
 void cudasim_shared_end(void);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #ifdef CUDASIM_ASAN
@@ -275,6 +276,13 @@ static void say(const char *text)
     }
 }
 
+/* By time of the CPU, so that neither a busy machine nor a stopped process looks like a launch that does not end. */
+void cudasim_watch(unsigned seconds)
+{
+    struct itimerval timer = {.it_value.tv_sec = (time_t)seconds};
+    setitimer(ITIMER_PROF, &timer, NULL);
+}
+
 static void on_alarm(int signal_number)
 {
     (void)signal_number;
@@ -317,7 +325,7 @@ static char signal_stack[64 << 10];
 __attribute__((constructor)) static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_alarm};
-    sigaction(SIGALRM, &action, NULL);
+    sigaction(SIGPROF, &action, NULL);
 #ifndef CUDASIM_ASAN
     stack_t stack = {.ss_sp = signal_stack, .ss_size = sizeof signal_stack};
     sigaltstack(&stack, NULL);
