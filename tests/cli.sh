@@ -177,6 +177,8 @@ accept '"what":"cuda","state":"off"' doctor --json
 accept '"what":"winograd","state":"ok"' doctor --json
 accept '"what":"winograd","state":"off"' doctor --json --forbid winograd
 accept 'conv2d .*cpu.ref' ops
+accept '^conv2d  *yes  *f32 f64' ops --matrix
+accept '^[0-9]* ops .*gradient rule; 0 without cpu.ref' ops --matrix
 accept '"op":"conv2d","device":"cpu","provider":"ref"' ops --json
 accept '^conv1 .* 6,272 .* 608 ' summary lenet5-teaching
 accept '61,706 parameters' summary --model lenet5

@@ -141,21 +141,17 @@ char *plumb_program_text(plumb_program *program)
 
 static const char *dtypes_text(unsigned mask)
 {
-    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_ALL_DTYPES)
-        return "f32 f64 bf16 f16 i32 i64 u8";
-    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_FLOATS)
-        return "f32 f64 bf16 f16";
-    if ((mask & PLUMB_ALL_DTYPES) == (PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_F64)))
-        return "f32 f64";
-    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_BIT(PLUMB_F32))
-        return "f32";
-    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_BIT(PLUMB_U8))
-        return "u8";
-    if ((mask & PLUMB_ALL_DTYPES) == (PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64)))
-        return "i32 i64";
-    if ((mask & PLUMB_ALL_DTYPES) == PLUMB_BIT(PLUMB_I64))
-        return "i64";
-    return "some";
+    /* One text for each set of dtypes, in the order of their values. */
+#define WITH_F32(text) text, " f32" text
+#define WITH_F64(text) WITH_F32(text), WITH_F32(" f64" text)
+#define WITH_BF16(text) WITH_F64(text), WITH_F64(" bf16" text)
+#define WITH_F16(text) WITH_BF16(text), WITH_BF16(" f16" text)
+#define WITH_I32(text) WITH_F16(text), WITH_F16(" i32" text)
+#define WITH_I64(text) WITH_I32(text), WITH_I32(" i64" text)
+#define WITH_U8(text) WITH_I64(text), WITH_I64(" u8" text)
+    static const char *const texts[] = {WITH_U8("")};
+    const char *text = texts[(mask & PLUMB_ALL_DTYPES) >> PLUMB_F32];
+    return *text ? text + 1 : "none";
 }
 
 /* Provider p of the core, then of what plugins add to the CPU, then of the plugin of a device (also where no GPU would let
