@@ -83,6 +83,7 @@ static const struct field fields[] = {
     FIELD("activation_backward", plumb_attr_activation, activation, ACTIVATION, 1, PLUMB_ACTIVATION_RELU),
     FIELD("activation_backward", plumb_attr_activation, axis, SHORT, 1, 1),
     RECURRENT("rnn"),
+    FIELD("rnn", plumb_attr_recurrent, activation, ACTIVATION, 1, PLUMB_ACTIVATION_TANH),
     RECURRENT("gru"),
     RECURRENT("lstm"),
     UPDATE("sgd_update", 0),
