@@ -8,7 +8,9 @@
 #include <stdlib.h>
 
 extern const plumb_impl plumb_impl_conv2d_winograd, plumb_impl_conv2d_backward_data_winograd, plumb_impl_conv2d_native,
-    plumb_impl_conv2d_backward_data_native;
+    plumb_impl_conv2d_backward_data_native, plumb_impl_conv2d_bf16, plumb_impl_conv2d_backward_data_bf16;
+
+static const plumb_dtype dtypes[] = {PLUMB_F32, PLUMB_BF16};
 
 /* A convolution of pictures x (n, c, h, w) with o filters of 3 x 3 and padding 1. */
 struct conv {
@@ -28,21 +30,21 @@ static float draw(uint32_t *seed)
     return sum;
 }
 
-static plumb_view make_view(int64_t a, int64_t b, int64_t h, int64_t w, enum plumb_layout_kind layout, uint32_t seed)
+static plumb_view make_view(plumb_dtype dtype, int64_t a, int64_t b, int64_t h, int64_t w, enum plumb_layout_kind layout,
+                            uint32_t seed)
 {
-    plumb_view view = {.dtype = PLUMB_F32, .rank = 4, .dim = {a, b, h, w}};
-    size_t count = (size_t)(a * b * h * w);
-    float *data = aligned_alloc(64, (count * sizeof(float) + 127) / 64 * 64);
+    plumb_view view = {.dtype = dtype, .rank = 4, .dim = {a, b, h, w}};
+    int64_t count = a * b * h * w;
+    view.data = aligned_alloc(64, ((size_t)count * plumb_dtype_size(dtype) + 127) / 64 * 64);
     plumb_view_pack_as(&view, layout);
-    for (size_t i = 0; i < count; i++) {
-        data[i] = draw(&seed);
+    for (int64_t i = 0; i < count; i++) {
+        plumb_put(view.data, dtype, i, (double)draw(&seed));
     }
-    view.data = data;
     return view;
 }
 
-static struct conv open_conv(unsigned forbid, enum plumb_layout_kind layout, int64_t n, int64_t c, int64_t o, int64_t h,
-                             int64_t w)
+static struct conv open_conv(plumb_dtype dtype, unsigned forbid, enum plumb_layout_kind layout, int64_t n, int64_t c,
+                             int64_t o, int64_t h, int64_t w)
 {
     struct conv conv = {.n = n, .c = c, .o = o, .h = h, .w = w};
     conv.context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .forbid = forbid, .threads = 2});
@@ -50,9 +52,9 @@ static struct conv open_conv(unsigned forbid, enum plumb_layout_kind layout, int
     for (int i = 0; i < 4; i++) {
         conv.attr.padding[i] = 1;
     }
-    conv.view[0] = make_view(n, c, h, w, layout, 1);
-    conv.view[1] = make_view(o, c, 3, 3, PLUMB_ROWS, 2);
-    conv.view[2] = make_view(n, o, h, w, layout, 3);
+    conv.view[0] = make_view(dtype, n, c, h, w, layout, 1);
+    conv.view[1] = make_view(dtype, o, c, 3, 3, PLUMB_ROWS, 2);
+    conv.view[2] = make_view(dtype, n, o, h, w, layout, 3);
     return conv;
 }
 
@@ -64,9 +66,19 @@ static void close_conv(struct conv *conv)
     plumb_close(conv->context);
 }
 
-static float *element(const plumb_view *view, int64_t a, int64_t b, int64_t h, int64_t w)
+static int64_t place(const plumb_view *view, int64_t a, int64_t b, int64_t h, int64_t w)
 {
-    return (float *)view->data + a * view->stride[0] + b * view->stride[1] + h * view->stride[2] + w * view->stride[3];
+    return a * view->stride[0] + b * view->stride[1] + h * view->stride[2] + w * view->stride[3];
+}
+
+static double element(const plumb_view *view, int64_t a, int64_t b, int64_t h, int64_t w)
+{
+    return plumb_get(view->data, view->dtype, place(view, a, b, h, w));
+}
+
+static void put(const plumb_view *view, int64_t a, int64_t b, int64_t h, int64_t w, double value)
+{
+    plumb_put(view->data, view->dtype, place(view, a, b, h, w), value);
 }
 
 /* Forward, or (`data`) the gradient of x from y. */
@@ -106,8 +118,8 @@ static double defined(const struct conv *conv, bool data, int64_t n, int64_t cha
             for (int64_t j = 0; j < 3; j++) {
                 int64_t y = data ? h + 1 - i : h - 1 + i, x = data ? w + 1 - j : w - 1 + j;
                 if (y >= 0 && y < conv->h && x >= 0 && x < conv->w) {
-                    sum += (double)*element(from, n, k, y, x) *
-                           (double)*element(filter, data ? k : channel, data ? channel : k, i, j);
+                    sum += element(from, n, k, y, x) *
+                           element(filter, data ? k : channel, data ? channel : k, i, j);
                 }
             }
         }
@@ -124,7 +136,7 @@ static double error_of(const struct conv *conv, bool data, int64_t step)
     for (int64_t i = 0; i < count; i += step) {
         int64_t c = i % channels, w = i / channels % conv->w, h = i / channels / conv->w % conv->h;
         int64_t n = i / channels / conv->w / conv->h;
-        double r = defined(conv, data, n, c, h, w), y = (double)*element(out, n, c, h, w);
+        double r = defined(conv, data, n, c, h, w), y = element(out, n, c, h, w);
         if (isfinite(r)) {
             errors += (y - r) * (y - r), sum += r * r;
         } else if (!(isnan(r) && isnan(y)) && y != r) {
@@ -134,10 +146,16 @@ static double error_of(const struct conv *conv, bool data, int64_t step)
     return sqrt(errors / sum);
 }
 
+static void run_winograd(const struct conv *conv, bool data)
+{
+    run(conv, data, data ? &plumb_impl_conv2d_backward_data_winograd : &plumb_impl_conv2d_winograd);
+}
+
 PLUMB_TEST(winograd, forbidden)
 {
-    for (unsigned forbid = 0; forbid <= PLUMB_FORBID_WINOGRAD; forbid++) {
-        struct conv conv = open_conv(forbid, PLUMB_CHANNELS_LAST, 2, 64, 64, 16, 16);
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned forbid = i % 2 ? PLUMB_FORBID_WINOGRAD : 0;
+        struct conv conv = open_conv(dtypes[i / 2], forbid, PLUMB_CHANNELS_LAST, 2, 128, 128, 16, 16);
         for (int data = 0; data < 2; data++) {
             plumb_view in[2], out;
             plumb_call call = call_of(&conv, data, in, &out);
@@ -153,53 +171,63 @@ PLUMB_TEST(winograd, forbidden)
 }
 
 /* Infinities and NaN spoil what reads them and nothing else, also beside padding, where a zero is not multiplied; so do
- * numbers whose transform overflows. */
+ * numbers whose transform overflows. bf16's error is that of one rounding, 2^-9 of an element at most. */
 PLUMB_TEST(winograd, not_finite)
 {
-    for (int kind = 0; kind < 5; kind++) {
-        for (int data = 0; data < 2; data++) {
-            struct conv conv = open_conv(0, PLUMB_CHANNELS_LAST, 1, 64, 64, 16, 13);
-            const plumb_view *from = &conv.view[data ? 2 : 0], *filter = &conv.view[1];
-            switch (kind) {
-            case 0: *element(from, 0, 3, 5, 6) = INFINITY; break;
-            case 1: *element(from, 0, 63, 0, 12) = NAN; break;
-            case 2: *element(filter, 7, 8, 0, 0) = -INFINITY; break;
-            case 3: *element(filter, 7, 8, 2, 1) = NAN; break;
-            default: *element(from, 0, 20, 9, 9) = 3e38f; break;
-            }
-            for (int64_t i = 0; kind == 4 && i < 64 * 64 * 9; i++) {
-                ((float *)filter->data)[i] *= 0x1p-10f;
-            }
-            run(&conv, data, data ? &plumb_impl_conv2d_backward_data_winograd : &plumb_impl_conv2d_winograd);
-            double error = error_of(&conv, data, 1);
-            CHECK_MSG(error >= 0 && error < 1e-5, "kind %d, %s: %g", kind, data ? "data" : "forward", error);
-            close_conv(&conv);
+    for (int i = 0; i < 20; i++) {
+        int kind = i % 5, data = i / 5 % 2;
+        plumb_dtype dtype = dtypes[i / 10];
+        struct conv conv = open_conv(dtype, 0, PLUMB_CHANNELS_LAST, 1, 64, 64, 16, 12);
+        const plumb_view *from = &conv.view[data ? 2 : 0], *filter = &conv.view[1];
+        switch (kind) {
+        case 0: put(from, 0, 3, 5, 6, INFINITY); break;
+        case 1: put(from, 0, 63, 0, 11, NAN); break;
+        case 2: put(filter, 7, 8, 0, 0, -INFINITY); break;
+        case 3: put(filter, 7, 8, 2, 1, NAN); break;
+        default: put(from, 0, 20, 9, 9, 3e38); break;
         }
+        for (int64_t j = 0; kind == 4 && j < plumb_view_count(filter); j++) {
+            plumb_put(filter->data, dtype, j, plumb_get(filter->data, dtype, j) * 0x1p-10);
+        }
+        run_winograd(&conv, data);
+        double error = error_of(&conv, data, 1), most = dtype == PLUMB_F32 ? 1e-5 : 2e-3;
+        CHECK_MSG(error >= 0 && error < most, "kind %d, %s, %s: %g", kind, plumb_dtype_name(dtype),
+                  data ? "data" : "forward", error);
+        close_conv(&conv);
     }
 }
 
 /* By blocks of channels, with more transformed inputs than are kept at a time; the last part is not full. */
 PLUMB_TEST(winograd, stages)
 {
-    for (int data = 0; data < 2; data++) {
-        struct conv conv = open_conv(0, PLUMB_CHANNELS_LAST, 70, data ? 272 : 416, data ? 416 : 272, 7, 8);
-        run(&conv, data, data ? &plumb_impl_conv2d_backward_data_winograd : &plumb_impl_conv2d_winograd);
+    for (int i = 0; i < 4; i++) {
+        bool data = i % 2, f32 = i < 2;
+        struct conv conv = open_conv(dtypes[i / 2], 0, PLUMB_CHANNELS_LAST, 70, data ? 272 : 416, data ? 416 : 272, 7, 8);
+        run_winograd(&conv, data);
         double error = error_of(&conv, data, 611);
-        CHECK_MSG(error >= 0 && error < 4e-6, "%s: %g", data ? "data" : "forward", error);
+        CHECK_MSG(error >= 0 && error < (f32 ? 4e-6 : 2e-3), "%s: %g", data ? "data" : "forward", error);
         close_conv(&conv);
     }
 }
 
-/* What the public header promises of the error, beside the form that sums plainly. */
+/* What the public header promises of the error, beside the form that sums plainly. Of bf16 both are one rounding of sums
+ * that are exact beside it. */
 PLUMB_TEST(winograd, accuracy)
 {
-    for (int data = 0; data < 2; data++) {
-        struct conv conv = open_conv(0, PLUMB_CHANNELS_LAST, 2, 64, 64, 16, 16);
-        struct conv plain = open_conv(0, PLUMB_ROWS, 2, 64, 64, 16, 16);
-        run(&conv, data, data ? &plumb_impl_conv2d_backward_data_winograd : &plumb_impl_conv2d_winograd);
-        run(&plain, data, data ? &plumb_impl_conv2d_backward_data_native : &plumb_impl_conv2d_native);
+    static const plumb_impl *const others[2][2] = {
+        {&plumb_impl_conv2d_native, &plumb_impl_conv2d_backward_data_native},
+        {&plumb_impl_conv2d_bf16, &plumb_impl_conv2d_backward_data_bf16},
+    };
+    for (int i = 0; i < 4; i++) {
+        bool data = i % 2, f32 = i < 2;
+        plumb_dtype dtype = dtypes[i / 2];
+        struct conv conv = open_conv(dtype, 0, PLUMB_CHANNELS_LAST, 2, 128, 128, 16, 16);
+        struct conv plain = open_conv(dtype, 0, f32 ? PLUMB_ROWS : PLUMB_CHANNELS_LAST, 2, 128, 128, 16, 16);
+        run_winograd(&conv, data);
+        run(&plain, data, others[i / 2][data]);
         double error = error_of(&conv, data, 7), beside = error_of(&plain, data, 7);
-        CHECK_MSG(error > 0 && error < 2.2 * beside, "%s: %g beside %g", data ? "data" : "forward", error, beside);
+        CHECK_MSG(error > 0 && error < (f32 ? 2.2 : 1.01) * beside, "%s, %s: %g beside %g", plumb_dtype_name(dtype),
+                  data ? "data" : "forward", error, beside);
         close_conv(&conv);
         close_conv(&plain);
     }

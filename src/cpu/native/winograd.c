@@ -1,5 +1,5 @@
-/* Convolutions of 3 x 3 with stride 1 and their gradients of the data by Winograd's F(4x4, 3x3), f32, channels-last: how
- * the work is cut (winograd.h: what it is). Tiles of 4 x 4 outputs are transformed, multiplied with the transformed
+/* Convolutions of 3 x 3 with stride 1 and their gradients of the data by Winograd's F(4x4, 3x3), of f32 and of bf16 (which
+ * is computed in f32 between its ends), channels-last: how the work is cut (winograd.h: what it is). Tiles of 4 x 4 outputs are transformed, multiplied with the transformed
  * filter for each of 36 points, and transformed back, never leaving the second cache on the way. Two ways:
  *
  * - *By tiles*: the filter is transformed once, whole. A chunk is a few strips of tiles, whose inputs are transformed to
@@ -15,6 +15,7 @@
  * outputs has it fewer products. */
 #include "cpu/native/conv.h"
 #include "cpu/native/epilogue.h"
+#include "cpu/native/half.h"
 #include "cpu/native/winograd.h"
 
 enum {
@@ -33,8 +34,11 @@ enum {
 typedef struct task {
     const winograd_kernels *kernels;
     void (*interleave)(void *to, int64_t ld, const void *from, int64_t from_row, int64_t rows, int64_t columns);
+    plumb_convert *widen;     /* of bf16; NULL: f32 */
+    int64_t size;             /* bytes of an element of the pictures and the filter */
     const plumb_view *source, *target;
-    const float *filter, *bias;
+    const char *filter;
+    const float *bias;
     plumb_epilogue *epilogue; /* of an activation that the kernels do not know */
     bool adjoint, turned, relu, by_tiles;
     int64_t sources, targets; /* channels */
@@ -47,15 +51,17 @@ typedef struct task {
     int64_t strip;            /* tiles of a strip */
     /* elements from one point to the next, of the transformed inputs, filter and products */
     int64_t v_point, u_point, m_point;
-    float *zeros;             /* channels of a position outside the source */
+    const char *zeros;        /* channels of a position outside the source */
     float *shared;            /* the whole filter, or the inputs of a stage */
     char *workers;
-    size_t shared_at, workers_at, worker; /* bytes */
-    size_t m_at, taps_at;     /* of a worker, behind its inputs or filter; its spoiled lanes are first */
+    size_t bias_at, shared_at, workers_at, worker; /* bytes; zeros are first */
+    size_t m_at, taps_at, wide_at; /* of a worker, behind its inputs or filter; its spoiled lanes are first */
     int64_t first_part;       /* of the stage */
 } task;
 
 enum { SPOILED = 64 }; /* bytes of a vector */
+
+extern const plumb_impl plumb_impl_conv2d_bf16, plumb_impl_conv2d_backward_data_bf16;
 
 static const winograd_kernels *kernels_for(int isa)
 {
@@ -98,6 +104,8 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
     t->kernels = kernels_for(call->isa);
     t->interleave = plumb_kernels_for(PLUMB_F32, call->isa)->interleave;
     t->source = &call->in[0], t->target = &call->out[0];
+    t->size = native_size(t->source->dtype);
+    t->widen = t->source->dtype == PLUMB_F32 ? NULL : plumb_convert_for(PLUMB_F32, PLUMB_BF16, call->isa);
     t->filter = call->in[1].data;
     t->bias = !adjoint && call->n_in > 2 ? call->in[2].data : NULL;
     t->relu = attr->activation == PLUMB_ACTIVATION_RELU;
@@ -121,11 +129,15 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
     t->m_point = point_of(t->part * t->block);
     size_t inputs = plumb_lines(WINOGRAD_POINTS * t->v_point, sizeof(float));
     size_t filters = plumb_lines(WINOGRAD_POINTS * t->u_point, sizeof(float));
-    t->shared_at = plumb_lines(t->vectors * t->lanes, sizeof(float));
+    t->bias_at = plumb_lines(t->vectors * t->lanes, (size_t)t->size);
+    bool wide_bias = t->widen && !adjoint && call->n_in > 2;
+    t->shared_at = t->bias_at + (wide_bias ? plumb_lines(t->targets, sizeof(float)) : 0);
     t->workers_at = t->shared_at + (t->by_tiles ? filters * (size_t)t->blocks : inputs);
     t->m_at = SPOILED + (t->by_tiles ? inputs : filters);
     t->taps_at = t->m_at + plumb_lines(WINOGRAD_POINTS * t->m_point, sizeof(float));
-    t->worker = t->taps_at + plumb_lines(TAPS_AT_ONCE * 9 * t->lanes, sizeof(float));
+    size_t taps = plumb_lines(TAPS_AT_ONCE * 9 * t->lanes, sizeof(float));
+    t->wide_at = t->taps_at + taps;
+    t->worker = t->wide_at + (t->widen ? taps : 0);
 }
 
 /* ---- transforms ---- */
@@ -136,10 +148,25 @@ static int64_t vectors_of(const task *t, int64_t b)
     return plumb_least(plumb_parts(t->targets - b * t->block, t->lanes), WINOGRAD_VECTORS);
 }
 
-/* Input channels [k, k + count) of block b of the filter, to `to` + point * u_point + (channel - k) * block. */
-static void transform_filter(const task *t, int64_t b, int64_t k, int64_t count, float *taps, float *to)
+/* taps[columns][lanes] of `rows` lanes of the filter, whose taps from element `from` on are `apart` from those of the next
+ * lane; bf16 is widened first. */
+static void turn_taps(const task *t, int64_t from, int64_t apart, int64_t rows, int64_t columns, float *taps, float *wide)
+{
+    const char *filter = t->filter + from * t->size;
+    for (int64_t i = 0; i < rows && t->widen; i++)
+        t->widen(wide + i * columns, 1, filter + i * apart * t->size, 1, columns);
+    if (t->widen)
+        t->interleave(taps, t->lanes, wide, columns, rows, columns);
+    else
+        t->interleave(taps, t->lanes, filter, apart, rows, columns);
+}
+
+/* Input channels [k, k + count) of block b of the filter, to `to` + point * u_point + (channel - k) * block. `work`: of a
+ * worker. */
+static void transform_filter(const task *t, int64_t b, int64_t k, int64_t count, char *work, float *to)
 {
     const int64_t lanes = t->lanes;
+    float *taps = (float *)(void *)(work + t->taps_at), *wide = (float *)(void *)(work + t->wide_at);
     for (int64_t v = 0; v < vectors_of(t, b); v++)
         for (int64_t i = 0; i < count; i += TAPS_AT_ONCE) {
             int64_t first = b * t->block + v * lanes, rows = plumb_least(t->targets - first, lanes);
@@ -147,42 +174,42 @@ static void transform_filter(const task *t, int64_t b, int64_t k, int64_t count,
             if (rows < lanes)
                 memset(taps, 0, (size_t)(some * 9 * lanes) * sizeof(float));
             if (!t->adjoint)
-                t->interleave(taps, lanes, t->filter + (first * t->sources + k + i) * 9, t->sources * 9, rows,
-                              some * 9);
+                turn_taps(t, (first * t->sources + k + i) * 9, t->sources * 9, rows, some * 9, taps, wide);
             for (int64_t j = 0; j < some && t->adjoint; j++) {
-                const float *from = t->filter + ((k + i + j) * t->targets + first) * 9;
-                for (int64_t e = 0; e < rows * 9 && k + i + j + FILTERS_AHEAD < t->sources; e += 16)
-                    __builtin_prefetch(from + FILTERS_AHEAD * t->targets * 9 + e);
-                t->interleave(taps + j * 9 * lanes, lanes, from, 9, rows, 9);
+                int64_t from = ((k + i + j) * t->targets + first) * 9;
+                const char *ahead = t->filter + (from + FILTERS_AHEAD * t->targets * 9) * t->size;
+                for (int64_t e = 0; e < rows * 9 * t->size && k + i + j + FILTERS_AHEAD < t->sources; e += 64)
+                    __builtin_prefetch(ahead + e);
+                turn_taps(t, from, 9, rows, 9, taps + j * 9 * lanes, wide);
             }
             t->kernels->filter(taps, some, t->turned, to + i * t->block + v * lanes, t->u_point);
         }
 }
 
 /* Where the inputs under a tile are, from channel `channel` on. */
-static void find_inputs(const task *t, int64_t tile, int64_t channel, const float *from[WINOGRAD_POINTS])
+static void find_inputs(const task *t, int64_t tile, int64_t channel, const void *from[WINOGRAD_POINTS])
 {
     const plumb_view *s = t->source;
     const int64_t height = s->dim[2], width = s->dim[3];
     int64_t image = tile / t->per_image, place = tile % t->per_image;
     int64_t y = place / t->across * WINOGRAD_TILE - t->top, x = place % t->across * WINOGRAD_TILE - t->left;
-    const float *data = (const float *)s->data + image * height * width * t->sources + channel;
+    const char *data = (const char *)s->data + (image * height * width * t->sources + channel) * t->size;
     for (int i = 0; i < WINOGRAD_SIDE; i++)
         for (int j = 0; j < WINOGRAD_SIDE; j++)
             from[i * WINOGRAD_SIDE + j] = y + i >= 0 && y + i < height && x + j >= 0 && x + j < width
-                                              ? data + ((y + i) * width + x + j) * t->sources
-                                              : t->zeros + channel;
+                                              ? data + ((y + i) * width + x + j) * t->sources * t->size
+                                              : t->zeros + channel * t->size;
 }
 
 /* Vectors [v0, v1) of a strip's inputs, to `to` + point * v_point. */
 static void transform_inputs(const task *t, int64_t first, int64_t rows, int64_t v0, int64_t v1, float *to)
 {
-    const float *from[WINOGRAD_POINTS];
+    const void *from[WINOGRAD_POINTS];
     const int64_t channel = v0 * t->lanes, step = rows * t->lanes;
     for (int64_t i = 0; i < rows; i++) {
         find_inputs(t, first + i, channel, from);
-        t->kernels->input(from, plumb_least(t->sources, v1 * t->lanes) - channel, to + v0 * step + i * t->lanes,
-                          t->v_point, step);
+        (t->widen ? t->kernels->low_input : t->kernels->input)(from, plumb_least(t->sources, v1 * t->lanes) - channel,
+                                                               to + v0 * step + i * t->lanes, t->v_point, step);
     }
 }
 
@@ -192,6 +219,7 @@ static void transform_outputs(const task *t, int64_t first, int64_t tiles, int64
     const int64_t height = y->dim[2], width = y->dim[3], channel = b * t->block;
     winograd_store s = {.row = width * t->targets,
                         .column = t->targets,
+                        .low = t->widen,
                         .channels = plumb_least(t->block, t->targets - channel),
                         .bias = t->bias ? t->bias + channel : NULL,
                         .relu = t->relu,
@@ -200,10 +228,10 @@ static void transform_outputs(const task *t, int64_t first, int64_t tiles, int64
         int64_t image = (first + i) / t->per_image, place = (first + i) % t->per_image;
         int64_t h = place / t->across * WINOGRAD_TILE, w = place % t->across * WINOGRAD_TILE;
         s.rows = (int)plumb_least(WINOGRAD_TILE, height - h), s.columns = (int)plumb_least(WINOGRAD_TILE, width - w);
-        s.to = (float *)y->data + ((image * height + h) * width + w) * t->targets + channel;
+        s.to = (char *)y->data + (((image * height + h) * width + w) * t->targets + channel) * t->size;
         t->kernels->output(m + i * t->block, t->m_point, &s);
         for (int j = 0; j < s.rows * s.columns && t->epilogue; j++)
-            t->epilogue(s.to + j / s.columns * s.row + j % s.columns * s.column, s.channels, NULL, 0);
+            t->epilogue((float *)s.to + j / s.columns * s.row + j % s.columns * s.column, s.channels, NULL, 0);
     }
 }
 
@@ -230,7 +258,7 @@ static soon positions_of(const plumb_view *view, int64_t tile, int64_t tiles, in
                   .tile = tile,
                   .positions = positions,
                   .channel = channel,
-                  .bytes = channels * (int64_t)sizeof(float),
+                  .bytes = channels * native_size(view->dtype),
                   .pace = plumb_parts(positions, products)};
 }
 
@@ -244,10 +272,9 @@ static void ask(const task *t, soon *s)
         int64_t w = place % t->across * WINOGRAD_TILE + s->next % WINOGRAD_TILE;
         if (h >= height || w >= width)
             continue;
-        const float *at = (const float *)view->data +
-                          ((tile / t->per_image * height + h) * width + w) * view->dim[1] + s->channel;
+        int64_t at = ((tile / t->per_image * height + h) * width + w) * view->dim[1] + s->channel;
         for (int64_t b = 0; b < s->bytes; b += 64)
-            __builtin_prefetch((const char *)at + b);
+            __builtin_prefetch((const char *)view->data + at * t->size + b);
     }
 }
 
@@ -278,8 +305,7 @@ static void whole_filter_chunk(void *user, int64_t chunk, int worker)
     const task *t = user;
     int64_t slices = plumb_parts(t->sources, DEPTH), k = chunk % slices * DEPTH, b = chunk / slices;
     char *mine = t->workers + t->worker * (size_t)worker;
-    transform_filter(t, b, k, plumb_least(DEPTH, t->sources - k), (float *)(void *)(mine + t->taps_at),
-                     block_filter(t, b) + k * t->block);
+    transform_filter(t, b, k, plumb_least(DEPTH, t->sources - k), mine, block_filter(t, b) + k * t->block);
 }
 
 static void tiles_chunk(void *user, int64_t chunk, int worker)
@@ -326,7 +352,7 @@ static void block_chunk(void *user, int64_t chunk, int worker)
     soon none = {0};
     for (int64_t k = 0; k < t->sources; k += DEPTH) {
         int64_t count = plumb_least(DEPTH, t->sources - k);
-        transform_filter(t, b, k, count, (float *)(void *)(mine + t->taps_at), u);
+        transform_filter(t, b, k, count, mine, u);
         multiply(t, tiles, b, v, u, k, count, m, &none, &none);
     }
     transform_outputs(t, (t->first_part + part) * t->part, tiles, b, m, (float *)(void *)mine);
@@ -344,6 +370,12 @@ static void run_by_blocks(plumb_pool *pool, task *t)
     }
 }
 
+/* It meets what is not finite as the definition does. */
+static const plumb_impl *direct_of_bf16(bool adjoint)
+{
+    return adjoint ? &plumb_impl_conv2d_backward_data_bf16 : &plumb_impl_conv2d_bf16;
+}
+
 static plumb_status run(const plumb_call *call, bool adjoint)
 {
     task t;
@@ -351,9 +383,14 @@ static plumb_status run(const plumb_call *call, bool adjoint)
     if (t.tiles == 0)
         return PLUMB_OK;
     char *workspace = call->workspace;
-    t.zeros = (float *)(void *)workspace, t.shared = (float *)(void *)(workspace + t.shared_at);
+    t.zeros = workspace, t.shared = (float *)(void *)(workspace + t.shared_at);
     t.workers = workspace + t.workers_at;
-    memset(t.zeros, 0, t.shared_at);
+    memset(workspace, 0, t.bias_at);
+    if (t.shared_at > t.bias_at) {
+        float *bias = (float *)(void *)(workspace + t.bias_at);
+        t.widen(bias, 1, call->in[2].data, call->in[2].stride[0], t.targets);
+        t.bias = bias;
+    }
     for (int i = 0; i < plumb_pool_size(call->pool); i++)
         memset(t.workers + t.worker * (size_t)i, 0, SPOILED);
     if (t.by_tiles) {
@@ -364,6 +401,8 @@ static plumb_status run(const plumb_call *call, bool adjoint)
     }
     for (int i = 0; i < plumb_pool_size(call->pool); i++)
         if (!plumb_kernels_for(PLUMB_F32, call->isa)->finite(t.workers + t.worker * (size_t)i, t.lanes)) {
+            if (t.widen)
+                return direct_of_bf16(adjoint)->run(call);
             plumb_conv_plain(call, adjoint ? PLUMB_CONV_DATA : PLUMB_CONV_FORWARD);
             break;
         }
@@ -374,7 +413,9 @@ static size_t workspace(const plumb_call *call, bool adjoint)
 {
     task t;
     plan(call, adjoint, &t);
-    return t.workers_at + t.worker * (size_t)plumb_pool_size(call->pool);
+    size_t bytes = t.workers_at + t.worker * (size_t)plumb_pool_size(call->pool);
+    size_t direct = t.widen ? direct_of_bf16(adjoint)->workspace(call) : 0;
+    return bytes > direct ? bytes : direct;
 }
 
 /* Pairs of an output and a tap that reads no padding, along an axis. */
@@ -389,8 +430,9 @@ static double taps_along(const plumb_call *call, int axis, bool adjoint)
 }
 
 /* Is it faster? Both forms in steps of one lane of an FMA, as measured on Zen 4: transforms of a tile's inputs and outputs
- * take 350 and 300 for a channel, a filter's 220, which is also what a direct form takes to pack it. It must win
- * clearly, because its error is larger: not with few channels, nor where maps fill tiles badly. */
+ * take 350 and 300 for a channel, a filter's 220, which is also what a direct form takes to pack it. In f32 it must win
+ * clearly, because its error is larger: not with few channels, nor where maps fill tiles badly. In bf16 its error is that of
+ * the direct form, which with vdpbf16ps is twice as fast. */
 static bool pays(const plumb_call *call, bool adjoint)
 {
     const plumb_view *x = &call->in[0], *y = &call->out[0];
@@ -398,7 +440,17 @@ static bool pays(const plumb_call *call, bool adjoint)
     double padded = (double)plumb_round_up(y->dim[1], kernels_for(call->isa)->lanes);
     double tiles = (double)(y->dim[0] * plumb_parts(y->dim[2], WINOGRAD_TILE) * plumb_parts(y->dim[3], WINOGRAD_TILE));
     double taps = (double)y->dim[0] * taps_along(call, 0, adjoint) * taps_along(call, 1, adjoint), filter = 220 * c * o;
-    return taps * c * o + filter > 1.4 * (tiles * (WINOGRAD_POINTS * c * padded + 350 * c + 300 * o) + filter);
+    bool pairs = x->dtype == PLUMB_BF16 && call->isa >= PLUMB_ISA_AVX512_BF16;
+    return (pairs ? 0.5 : 1) * taps * c * o + filter >
+           (x->dtype == PLUMB_BF16 ? 1.1 : 1.4) * (tiles * (WINOGRAD_POINTS * c * padded + 350 * c + 300 * o) + filter);
+}
+
+/* Activations but relu are made of f32 results in place. */
+static bool bf16_supports(const plumb_call *call, bool adjoint)
+{
+    int activation = adjoint ? PLUMB_ACTIVATION_NONE : ((const plumb_attr_conv2d *)call->attr)->activation;
+    return (activation == PLUMB_ACTIVATION_NONE || activation == PLUMB_ACTIVATION_RELU) &&
+           direct_of_bf16(adjoint)->supports(call);
 }
 
 static bool supports(const plumb_call *call, bool adjoint)
@@ -408,7 +460,8 @@ static bool supports(const plumb_call *call, bool adjoint)
     return !(call->context->options.forbid & PLUMB_FORBID_WINOGRAD) && attr->groups == 1 && attr->stride[0] == 1 &&
            attr->stride[1] == 1 && attr->dilation[0] == 1 && attr->dilation[1] == 1 && w->dim[2] == 3 &&
            w->dim[3] == 3 && plumb_view_contiguous(w) && plumb_view_channels_last(&call->in[0]) &&
-           plumb_view_channels_last(&call->out[0]) && pays(call, adjoint);
+           plumb_view_channels_last(&call->out[0]) && pays(call, adjoint) &&
+           (call->in[0].dtype == PLUMB_F32 || bf16_supports(call, adjoint));
 }
 
 /* An output that no tap reaches is zero; its neighbours' rounding would make something else of it. */
@@ -447,13 +500,15 @@ static plumb_status data_run(const plumb_call *call)
  * of the rows of the output's, filter's and input's transforms, which is 8.2 in the corners of a tile and 2.1 in its middle;
  * absolute sums in place of squares give 63, which no error came near. So 8 times the bound of the op, whose terms
  * are of the output's own window: at the border of a picture that may be one tap of the nine. Worst measured: 0.8 of the
- * op's own bound there, 0.3 elsewhere. */
+ * op's own bound there, 0.3 elsewhere. That is so of bf16, too, beside the rounding of a result, since all between is f32. Were
+ * the transformed tiles and filters rounded to bf16 for vdpbf16ps, these factors would multiply 2^-9: an error several times
+ * that of the direct form, too much to be chosen for its speed. */
 #define SLACK 8
 
 const plumb_impl plumb_impl_conv2d_winograd = {
     .op = &plumb_op_conv2d,
     .name = "cpu.native.winograd",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
     .flags = PLUMB_IMPL_WANTS_LAST,
     .supports = forward_supports,
     .workspace = forward_workspace,
@@ -464,7 +519,7 @@ const plumb_impl plumb_impl_conv2d_winograd = {
 const plumb_impl plumb_impl_conv2d_backward_data_winograd = {
     .op = &plumb_op_conv2d_backward_data,
     .name = "cpu.native.winograd",
-    .dtypes = PLUMB_BIT(PLUMB_F32),
+    .dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_BF16),
     .flags = PLUMB_IMPL_WANTS_LAST,
     .supports = data_supports,
     .workspace = data_workspace,

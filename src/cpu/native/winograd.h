@@ -6,6 +6,10 @@
  * binary fractions were tried on normal values (64 and 256 channels): these have the least error, a root mean square
  * of 1.7 times that of a plain sum in f32, where the usual 0, +-1, +-2, infinity have 3.8 times; they cost as much.
  *
+ * bf16 is widened as it is read and rounded as it is written; in between everything is f32. So its error is one rounding,
+ * as that of a plain sum, and 2^-9 hides what the transforms add, which is why the transformed tiles are not bf16 as well:
+ * their rounding would come out amplified (winograd.c, "Error").
+ *
  * All three transforms keep channels in the vector's lanes, so pictures are channels-last and nothing is shuffled. */
 #ifndef PLUMB_NATIVE_WINOGRAD_H
 #define PLUMB_NATIVE_WINOGRAD_H
@@ -22,7 +26,8 @@ enum {
 
 /* Where a tile's results of one block of channels go. */
 typedef struct winograd_store {
-    float *to;           /* channel 0 of the first output */
+    void *to;            /* channel 0 of the first output: f32, or bf16 */
+    bool low;            /* bf16 */
     int64_t row, column; /* elements from an output to the one below, to its right */
     int rows, columns;   /* of the outputs that exist */
     int64_t channels;    /* at most a block */
@@ -41,8 +46,9 @@ typedef struct winograd_kernels {
     int lanes;
     int rows; /* most tiles of a strip */
     /* A tile's inputs: from[i] are the channels at position i of its 6 x 6. Vector v of point p goes to
-     * to + p*point + v*step; lanes past the channels are zero. */
-    void (*input)(const float *const *from, int64_t channels, float *to, int64_t point, int64_t step);
+     * to + p*point + v*step; lanes past the channels are zero. low_input: the same from bf16. */
+    void (*input)(const void *const *from, int64_t channels, float *to, int64_t point, int64_t step);
+    void (*low_input)(const void *const *from, int64_t channels, float *to, int64_t point, int64_t step);
     /* `count` filters for a vector of output channels each, taps[t][lanes] one after the other; `turned`: by 180
      * degrees. Filter i at point p goes to to + p*point + i*block. */
     void (*filter)(const float *taps, int64_t count, bool turned, float *to, int64_t point);

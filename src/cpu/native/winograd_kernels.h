@@ -21,7 +21,11 @@
 typedef float NAME(vec) __attribute__((vector_size(VB)));
 typedef int32_t NAME(mask) __attribute__((vector_size(VB)));
 typedef float NAME(vec_at) __attribute__((vector_size(VB), aligned(sizeof(float))));
+typedef uint32_t NAME(words) __attribute__((vector_size(VB)));
+typedef uint16_t NAME(low) __attribute__((vector_size(VB / 2)));
+typedef uint16_t NAME(low_at) __attribute__((vector_size(VB / 2), aligned(sizeof(uint16_t))));
 #define VEC NAME(vec)
+#define WORDS NAME(words)
 
 INLINE VEC NAME(load)(const float *from)
 {
@@ -30,6 +34,16 @@ INLINE VEC NAME(load)(const float *from)
 INLINE void NAME(store)(float *to, VEC x)
 {
     *(NAME(vec_at) *)to = x;
+}
+
+INLINE VEC NAME(widen)(const uint16_t *from)
+{
+    return (VEC)(__builtin_convertvector(*(const NAME(low_at) *)from, WORDS) << 16);
+}
+INLINE NAME(low) NAME(narrow)(VEC x)
+{
+    const WORDS bits = (WORDS)x, nan = (WORDS)(x != x), rounded = bits + 0x7fff + (bits >> 16 & 1);
+    return __builtin_convertvector(((rounded & ~nan) | ((bits | 0x400000) & nan)) >> 16, NAME(low));
 }
 
 static const float NAME(a) = 0.625f, NAME(b) = 1.5f;
@@ -55,10 +69,10 @@ INLINE float *NAME(input_row)(const VEC *d, float *to, int64_t point)
 
 /* Down the columns first, for one or two of the six rows of points at a time: what is between fits in registers, and
  * reading the tile more than once is cheaper than spilling. */
-INLINE void NAME(input_vector)(const float *const *from, int64_t c, float *to, int64_t point)
+INLINE void NAME(input_vector)(const void *const *from, int64_t c, float *to, int64_t point)
 {
     VEC d[WINOGRAD_SIDE], e[WINOGRAD_SIDE];
-#define IN(row) NAME(load)(from[(row)*WINOGRAD_SIDE + j] + c)
+#define IN(row) NAME(load)((const float *)from[(row)*WINOGRAD_SIDE + j] + c)
     UNROLL
     for (int j = 0; j < WINOGRAD_SIDE; j++)
         d[j] = IN(4) - (AA + BB) * IN(2) + AA * BB * IN(0);
@@ -84,7 +98,7 @@ INLINE void NAME(input_vector)(const float *const *from, int64_t c, float *to, i
 #undef IN
 }
 
-static void NAME(input)(const float *const *from, int64_t channels, float *to, int64_t point, int64_t step)
+static void NAME(input)(const void *const *from, int64_t channels, float *to, int64_t point, int64_t step)
 {
     int64_t c = 0;
     for (; c + LANES <= channels; c += LANES, to += step)
@@ -92,13 +106,31 @@ static void NAME(input)(const float *const *from, int64_t channels, float *to, i
     if (c == channels)
         return;
     float rest[WINOGRAD_POINTS][LANES] = {{0}};
-    const float *at[WINOGRAD_POINTS];
+    const void *at[WINOGRAD_POINTS];
     for (int i = 0; i < WINOGRAD_POINTS; i++) {
         for (int64_t j = 0; c + j < channels; j++)
-            rest[i][j] = from[i][c + j];
+            rest[i][j] = ((const float *)from[i])[c + j];
         at[i] = rest[i];
     }
     NAME(input_vector)(at, 0, to, point);
+}
+
+static void NAME(low_input)(const void *const *from, int64_t channels, float *to, int64_t point, int64_t step)
+{
+    float wide[WINOGRAD_POINTS][LANES] __attribute__((aligned(VB)));
+    const void *at[WINOGRAD_POINTS];
+    for (int i = 0; i < WINOGRAD_POINTS; i++)
+        at[i] = wide[i];
+    for (int64_t c = 0; c < channels; c += LANES, to += step) {
+        uint16_t rest[LANES] = {0};
+        for (int i = 0; i < WINOGRAD_POINTS; i++) {
+            const uint16_t *low = (const uint16_t *)from[i] + c;
+            for (int64_t j = 0; c + LANES > channels && c + j < channels; j++)
+                rest[j] = low[j];
+            NAME(store)(wide[i], NAME(widen)(c + LANES > channels ? rest : low));
+        }
+        NAME(input_vector)(at, 0, to, point);
+    }
 }
 
 /* ---- filters ---- */
@@ -197,8 +229,18 @@ INLINE void NAME(output_axis)(const VEC *m, VEC *to)
     to[3] = m[5] + A * AA * u + B * BB * v;
 }
 
+INLINE void NAME(put_low)(uint16_t *to, NAME(low) x, int64_t lanes, const bool whole)
+{
+    if (whole)
+        *(NAME(low_at) *)to = x;
+    else
+        for (int64_t e = 0; e < lanes; e++)
+            to[e] = x[e];
+}
+
 /* `whole`: all sixteen outputs and all lanes exist. */
-INLINE void NAME(output_vector)(const float *m, int64_t point, const winograd_store *s, int64_t c, const bool whole)
+INLINE void NAME(output_vector)(const float *m, int64_t point, const winograd_store *s, int64_t c, const bool whole,
+                                const bool low)
 {
     VEC y[WINOGRAD_SIDE][WINOGRAD_TILE], bias = {0}, spoiled = NAME(load)(s->spoiled);
     const int64_t lanes = whole ? LANES : plumb_least(s->channels - c, LANES);
@@ -227,29 +269,39 @@ INLINE void NAME(output_vector)(const float *m, int64_t point, const winograd_st
         for (int i = 0; i < WINOGRAD_TILE; i++) {
             if (!whole && (i >= s->rows || j >= s->columns))
                 continue;
-            float *to = s->to + i * s->row + j * s->column + c;
+            const int64_t place = i * s->row + j * s->column + c;
             VEC x = out[i];
             spoiled += x * 0.0f;
             x += bias;
             if (s->relu)
                 x = (VEC)((NAME(mask))x & ~(x <= 0));
-            if (whole)
-                NAME(store)(to, x);
+            if (low)
+                NAME(put_low)((uint16_t *)s->to + place, NAME(narrow)(x), lanes, whole);
+            else if (whole)
+                NAME(store)((float *)s->to + place, x);
             else
                 for (int64_t e = 0; e < lanes; e++)
-                    to[e] = x[e];
+                    ((float *)s->to)[place + e] = x[e];
         }
     }
     NAME(store)(s->spoiled, spoiled);
 }
 
-static void NAME(output)(const float *m, int64_t point, const winograd_store *store)
+INLINE void NAME(outputs)(const float *m, int64_t point, const winograd_store *store, const bool low)
 {
     for (int64_t c = 0; c < store->channels; c += LANES)
         if (store->rows == WINOGRAD_TILE && store->columns == WINOGRAD_TILE && c + LANES <= store->channels)
-            NAME(output_vector)(m, point, store, c, true);
+            NAME(output_vector)(m, point, store, c, true, low);
         else
-            NAME(output_vector)(m, point, store, c, false);
+            NAME(output_vector)(m, point, store, c, false, low);
+}
+
+static void NAME(output)(const float *m, int64_t point, const winograd_store *store)
+{
+    if (store->low)
+        NAME(outputs)(m, point, store, true);
+    else
+        NAME(outputs)(m, point, store, false);
 }
 
 #define CELL(v, r) [r] = NAME(product_##v##_##r),
@@ -257,6 +309,7 @@ const winograd_kernels TABLE = {
     .lanes = VB / sizeof(float),
     .rows = ROWS,
     .input = NAME(input),
+    .low_input = NAME(low_input),
     .filter = NAME(filter),
 #if ROWS > 6
     .product = {{EACH_LOW(CELL, 1) EACH_HIGH(CELL, 1)}, {EACH_LOW(CELL, 2) EACH_HIGH(CELL, 2)}},
