@@ -8,7 +8,8 @@
 #include <stdlib.h>
 
 extern const plumb_impl plumb_impl_conv2d_winograd, plumb_impl_conv2d_backward_data_winograd, plumb_impl_conv2d_native,
-    plumb_impl_conv2d_backward_data_native, plumb_impl_conv2d_bf16, plumb_impl_conv2d_backward_data_bf16;
+    plumb_impl_conv2d_backward_data_native, plumb_impl_conv2d_bf16, plumb_impl_conv2d_backward_data_bf16,
+    plumb_impl_conv2d_backward_filter_winograd, plumb_impl_conv2d_backward_filter_bf16;
 
 static const plumb_dtype dtypes[] = {PLUMB_F32, PLUMB_BF16};
 
@@ -230,5 +231,83 @@ PLUMB_TEST(winograd, accuracy)
                   data ? "data" : "forward", error, beside);
         close_conv(&conv);
         close_conv(&plain);
+    }
+}
+
+/* The gradient of the filter, from x and y. */
+static void run_filter(const struct conv *conv, const plumb_impl *impl)
+{
+    plumb_view in[2] = {conv->view[0], conv->view[2]}, out = conv->view[1];
+    plumb_call call = {.context = conv->context, .device = conv->context->device, .pool = conv->context->pool,
+                       .isa = conv->context->isa, .op = &plumb_op_conv2d_backward_filter, .name = "",
+                       .attr = &conv->attr, .n_in = 2, .n_out = 1, .in = in, .out = &out};
+    REQUIRE(impl->supports(&call));
+    call.workspace = plumb_alloc(conv->context, impl->workspace(&call));
+    REQUIRE(call.workspace && impl->run(&call) == PLUMB_OK);
+    plumb_free(conv->context, call.workspace);
+}
+
+static double filter_defined(const struct conv *conv, int64_t o, int64_t c, int64_t i, int64_t j)
+{
+    double sum = 0;
+    for (int64_t n = 0; n < conv->n; n++) {
+        for (int64_t h = 0; h < conv->h; h++) {
+            for (int64_t w = 0; w < conv->w; w++) {
+                int64_t y = h - 1 + i, x = w - 1 + j;
+                if (y >= 0 && y < conv->h && x >= 0 && x < conv->w) {
+                    sum += element(&conv->view[0], n, c, y, x) * element(&conv->view[2], n, o, h, w);
+                }
+            }
+        }
+    }
+    return sum;
+}
+
+/* As error_of. */
+static double filter_error(const struct conv *conv, int64_t step)
+{
+    double errors = 0, sum = 0;
+    for (int64_t i = 0; i < conv->o * conv->c * 9; i += step) {
+        int64_t o = i / 9 / conv->c, c = i / 9 % conv->c, h = i / 3 % 3, w = i % 3;
+        double r = filter_defined(conv, o, c, h, w), y = element(&conv->view[1], o, c, h, w);
+        if (isfinite(r)) {
+            errors += (y - r) * (y - r), sum += r * r;
+        } else if (!(isnan(r) && isnan(y)) && y != r) {
+            return -1;
+        }
+    }
+    return sqrt(errors / sum);
+}
+
+/* The gradient of the filter in bf16: as exact as the direct form, in one part and in several, with groups of tiles and
+ * blocks of channels that are not full; and by the definition where something is not finite. */
+PLUMB_TEST(winograd, filter)
+{
+    static const int64_t shape[][5] = {{4, 72, 96, 16, 16}, {7, 200, 144, 12, 20}, {2, 330, 350, 20, 24}};
+    for (int i = 0; i < 3; i++) {
+        const int64_t *s = shape[i];
+        struct conv conv = open_conv(PLUMB_BF16, 0, PLUMB_CHANNELS_LAST, s[0], s[1], s[2], s[3], s[4]);
+        run_filter(&conv, &plumb_impl_conv2d_backward_filter_bf16);
+        double beside = filter_error(&conv, 499);
+        run_filter(&conv, &plumb_impl_conv2d_backward_filter_winograd);
+        double error = filter_error(&conv, 499);
+        CHECK_MSG(error > 0 && error < 1.01 * beside, "shape %d: %g beside %g", i, error, beside);
+        close_conv(&conv);
+    }
+    for (int kind = 0; kind < 4; kind++) {
+        struct conv conv = open_conv(PLUMB_BF16, 0, PLUMB_CHANNELS_LAST, 2, 64, 64, 16, 20);
+        switch (kind) {
+        case 0: put(&conv.view[0], 0, 3, 0, 6, INFINITY); break;
+        case 1: put(&conv.view[0], 1, 63, 15, 19, NAN); break;
+        case 2: put(&conv.view[2], 1, 7, 0, 0, -INFINITY); break;
+        default: put(&conv.view[2], 0, 9, 9, 9, 3e38); break;
+        }
+        for (int64_t j = 0; kind == 3 && j < plumb_view_count(&conv.view[0]); j++) {
+            plumb_put(conv.view[0].data, PLUMB_BF16, j, plumb_get(conv.view[0].data, PLUMB_BF16, j) * 0x1p-10);
+        }
+        run_filter(&conv, &plumb_impl_conv2d_backward_filter_winograd);
+        double error = filter_error(&conv, 1);
+        CHECK_MSG(error >= 0 && error < 2e-3, "kind %d: %g", kind, error);
+        close_conv(&conv);
     }
 }

@@ -52,8 +52,8 @@ enum {
     /* Convolutions of 3 x 3 with stride 1 in f32 and bf16, and their gradients of the data, by Winograd's F(4x4, 3x3), which is
      * used where it is faster: up to three times. Beside f64 the error (root mean square over that of the results, 64
      * to 512 channels) is 8e-7 to 2e-6 with it and 4e-7 to 1.2e-6 without: up to twice as large. An output is as exact
-     * as the largest values within six pixels allow. Results are deterministic either way. In bf16, too, where it is faster:
-     * computed in f32 and rounded once, its error is that of a plain sum. */
+     * as the largest values within six pixels allow. Results are deterministic either way. In bf16, too, where it is faster, and
+     * there also the gradients of filters: computed in f32 and rounded once, the error is that of plain sums. */
     PLUMB_FORBID_WINOGRAD = 1 << 0
 };
 

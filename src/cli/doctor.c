@@ -44,7 +44,7 @@ static void look_at_machine(struct findings *f, plumb_context *context)
     found(f, "isa", "ok", "%s in use, %s is the best this machine has", plumb_isa_name(context->isa),
           plumb_isa_name(plumb_isa_detect()));
     found(f, "winograd", context->options.forbid & PLUMB_FORBID_WINOGRAD ? "off" : "ok",
-          "3x3 convolutions in f32 where it is faster; --forbid winograd halves their rounding error");
+          "3x3 convolutions where it is faster; --forbid winograd halves their rounding error in f32");
 }
 
 /* What the device uses beside its own kernels, if it is there. */

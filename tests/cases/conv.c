@@ -73,6 +73,14 @@ static const struct row rows[] = {
     {.label = "winograd 4x4", .x = {6, 64, 4, 4}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     {.label = "winograd 7x7", .x = {4, 64, 7, 7}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .flip = true, .big = true},
     {.label = "winograd narrow", .x = {2, 33, 20, 8}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    /* and for the gradient of the filter, in bf16 */
+    {.label = "winograd filter p0", .x = {2, 40, 18, 18}, .o = 64, .k = {3, 3}, .big = true},
+    {.label = "winograd filter p1", .x = {1, 36, 24, 28}, .o = 50, .k = {3, 3}, .padding = {1, 1, 1, 1}, .flip = true, .big = true},
+    {.label = "winograd filter, pictures", .x = {4, 33, 12, 16}, .o = 64, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
+    {.label = "winograd filter flip", .x = {2, 48, 18, 18}, .o = 48, .k = {3, 3}, .flip = true, .big = true},
+    {.label = "winograd filter, one picture", .x = {1, 33, 26, 26}, .o = 64, .k = {3, 3}, .big = true},
+    {.label = "winograd filter uneven", .x = {2, 50, 18, 17}, .o = 64, .k = {3, 3}, .big = true},
+    {.label = "winograd filter, padded above", .x = {1, 40, 29, 26}, .o = 64, .k = {3, 3}, .padding = {1, 0, 0, 0}, .big = true},
     {.label = "odd widths", .x = {1, 5, 9, 23}, .o = 9, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},
     /* what kernels over channels-last pictures take: channels that fill vectors */
     {.label = "wide 3x3 p1", .x = {2, 32, 6, 9}, .o = 32, .k = {3, 3}, .padding = {1, 1, 1, 1}, .big = true},

@@ -22,42 +22,35 @@ enum {
 
 typedef struct task {
     const plumb_pair_kernels *kernels;
-    const plumb_kernels *words; /* of f32 */
-    plumb_convert *narrow;
-    const plumb_view *x, *y, *dw;
+    plumb_filter_sums sums;  /* of one part: the workers have their block */
+    const plumb_view *x, *y;
     plumb_pair_axis axis[2]; /* from x to y */
-    int64_t images, ins, outs, taps;
-    int64_t width, in_block, out_block, in_blocks, out_blocks; /* width: columns of a panel */
-    int64_t block_sums, turns;        /* elements of a block's sums; chunks of turning them */
+    int64_t images, width;   /* columns of a panel */
     int64_t couples, couples_at_once; /* pairs of pictures */
     int64_t rows_at_once, bands;      /* rows of dy in a load; loads of a picture */
     int64_t x_rows;                   /* most rows of x under a load's rows of one couple */
-    int64_t loads, part_loads, parts;
-    size_t part_at, part;                 /* of the workers, which hold */
-    size_t dy_at, turned_at, sums_at;     /* x and dy of a load, or sums (then their bf16) and what is turned; sums */
-    float *sums; /* (part, block of inputs, of outputs: (tap, input, output)); of one part: the workers have their block */
-    char *workspace;
+    int64_t loads, part_loads;
+    size_t workers_at;     /* of the workers, which hold */
+    size_t dy_at, sums_at; /* x and dy of a load, or what is turned; sums */
 } task;
 
 static void choose_blocks(task *t)
 {
-    t->in_block = plumb_least(plumb_most(t->ins, 1), IN_CHANNELS);
-    t->out_block = plumb_least(OUT_PANELS * t->width, plumb_round_up(plumb_most(t->outs, 1), t->kernels->lanes));
-    while (t->taps * t->in_block * t->out_block * 4 > SUM_BYTES) {
-        bool narrower = t->out_block > t->width && (t->out_block > t->in_block || t->in_block <= FEW_CHANNELS);
-        if (!narrower && t->in_block <= FEW_CHANNELS)
+    t->sums.in_block = plumb_least(plumb_most(t->sums.ins, 1), IN_CHANNELS);
+    t->sums.out_block = plumb_least(OUT_PANELS * t->width, plumb_round_up(plumb_most(t->sums.outs, 1), t->kernels->lanes));
+    while (t->sums.taps * t->sums.in_block * t->sums.out_block * 4 > SUM_BYTES) {
+        bool narrower = t->sums.out_block > t->width &&
+                        (t->sums.out_block > t->sums.in_block || t->sums.in_block <= FEW_CHANNELS);
+        if (!narrower && t->sums.in_block <= FEW_CHANNELS)
             break;
         if (narrower)
-            t->out_block = plumb_round_up(t->out_block / 2, t->width);
+            t->sums.out_block = plumb_round_up(t->sums.out_block / 2, t->width);
         else
-            t->in_block = plumb_parts(t->in_block, 2);
+            t->sums.in_block = plumb_parts(t->sums.in_block, 2);
     }
-    int64_t blocks = plumb_parts(t->ins, t->in_block) * plumb_parts(t->outs, t->out_block);
-    if (blocks < ENOUGH_CHUNKS && 2 * blocks >= ENOUGH_CHUNKS && t->in_block > FEW_CHANNELS)
-        t->in_block = plumb_parts(t->in_block, 2); /* sooner than two parts that must be added */
-    t->in_blocks = plumb_parts(t->ins, t->in_block), t->out_blocks = plumb_parts(t->outs, t->out_block);
-    t->block_sums = t->taps * t->in_block * t->out_block;
-    t->turns = plumb_parts(t->in_block, TURN_CHANNELS);
+    int64_t blocks = plumb_parts(t->sums.ins, t->sums.in_block) * plumb_parts(t->sums.outs, t->sums.out_block);
+    if (blocks < ENOUGH_CHUNKS && 2 * blocks >= ENOUGH_CHUNKS && t->sums.in_block > FEW_CHANNELS)
+        t->sums.in_block = plumb_parts(t->sums.in_block, 2); /* sooner than two parts that must be added */
 }
 
 static void choose_loads(task *t)
@@ -72,32 +65,30 @@ static void choose_loads(task *t)
     t->loads = plumb_parts(t->couples, t->couples_at_once) * t->bands;
     int64_t reach = (t->rows_at_once - 1) * rows->stride + (rows->taps - 1) * rows->dilation + 1;
     t->x_rows = plumb_least(reach, rows->source);
-    int64_t blocks = plumb_most(t->in_blocks * t->out_blocks, 1);
+    int64_t blocks = plumb_most(t->sums.in_blocks * t->sums.out_blocks, 1);
     int64_t parts = plumb_least(plumb_parts(ENOUGH_CHUNKS, blocks),
-                                plumb_most(PARTIAL_BYTES / (4 * blocks * t->block_sums), 1));
+                                plumb_most(PARTIAL_BYTES / (4 * blocks * t->sums.block), 1));
     t->part_loads = plumb_most(plumb_parts(t->loads, parts), 1);
-    t->parts = plumb_most(plumb_parts(t->loads, t->part_loads), 1);
+    t->sums.parts = plumb_most(plumb_parts(t->loads, t->part_loads), 1);
 }
 
 static void plan(const plumb_call *call, task *t)
 {
     const plumb_view *x = &call->in[0], *y = &call->in[1], *dw = &call->out[0];
-    *t = (task){.kernels = plumb_pair_kernels_for(call->isa), .words = plumb_kernels_for(PLUMB_F32, call->isa),
-                .x = x, .y = y, .dw = dw, .images = x->dim[0], .ins = dw->dim[1], .outs = dw->dim[0],
-                .taps = dw->dim[2] * dw->dim[3]};
-    t->narrow = plumb_convert_for(PLUMB_BF16, PLUMB_F32, call->isa);
+    *t = (task){.kernels = plumb_pair_kernels_for(call->isa), .x = x, .y = y, .images = x->dim[0],
+                .sums = {.ins = dw->dim[1], .outs = dw->dim[0], .taps = dw->dim[2] * dw->dim[3]}};
     for (int d = 0; d < 2; d++)
         t->axis[d] = plumb_pair_axis_of(call->attr, x, dw, y, d, false);
     t->width = (int64_t)t->kernels->vectors * t->kernels->lanes;
     choose_blocks(t);
+    plumb_filter_sums_plan(call, &t->sums);
     choose_loads(t);
-    t->part_at = t->parts > 1 ? plumb_lines(t->parts * t->in_blocks * t->out_blocks * t->block_sums, sizeof(float)) : 0;
-    t->dy_at = plumb_lines(t->couples_at_once * t->x_rows * t->axis[1].source * t->in_block, sizeof(uint32_t));
-    size_t dy = plumb_lines(t->couples_at_once * t->rows_at_once * t->axis[1].target * t->out_block, sizeof(uint32_t));
-    size_t turned = plumb_lines(t->taps * t->out_block * TURN_CHANNELS, sizeof(float));
-    t->turned_at = plumb_lines(t->taps * t->out_block * TURN_CHANNELS, sizeof(uint16_t));
-    t->sums_at = t->dy_at + dy > t->turned_at + turned ? t->dy_at + dy : t->turned_at + turned;
-    t->part = t->sums_at + (t->parts > 1 ? 0 : plumb_lines(t->block_sums, sizeof(float)));
+    int64_t all = t->sums.parts * t->sums.in_blocks * t->sums.out_blocks * t->sums.block;
+    t->workers_at = t->sums.parts > 1 ? plumb_lines(all, sizeof(float)) : 0;
+    t->dy_at = plumb_lines(t->couples_at_once * t->x_rows * t->axis[1].source * t->sums.in_block, sizeof(uint32_t));
+    size_t dy = plumb_lines(t->couples_at_once * t->rows_at_once * t->axis[1].target * t->sums.out_block, sizeof(uint32_t));
+    t->sums_at = t->dy_at + dy > t->sums.work ? t->dy_at + dy : t->sums.work;
+    t->sums.worker = t->sums_at + (t->sums.parts > 1 ? 0 : plumb_lines(t->sums.block, sizeof(float)));
 }
 
 /* ---- loads ---- */
@@ -120,15 +111,15 @@ static void interleave_x(const load *l)
 {
     const task *t = l->t;
     const plumb_view *x = t->x;
-    int64_t row = x->dim[3] * t->ins, image = x->dim[2] * row;
-    bool whole = l->ins == t->ins;
+    int64_t row = x->dim[3] * t->sums.ins, image = x->dim[2] * row;
+    bool whole = l->ins == t->sums.ins;
     for (int64_t c = 0; c < l->couples; c++) {
         const uint16_t *low = (const uint16_t *)x->data + 2 * (l->couple + c) * image + l->x_row * row + l->in;
         const uint16_t *high = 2 * (l->couple + c) + 1 < t->images ? low + image : NULL;
         uint32_t *to = l->x + c * t->x_rows * x->dim[3] * l->ins;
         int64_t count = whole ? l->x_rows * row : l->ins, times = whole ? 1 : l->x_rows * x->dim[3];
         for (int64_t i = 0; i < times; i++, to += count)
-            t->kernels->interleave(to, low + i * t->ins, high ? high + i * t->ins : NULL, count);
+            t->kernels->interleave(to, low + i * t->sums.ins, high ? high + i * t->sums.ins : NULL, count);
     }
 }
 
@@ -136,7 +127,7 @@ static void interleave_dy(const load *l)
 {
     const task *t = l->t;
     const plumb_view *y = t->y;
-    int64_t row = y->dim[3] * t->outs, image = y->dim[2] * row, positions = l->rows * y->dim[3];
+    int64_t row = y->dim[3] * t->sums.outs, image = y->dim[2] * row, positions = l->rows * y->dim[3];
     for (int64_t c = 0; c < l->couples; c++) {
         const uint16_t *low = (const uint16_t *)y->data + 2 * (l->couple + c) * image + l->row * row + l->out;
         const uint16_t *high = 2 * (l->couple + c) + 1 < t->images ? low + image : NULL;
@@ -144,7 +135,7 @@ static void interleave_dy(const load *l)
             int64_t width = panel_width(l, column), count = plumb_least(width, l->outs - column);
             uint32_t *to = l->dy + column / t->width * l->panel + c * positions * width;
             for (int64_t i = 0; i < positions; i++, to += width) {
-                int64_t at = i * t->outs + column;
+                int64_t at = i * t->sums.outs + column;
                 t->kernels->interleave(to, low + at, high ? high + at : NULL, count);
                 memset(to + count, 0, (size_t)(width - count) * sizeof *to);
             }
@@ -196,71 +187,95 @@ static void run_tap(const load *l, int64_t ky, int64_t kx, float *sums, bool add
             positions[n++] = (c * l->rows + i) * ow + from;
         }
     plumb_pairs p = {.segments = n, .length = end - from, .a_at = a_at, .b_at = b_at, .a_row = 4,
-                     .a_step = 4 * t->axis[1].stride * l->ins, .ldc = t->out_block, .add = add};
+                     .a_step = 4 * t->axis[1].stride * l->ins, .ldc = t->sums.out_block, .add = add};
     for (int64_t column = 0; column < l->outs; column += t->width) {
         int64_t width = panel_width(l, column);
         p.b = (const char *)(l->dy + column / t->width * l->panel), p.b_step = 4 * width;
         for (int64_t s = 0; s < n; s++)
             b_at[s] = positions[s] * 4 * width;
         for (int64_t c = 0; c < l->ins; c += height) {
-            p.a = (const char *)(l->x + c), p.c = sums + c * t->out_block + column;
+            p.a = (const char *)(l->x + c), p.c = sums + c * t->sums.out_block + column;
             t->kernels->tile[plumb_least(height, l->ins - c)][width / t->kernels->lanes](&p);
         }
     }
 }
 
-/* Input channels [first, first + count) of a block: the sums of its parts, `apart` elements from each other, are added,
- * turned, rounded and put where w has them. */
-static void turn(const task *t, int64_t block, int64_t first, int64_t count, const float *sums, int64_t apart,
-                 char *work)
+void plumb_filter_sums_plan(const plumb_call *call, plumb_filter_sums *s)
 {
-    int64_t in = block / t->out_blocks * t->in_block + first, out = block % t->out_blocks * t->out_block;
-    int64_t row = count * t->taps, outs = plumb_least(t->out_block, t->outs - out);
-    float *sum = (float *)(void *)work, *turned = (float *)(void *)(work + t->turned_at);
-    uint16_t *low = (uint16_t *)(void *)work, *dw = (uint16_t *)t->dw->data + (out * t->ins + in) * t->taps;
+    s->words = plumb_kernels_for(PLUMB_F32, call->isa);
+    s->narrow = plumb_convert_for(PLUMB_BF16, PLUMB_F32, call->isa);
+    s->dw = &call->out[0];
+    s->taps = s->dw->dim[2] * s->dw->dim[3], s->ins = s->dw->dim[1], s->outs = s->dw->dim[0];
+    s->in_blocks = plumb_parts(s->ins, s->in_block), s->out_blocks = plumb_parts(s->outs, s->out_block);
+    s->block = s->taps * s->in_block * s->out_block;
+    s->turns = plumb_parts(s->in_block, TURN_CHANNELS);
+    s->turned_at = plumb_lines(s->taps * s->out_block * TURN_CHANNELS, sizeof(uint16_t));
+    s->work = s->turned_at + plumb_lines(s->taps * s->out_block * TURN_CHANNELS, sizeof(float));
+}
+
+/* Input channels [first, first + count) of a block, whose parts are `apart` elements from each other. */
+static void turn(const plumb_filter_sums *s, int64_t block, int64_t first, int64_t count, const float *sums,
+                 int64_t apart, char *work)
+{
+    int64_t in = block / s->out_blocks * s->in_block + first, out = block % s->out_blocks * s->out_block;
+    int64_t row = count * s->taps, outs = plumb_least(s->out_block, s->outs - out);
+    float *sum = (float *)(void *)work, *turned = (float *)(void *)(work + s->turned_at);
+    uint16_t *low = (uint16_t *)(void *)work, *dw = (uint16_t *)s->dw->data + (out * s->ins + in) * s->taps;
     for (int64_t c = 0; c < count; c++) {
-        for (int64_t tap = 0; tap < t->taps; tap++) {
-            const float *from = sums + (tap * t->in_block + first + c) * t->out_block;
+        for (int64_t tap = 0; tap < s->taps; tap++) {
+            const float *from = sums + (tap * s->in_block + first + c) * s->out_block;
             memcpy(sum + tap * outs, from, (size_t)outs * sizeof *sum);
-            for (int64_t part = 1; part < t->parts; part++)
-                t->words->add(sum + tap * outs, from + part * apart, outs);
+            for (int64_t part = 1; part < s->parts; part++)
+                s->words->add(sum + tap * outs, from + part * apart, outs);
         }
-        t->words->interleave(turned + c * t->taps, row, sum, outs, t->taps, outs);
+        s->words->interleave(turned + c * s->taps, row, sum, outs, s->taps, outs);
     }
-    t->narrow(low, 1, turned, 1, outs * row);
+    s->narrow(low, 1, turned, 1, outs * row);
     for (int64_t o = 0; o < outs; o++)
-        memcpy(dw + o * t->ins * t->taps, low + o * row, (size_t)row * sizeof *low);
+        memcpy(dw + o * s->ins * s->taps, low + o * row, (size_t)row * sizeof *low);
+}
+
+void plumb_filter_sums_turn(const plumb_filter_sums *s, int64_t block, const float *sums, char *work)
+{
+    int64_t ins = plumb_least(s->in_block, s->ins - block / s->out_blocks * s->in_block);
+    for (int64_t c = 0; c < ins; c += TURN_CHANNELS)
+        turn(s, block, c, plumb_least(TURN_CHANNELS, ins - c), sums, 0, work);
 }
 
 static void run_turn(void *user, int64_t chunk, int worker)
 {
-    const task *t = user;
-    int64_t block = chunk / t->turns, blocks = t->in_blocks * t->out_blocks, first = chunk % t->turns * TURN_CHANNELS;
-    int64_t ins = plumb_least(t->in_block, t->ins - block / t->out_blocks * t->in_block);
+    const plumb_filter_sums *s = user;
+    int64_t block = chunk / s->turns, blocks = s->in_blocks * s->out_blocks, first = chunk % s->turns * TURN_CHANNELS;
+    int64_t ins = plumb_least(s->in_block, s->ins - block / s->out_blocks * s->in_block);
     if (first < ins)
-        turn(t, block, first, plumb_least(TURN_CHANNELS, ins - first), t->sums + block * t->block_sums,
-             blocks * t->block_sums, t->workspace + (size_t)worker * t->part);
+        turn(s, block, first, plumb_least(TURN_CHANNELS, ins - first), s->sums + block * s->block, blocks * s->block,
+             s->workers + (size_t)worker * s->worker);
+}
+
+void plumb_filter_sums_turn_all(const plumb_call *call, const plumb_filter_sums *s)
+{
+    plumb_pool_run(call->pool, s->in_blocks * s->out_blocks * s->turns, run_turn, (void *)(uintptr_t)s);
 }
 
 /* A block whose sums have but one part is turned at once, while they are in the cache. */
 static void run_part(void *user, int64_t chunk, int worker)
 {
     const task *t = user;
-    int64_t out = chunk % t->out_blocks, in = chunk / t->out_blocks % t->in_blocks;
-    int64_t part = chunk / t->out_blocks / t->in_blocks, first = part * t->part_loads;
-    char *work = t->workspace + (size_t)worker * t->part;
+    int64_t out = chunk % t->sums.out_blocks, in = chunk / t->sums.out_blocks % t->sums.in_blocks;
+    int64_t part = chunk / t->sums.out_blocks / t->sums.in_blocks, first = part * t->part_loads;
+    char *work = t->sums.workers + (size_t)worker * t->sums.worker;
     load l = {.t = t, .x = (uint32_t *)(void *)work, .dy = (uint32_t *)(void *)(work + t->dy_at)};
-    l.in = in * t->in_block, l.ins = plumb_least(t->in_block, t->ins - l.in);
-    l.out = out * t->out_block, l.outs = plumb_least(t->out_block, t->outs - l.out);
-    float *sums = t->parts > 1 ? t->sums + chunk * t->block_sums : (float *)(void *)(work + t->sums_at);
+    l.in = in * t->sums.in_block, l.ins = plumb_least(t->sums.in_block, t->sums.ins - l.in);
+    l.out = out * t->sums.out_block, l.outs = plumb_least(t->sums.out_block, t->sums.outs - l.out);
+    float *sums = t->sums.parts > 1 ? t->sums.sums + chunk * t->sums.block : (float *)(void *)(work + t->sums_at);
     for (int64_t index = first; index < plumb_least(first + t->part_loads, t->loads); index++) {
         begin_load(&l, index);
-        for (int64_t tap = 0; tap < t->taps; tap++)
-            run_tap(&l, tap / t->axis[1].taps, tap % t->axis[1].taps, sums + tap * t->in_block * t->out_block,
+        for (int64_t tap = 0; tap < t->sums.taps; tap++)
+            run_tap(&l, tap / t->axis[1].taps, tap % t->axis[1].taps, sums + tap * t->sums.in_block * t->sums.out_block,
                     index > first);
     }
-    for (int64_t c = 0; c < l.ins && t->parts == 1; c += TURN_CHANNELS)
-        turn(t, chunk, c, plumb_least(TURN_CHANNELS, l.ins - c), sums, 0, work);
+    if (t->sums.parts == 1)
+        plumb_filter_sums_turn(&t->sums, chunk, sums, work);
 }
 
 static bool supports(const plumb_call *call)
@@ -273,7 +288,7 @@ static size_t workspace(const plumb_call *call)
 {
     task t;
     plan(call, &t);
-    return t.part_at + t.part * (size_t)plumb_pool_size(call->pool);
+    return t.workers_at + t.sums.worker * (size_t)plumb_pool_size(call->pool);
 }
 
 static plumb_status run(const plumb_call *call)
@@ -282,16 +297,15 @@ static plumb_status run(const plumb_call *call)
     plan(call, &t);
     if (plumb_view_count(&call->out[0]) == 0)
         return PLUMB_OK;
-    t.sums = call->workspace;
-    t.workspace = (char *)call->workspace + t.part_at;
+    t.sums.sums = call->workspace;
+    t.sums.workers = (char *)call->workspace + t.workers_at;
     if (t.images == 0) {
         memset(call->out[0].data, 0, (size_t)plumb_view_count(&call->out[0]) * sizeof(uint16_t));
         return PLUMB_OK;
     }
-    int64_t blocks = t.in_blocks * t.out_blocks;
-    plumb_pool_run(call->pool, t.parts * blocks, run_part, &t);
-    if (t.parts > 1)
-        plumb_pool_run(call->pool, blocks * t.turns, run_turn, &t);
+    plumb_pool_run(call->pool, t.sums.parts * t.sums.in_blocks * t.sums.out_blocks, run_part, &t);
+    if (t.sums.parts > 1)
+        plumb_filter_sums_turn_all(call, &t.sums);
     return PLUMB_OK;
 }
 

@@ -15,6 +15,7 @@
 #define PLUMB_NATIVE_WINOGRAD_H
 
 #include "cpu/native/gemm.h"
+#include "op/op.h"
 
 enum {
     WINOGRAD_TILE = 4,    /* side of a tile of outputs */
@@ -55,7 +56,32 @@ typedef struct winograd_kernels {
     winograd_product *product[WINOGRAD_VECTORS][WINOGRAD_ROWS + 1]; /* [vectors - 1][tiles] */
     /* A tile's outputs, from m + p*point of every point p. */
     void (*output)(const float *m, int64_t point, const winograd_store *store);
+    /* A tile's 4 x 4 of dy, bf16, to the points; otherwise as low_input. */
+    void (*low_gradient)(const void *const *from, int64_t channels, float *to, int64_t point, int64_t step);
+    /* Sums of products at m + p*point, so many vectors of them, to the nine taps at to + t*tap; `turned`: the last comes
+     * first. spoiled: as in winograd_store. */
+    void (*taps)(const float *m, int64_t point, int64_t vectors, bool turned, float *to, int64_t tap, float *spoiled);
 } winograd_kernels;
+
+const winograd_kernels *winograd_kernels_for(int isa);
+
+/* Pairs of an output and a tap that reads no padding, along an axis whose outputs begin `before` the input. */
+double winograd_taps(int64_t in, int64_t out, int64_t before);
+
+/* Memory that will be wanted soon, asked for a little at a time between products, which leave memory idle: the positions
+ * of some tiles of a picture, some bytes of each. */
+typedef struct winograd_soon {
+    const plumb_view *view;
+    int64_t across, per_image; /* tiles of a row, of a picture */
+    int64_t tile, end, channel, bytes, pace;
+    int64_t place, h, w; /* within the tile; where it is, */
+    const char *at;      /* and lies */
+} winograd_soon;
+
+/* Tiles [tile, tile + tiles), whose channels [channel, channel + channels) are to be asked for in so many turns. */
+winograd_soon winograd_soon_of(const plumb_view *view, int64_t across, int64_t per_image, int64_t tile, int64_t tiles,
+                               int64_t channel, int64_t channels, int64_t products);
+void winograd_ask(winograd_soon *s);
 
 extern const winograd_kernels winograd_kernels_portable;
 #if PLUMB_NATIVE_X86

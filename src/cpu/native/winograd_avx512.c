@@ -2,9 +2,12 @@
 #include "cpu/native/winograd.h"
 
 #if PLUMB_NATIVE_X86
+#include <immintrin.h>
+
 #include "cpu/native/target.h"
 PLUMB_TARGET_AVX512
 
+#define WIDEN(from) _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(from))), 16)
 #define VB 64
 #define ROWS 14
 #define NAME(x) avx512_##x

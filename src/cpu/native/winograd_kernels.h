@@ -1,5 +1,6 @@
 /* The bodies of Winograd's kernels, written once with vector extensions and included once per instruction set. Before
- * inclusion define VB (bytes of a vector), ROWS (tiles of a strip whose sums fill the registers), NAME(x) and TABLE.
+ * inclusion define VB (bytes of a vector), ROWS (tiles of a strip whose sums fill the registers), NAME(x) and TABLE, and
+ * WIDEN(from) where compilers do not find the instruction.
  *
  * With points 0, +-a, +-b, infinity, writing aa for a*a and n for the product of a point's distances to the others, the
  * transforms along one axis are
@@ -38,7 +39,11 @@ INLINE void NAME(store)(float *to, VEC x)
 
 INLINE VEC NAME(widen)(const uint16_t *from)
 {
+#ifdef WIDEN
+    return (VEC)WIDEN(from);
+#else
     return (VEC)(__builtin_convertvector(*(const NAME(low_at) *)from, WORDS) << 16);
+#endif
 }
 INLINE NAME(low) NAME(narrow)(VEC x)
 {
@@ -115,6 +120,24 @@ static void NAME(input)(const void *const *from, int64_t channels, float *to, in
     NAME(input_vector)(at, 0, to, point);
 }
 
+/* The positions of a tile from channel c on, widened; lanes past the channels are zero. */
+INLINE void NAME(widen_tile)(const void *const *from, const int positions, int64_t c, int64_t channels,
+                             float to[][LANES])
+{
+    if (c + LANES <= channels) {
+        UNROLL
+        for (int i = 0; i < positions; i++)
+            NAME(store)(to[i], NAME(widen)((const uint16_t *)from[i] + c));
+        return;
+    }
+    uint16_t rest[LANES] = {0};
+    for (int i = 0; i < positions; i++) {
+        for (int64_t j = 0; c + j < channels; j++)
+            rest[j] = ((const uint16_t *)from[i])[c + j];
+        NAME(store)(to[i], NAME(widen)(rest));
+    }
+}
+
 static void NAME(low_input)(const void *const *from, int64_t channels, float *to, int64_t point, int64_t step)
 {
     float wide[WINOGRAD_POINTS][LANES] __attribute__((aligned(VB)));
@@ -122,13 +145,7 @@ static void NAME(low_input)(const void *const *from, int64_t channels, float *to
     for (int i = 0; i < WINOGRAD_POINTS; i++)
         at[i] = wide[i];
     for (int64_t c = 0; c < channels; c += LANES, to += step) {
-        uint16_t rest[LANES] = {0};
-        for (int i = 0; i < WINOGRAD_POINTS; i++) {
-            const uint16_t *low = (const uint16_t *)from[i] + c;
-            for (int64_t j = 0; c + LANES > channels && c + j < channels; j++)
-                rest[j] = low[j];
-            NAME(store)(wide[i], NAME(widen)(c + LANES > channels ? rest : low));
-        }
+        NAME(widen_tile)(from, WINOGRAD_POINTS, c, channels, wide);
         NAME(input_vector)(at, 0, to, point);
     }
 }
@@ -304,6 +321,82 @@ static void NAME(output)(const float *m, int64_t point, const winograd_store *st
         NAME(outputs)(m, point, store, false);
 }
 
+/* ---- the gradient of the filter: the transposed output's and filter's transforms ---- */
+
+INLINE void NAME(gradient_axis)(VEC y0, VEC y1, VEC y2, VEC y3, VEC *to)
+{
+    VEC even = y0 + AA * y2, odd = A * y1 + A * AA * y3;
+    to[0] = y0;
+    to[1] = even + odd, to[2] = even - odd;
+    even = y0 + BB * y2, odd = B * y1 + B * BB * y3;
+    to[3] = even + odd, to[4] = even - odd;
+    to[5] = y3;
+}
+
+static void NAME(low_gradient)(const void *const *from, int64_t channels, float *to, int64_t point, int64_t step)
+{
+    float wide[WINOGRAD_TILE * WINOGRAD_TILE][LANES] __attribute__((aligned(VB)));
+    for (int64_t c = 0; c < channels; c += LANES, to += step) {
+        VEC column[WINOGRAD_TILE][WINOGRAD_SIDE], row[WINOGRAD_SIDE];
+        float *at = to;
+        NAME(widen_tile)(from, WINOGRAD_TILE * WINOGRAD_TILE, c, channels, wide);
+        UNROLL
+        for (int j = 0; j < WINOGRAD_TILE; j++)
+            NAME(gradient_axis)(NAME(load)(wide[j]), NAME(load)(wide[j + 4]), NAME(load)(wide[j + 8]),
+                                NAME(load)(wide[j + 12]), column[j]);
+        UNROLL
+        for (int p = 0; p < WINOGRAD_SIDE; p++) {
+            NAME(gradient_axis)(column[0][p], column[1][p], column[2][p], column[3][p], row);
+            UNROLL
+            for (int q = 0; q < WINOGRAD_SIDE; q++, at += point)
+                NAME(store)(at, row[q]);
+        }
+    }
+}
+
+INLINE void NAME(taps_axis)(const VEC *m, VEC *to)
+{
+    const float n0 = 1 / (AA * BB), na = 1 / (2 * AA * (AA - BB)), nb = 1 / (2 * BB * (BB - AA));
+    VEC s = na * (m[1] + m[2]), u = na * (m[1] - m[2]), t = nb * (m[3] + m[4]), v = nb * (m[3] - m[4]);
+    to[0] = n0 * m[0] + s + t;
+    to[1] = A * u + B * v;
+    to[2] = AA * s + BB * t + m[5];
+}
+
+static void NAME(taps)(const float *m, int64_t point, int64_t vectors, bool turned, float *to, int64_t tap,
+                       float *spoiled)
+{
+    VEC not_finite = NAME(load)(spoiled);
+    if (turned)
+        to += 8 * tap, tap = -tap;
+    for (; vectors > 0; vectors--, m += LANES, to += LANES) {
+        VEC y[WINOGRAD_SIDE][3];
+        const float *at = m;
+        UNROLL
+        for (int i = 0; i < WINOGRAD_SIDE; i++) {
+            VEC row[WINOGRAD_SIDE];
+            UNROLL
+            for (int j = 0; j < WINOGRAD_SIDE; j++, at += point)
+                row[j] = NAME(load)(at);
+            NAME(taps_axis)(row, y[i]);
+        }
+        UNROLL
+        for (int j = 0; j < 3; j++) {
+            VEC column[WINOGRAD_SIDE], out[3];
+            UNROLL
+            for (int i = 0; i < WINOGRAD_SIDE; i++)
+                column[i] = y[i][j];
+            NAME(taps_axis)(column, out);
+            UNROLL
+            for (int i = 0; i < 3; i++) {
+                not_finite += out[i] * 0.0f;
+                NAME(store)(to + (i * 3 + j) * tap, out[i]);
+            }
+        }
+    }
+    NAME(store)(spoiled, not_finite);
+}
+
 #define CELL(v, r) [r] = NAME(product_##v##_##r),
 const winograd_kernels TABLE = {
     .lanes = VB / sizeof(float),
@@ -317,4 +410,6 @@ const winograd_kernels TABLE = {
     .product = {{EACH_LOW(CELL, 1)}, {EACH_LOW(CELL, 2)}},
 #endif
     .output = NAME(output),
+    .low_gradient = NAME(low_gradient),
+    .taps = NAME(taps),
 };
