@@ -153,8 +153,9 @@ static int64_t vectors_of(const task *t, int64_t b)
 static void turn_taps(const task *t, int64_t from, int64_t apart, int64_t rows, int64_t columns, float *taps, float *wide)
 {
     const char *filter = t->filter + from * t->size;
-    for (int64_t i = 0; i < rows && t->widen; i++)
-        t->widen(wide + i * columns, 1, filter + i * apart * t->size, 1, columns);
+    const int64_t pieces = apart == columns ? 1 : rows, piece = rows * columns / pieces;
+    for (int64_t i = 0; i < pieces && t->widen; i++)
+        t->widen(wide + i * piece, 1, filter + i * apart * t->size, 1, piece);
     if (t->widen)
         t->interleave(taps, t->lanes, wide, columns, rows, columns);
     else
