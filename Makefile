@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := build
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
-.PHONY: build demo test crosscheck gradcheck exact nightly bench clean install help setup
+.PHONY: build demo test crosscheck opfuzz gradcheck exact nightly bench clean install help setup
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -26,6 +26,9 @@ test: ## everything CI runs
 
 crosscheck: build ## every op and implementation against the reference, CUDA kernels on the simulator, as a table
 	@scripts/crosscheck
+
+opfuzz: build ## random descriptors of every op, in every implementation against the reference
+	@scripts/opfuzz
 
 gradcheck: build ## every gradient rule and the models against finite differences
 	@cmake --build build --parallel $(JOBS) --target plumb-gradcheck

@@ -130,15 +130,20 @@ foreach(build ${PLUMB_CUDASIM_BUILDS})
     $<TARGET_OBJECTS:cudasim-test-host-${build}>)
 endforeach()
 
-# The whole library with the CUDA device in it, on the simulator: the cross-check of every op against the reference.
+# The whole library with the CUDA device in it, on the simulator: the cross-check of every op against the reference, and
+# random descriptors.
 foreach(build ${PLUMB_CUDASIM_BUILDS})
   plumb_cudasim_kernels(cudasim-kernels-${build} ${build} ${PLUMB_KERNEL_SOURCES})
   plumb_cudasim_host(cudasim-host-${build} ${build} ${PLUMB_CUDA_SOURCES})
-  plumb_cudasim_program(cudasim-crosscheck-${build} ${build} ${PLUMB_CROSSCHECK_SOURCES}
-    $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}> $<TARGET_OBJECTS:cudasim-fakes-${build}> $<TARGET_OBJECTS:plumb_cases>)
-  target_include_directories(cudasim-crosscheck-${build} PRIVATE src tests)
-  target_compile_definitions(cudasim-crosscheck-${build} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
-  target_link_libraries(cudasim-crosscheck-${build} PRIVATE plumb_flags plumb_static)
+  plumb_cudasim_program(cudasim-crosscheck-${build} ${build} ${PLUMB_CROSSCHECK_SOURCES})
+  plumb_cudasim_program(cudasim-opfuzz-${build} ${build} ${PLUMB_OPFUZZ_SOURCES})
+  foreach(name cudasim-crosscheck-${build} cudasim-opfuzz-${build})
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:cudasim-kernels-${build}> $<TARGET_OBJECTS:cudasim-host-${build}>
+      $<TARGET_OBJECTS:cudasim-fakes-${build}> $<TARGET_OBJECTS:plumb_cases>)
+    target_include_directories(${name} PRIVATE src tests)
+    target_compile_definitions(${name} PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+    target_link_libraries(${name} PRIVATE plumb_flags plumb_static)
+  endforeach()
 endforeach()
 
 # The device's own tests: memory, copies, captured programs, and every call of the runtime failing in turn.

@@ -62,20 +62,12 @@ static void list_provider(const plumb_provider *provider)
     }
 }
 
-/* The core's and what plugins add to the CPU, where there are any; or those of the device's plugin. */
 static void list_implementations(plumb_device *device)
 {
-    int count = 0;
-    const plumb_provider *added, *const *providers = plumb_providers(&count);
-    if (device->plugin) {
-        providers = device->plugin->providers;
-        count = device->plugin->n_providers;
-    }
+    const plumb_provider *provider[16];
+    int count = trial_providers(device, provider, 16);
     for (int p = 0; p < count; p++) {
-        list_provider(providers[p]);
-    }
-    for (int p = 0; !device->plugin && (added = plumb_added_provider(device, p)) != NULL; p++) {
-        list_provider(added);
+        list_provider(provider[p]);
     }
 }
 
@@ -188,11 +180,20 @@ static bool minds_layouts(const plumb_impl *impl)
     return impl->flags & (PLUMB_IMPL_ANY_LAYOUT | PLUMB_IMPL_WANTS_LAST);
 }
 
+/* Cases for wide kernels show nothing of the reference and of lesser instruction sets that smaller ones do not, but in the
+ * layouts that programs use. */
+static bool is_large(const struct trial *trial, const struct arrangement *how)
+{
+    enum { LARGE = 1 << 18 };
+    return trial->operations > LARGE && how->axis != LAYOUT_CONTIGUOUS && how->axis != AXIS_PICTURES;
+}
+
 /* With the best instruction set, and with each lesser one where the implementation looks at it: native CPU kernels. What
  * AVX512_BF16 adds is for bf16 alone. */
 static void run_implementation(struct trial *trial, struct score *score, const struct arrangement *how)
 {
-    int best = trial->context->isa, least = strncmp(score->impl->name, "cpu.native", 10) == 0 ? PLUMB_ISA_SCALAR : best;
+    int best = trial->context->isa;
+    int least = strncmp(score->impl->name, "cpu.native", 10) == 0 && !is_large(trial, how) ? PLUMB_ISA_SCALAR : best;
     for (trial->isa = best; trial->isa >= least; trial->isa--) {
         if (trial->isa == PLUMB_ISA_AVX512 && trial->isa < best && trial->dtype != PLUMB_BF16) {
             continue;
@@ -215,6 +216,9 @@ static void run_all(struct trial *trial, const struct arrangement *how, bool exa
     int op = op_index(trial->one->op);
     for (int k = 0; k < all->impls[op]; k++) {
         struct score *score = &all->score[op][k];
+        if (is_large(trial, how) && score->impl == plumb_reference(trial->one->op)) {
+            continue;
+        }
         if ((exact_only && !(score->impl->flags & PLUMB_IMPL_EXACT)) ||
             (how->axis == AXIS_PICTURES && !minds_layouts(score->impl))) {
             continue;
@@ -264,23 +268,6 @@ static void run_in_place(struct trial *trial)
             run_all(trial, &how, false);
         }
     }
-}
-
-/* More operations than --heavy allows to be tried in every way. */
-static bool is_heavy(const struct trial *trial)
-{
-    plumb_view in[CASE_MAX_IN], out[TRIAL_MAX_OUT];
-    if (all->heavy <= 0 || trial->one->expect != PLUMB_OK) {
-        return false;
-    }
-    for (int i = 0; i < trial->n_in; i++) {
-        in[i] = trial_empty_view(&trial->in[i]);
-    }
-    for (int k = 0; k < trial->n_out; k++) {
-        out[k] = trial_empty_view(&trial->out[k]);
-    }
-    plumb_call call = trial_call(trial, in, out);
-    return trial->one->op->flops && trial->one->op->flops(&call) > all->heavy;
 }
 
 /* The dtype that a heavy case is tried in. */
@@ -378,7 +365,7 @@ static void run_case(struct trial *trial, const op_case *one, plumb_context *con
             !shape_rule_is_right(trial, trial_begin(trial, context, one, (plumb_dtype)dtype))) {
             continue;
         }
-        if (is_heavy(trial)) {
+        if (all->heavy > 0 && one->expect == PLUMB_OK && trial->operations > all->heavy) {
             if (is_sampled(one, dtypes, dtype)) {
                 run_sample(trial);
                 trial_forget(trial);

@@ -1,5 +1,6 @@
 /* The first half of trial.h: types, values, and the truth they are held against: the reference in f64, on contiguous
  * memory, given the very values (already rounded to the dtype under test) that the implementation gets. */
+#include "device/plugin.h"
 #include "trial.h"
 
 #include <math.h>
@@ -19,6 +20,23 @@ uint64_t trial_seed(const struct trial *trial)
     return plumb_hash(trial->one->op->name) ^ (3 * plumb_hash(trial->one->label)) ^ (uint64_t)trial->dtype << 32;
 }
 
+int trial_providers(plumb_device *device, const plumb_provider **list, int room)
+{
+    int count = 0, listed = 0;
+    const plumb_provider *added, *const *providers = plumb_providers(&count);
+    if (device->plugin) {
+        providers = device->plugin->providers;
+        count = device->plugin->n_providers;
+    }
+    for (int p = 0; p < count && listed < room; p++) {
+        list[listed++] = providers[p];
+    }
+    for (int p = 0; !device->plugin && listed < room && (added = plumb_added_provider(device, p)) != NULL; p++) {
+        list[listed++] = added;
+    }
+    return listed;
+}
+
 /* ---- types ---- */
 
 static plumb_status infer(plumb_context *context, const op_case *one, const void *attr, int n_in,
@@ -28,6 +46,19 @@ static plumb_status infer(plumb_context *context, const op_case *one, const void
                      .context = context};
     memset(out, 0, (size_t)n_out * sizeof(*out));
     return one->op->infer(&q);
+}
+
+static double operations(const struct trial *trial)
+{
+    plumb_view in[CASE_MAX_IN], out[TRIAL_MAX_OUT];
+    for (int i = 0; i < trial->n_in; i++) {
+        in[i] = trial_empty_view(&trial->in[i]);
+    }
+    for (int k = 0; k < trial->n_out; k++) {
+        out[k] = trial_empty_view(&trial->out[k]);
+    }
+    plumb_call call = trial_call(trial, in, out);
+    return trial->one->op->flops ? trial->one->op->flops(&call) : 0;
 }
 
 plumb_status trial_begin(struct trial *trial, plumb_context *context, const op_case *one, plumb_dtype dtype)
@@ -65,6 +96,7 @@ plumb_status trial_begin(struct trial *trial, plumb_context *context, const op_c
             }
         }
     }
+    trial->operations = status == PLUMB_OK ? operations(trial) : 0;
     return status;
 }
 

@@ -29,8 +29,12 @@ struct trial {
     double *r[TRIAL_MAX_OUT]; /* the oracle: the reference in f64 on the same values */
     double *R[TRIAL_MAX_OUT]; /* the oracle on absolute values, for PLUMB_TOL_DOT and the exact mode */
     double scale[TRIAL_MAX_OUT], terms, slack; /* slack: of the implementation that is judged */
+    double operations;   /* of one run, by the op's own count */
     char failure[2048];
 };
+
+/* What there is to try: the core's providers and what plugins add to the CPU, or those of the device's plugin. How many. */
+int trial_providers(plumb_device *device, const plumb_provider **list, int room);
 
 /* The types and attributes of the case in `dtype`, as an implementation would get them; the shape rule's refusal. */
 plumb_status trial_begin(struct trial *trial, plumb_context *context, const op_case *one, plumb_dtype dtype);
