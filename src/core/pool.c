@@ -241,7 +241,7 @@ static void rest(struct worker *me)
     pthread_mutex_lock(&pool->lock);
     for (double left; (left = atomic_load(&me->rest) - plumb_seconds()) > 0 && !atomic_load(&pool->stop);) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += (long)((left < LONGEST_REST ? left : LONGEST_REST) * 1e9);
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
@@ -436,11 +436,15 @@ plumb_pool *plumb_pool_make(const plumb_allocator *allocator, int threads, const
         CPU_ZERO(&pool->cpus);
     }
     pool->process = getpid();
-    pthread_mutex_init(&pool->turn, NULL); /* these five allocate nothing and cannot fail with default attributes */
+    pthread_mutex_init(&pool->turn, NULL); /* these allocate nothing and cannot fail with such attributes */
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->finished, NULL);
-    pthread_cond_init(&pool->ending, NULL);
+    pthread_condattr_t monotonic; /* whoever sets the time of day must not wake or keep a thread that rests */
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->ending, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     if (!start_workers(pool)) {
         *why = "the operating system refused to start that many threads";
         plumb_pool_free(pool);

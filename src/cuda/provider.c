@@ -41,9 +41,9 @@ static const plumb_provider *const providers[] = {&plumb_provider_cuda_vendor, &
 #define TEXT(number) TEXT_OF(number)
 
 const plumb_plugin plumb_plugin_cuda = {
-    .abi = PLUMB_DEVICE_ABI,
+    .abi = PLUMB_PLUGIN_ABI,
     .version = TEXT(PLUMB_VERSION_MAJOR) "." TEXT(PLUMB_VERSION_MINOR) "." TEXT(PLUMB_VERSION_PATCH),
-    .context_bytes = sizeof(plumb_context),
+    .hash = plumb_shared_hash,
     .device = &plumb_device_cuda,
     .providers = providers,
     .n_providers = (int)(sizeof providers / sizeof *providers),

@@ -5,7 +5,7 @@
  * to the CPU always lies in a library of its own.
  *
  * A plugin in a shared library carries its own copy of the core's code, which keeps no state outside the context, so
- * the two need no symbols from each other; they must only be the same version, with the same structs. */
+ * the two need no symbols from each other; they must only be of one build: the same version, and the same hash of all structs they share. */
 #ifndef PLUMB_PLUGIN_H
 #define PLUMB_PLUGIN_H
 
@@ -13,10 +13,12 @@
 
 struct plumb_provider;
 
+#define PLUMB_PLUGIN_ABI 3 /* of this struct, by which all else is compared */
+
 typedef struct plumb_plugin {
-    int abi;              /* PLUMB_DEVICE_ABI */
+    int abi;              /* PLUMB_PLUGIN_ABI */
     const char *version;  /* plumb_version() of the core it was built with */
-    size_t context_bytes; /* sizeof(plumb_context) there */
+    const char *(*hash)(void); /* plumb_shared_hash, the plugin's own copy */
     const plumb_device_table *device;
     const struct plumb_provider *const *providers; /* in order of preference */
     int n_providers;
@@ -25,6 +27,10 @@ typedef struct plumb_plugin {
     void *(*open)(plumb_context *context, char *text, size_t room);
     void (*close)(void *state);
 } plumb_plugin;
+
+/* A hash of the sources that define the structs which the core shares with plugins (src/op/shared.c, above the device layer
+ * because ops and their attributes are among them). */
+const char *plumb_shared_hash(void);
 
 #define PLUMB_PLUGIN_ENTRY "plumb_plugin_open"
 typedef const plumb_plugin *plumb_plugin_entry(void);

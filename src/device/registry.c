@@ -86,10 +86,14 @@ static const plumb_plugin *plugin_in(const char *library, const char *hint, char
     plumb_plugin_entry *entry;
     memcpy(&entry, &symbol, sizeof entry);
     const plumb_plugin *plugin = entry();
-    if (plugin->abi != PLUMB_DEVICE_ABI || strcmp(plugin->version, plumb_version()) != 0 ||
-        plugin->context_bytes != sizeof(plumb_context)) {
+    if (plugin->abi != PLUMB_PLUGIN_ABI || strcmp(plugin->version, plumb_version()) != 0) {
         snprintf(why, room, "%s is of Plumb %.20s, abi %d; this is %s, abi %d", library, plugin->version, plugin->abi,
-                 plumb_version(), PLUMB_DEVICE_ABI);
+                 plumb_version(), PLUMB_PLUGIN_ABI);
+        return NULL;
+    }
+    if (strcmp(plugin->hash(), plumb_shared_hash()) != 0) {
+        snprintf(why, room, "%s is of another build (%.20s) than this Plumb (%s): build both together", library,
+                 plugin->hash(), plumb_shared_hash());
         return NULL;
     }
     return plugin;
