@@ -26,7 +26,7 @@ typedef void plumb_tile(int64_t k, const void *a, const void *b, const int32_t *
 
 /* The same of operands that lie in any plain way: c[i*ldc + j] = (add ? c[i*ldc + j] : 0) + sum over p < k of
  * a[i*a_row + p*a_k] * b[p*b_row + j], i < rows, j < (vectors - 1) * lanes + tail. B is read, and may be anything, up to
- * the end of the last vector. */
+ * the end of the last vector, unless the table is `masked`. */
 typedef struct plumb_panel {
     int64_t k;
     const void *a, *b;
@@ -65,7 +65,8 @@ typedef struct plumb_kernels {
     int vectors[PLUMB_TILE_ROWS + 1]; /* [rows]: most vectors of a tile of so many rows */
     int dot_rows;
     plumb_tile *tile[PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1]; /* [rows][vectors], from 1 */
-    void (*panel[PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1])(const plumb_panel *panel); /* as tile */
+    bool masked; /* panels read no more of B than is used, and there are those whose last vector is half a one */
+    void (*panel[2][PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1])(const plumb_panel *panel); /* [half][rows][vectors] */
     void (*dot[PLUMB_DOT_ROWS + 1])(const plumb_dots *dots);       /* [rows], from 1 */
     void (*move)(const plumb_move *move);
     /* to[j*ld + i] = from[i*from_row + j], i < rows, j < columns: what interleaves rows into a panel */

@@ -3,6 +3,8 @@
 #include "cpu/native/gemm.h"
 
 #if PLUMB_NATIVE_X86
+#include <immintrin.h>
+
 #include "cpu/native/target.h"
 PLUMB_TARGET_AVX512
 

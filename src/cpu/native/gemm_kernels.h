@@ -206,70 +206,125 @@ typedef T NAME(quarter_at) __attribute__((vector_size(VB / 4 > 8 ? VB / 4 : 8), 
         }                                                                                                             \
     } while (0)
 
-INLINE void NAME(copy_row)(T *to, const T *from, int64_t n)
+INLINE void NAME(copy_short_row)(T *to, const T *from, int64_t n)
 {
-    SPAN(NAME(vec_at), );
     SPAN(NAME(half_at), );
     SPAN(NAME(quarter_at), );
     for (int64_t j = 0; j < n; j++)
         to[j] = from[j];
 }
 
-/* Rows of less than a vector: between C and a tile's last vectors. */
-static void NAME(part)(T *to, int64_t to_row, const T *from, int64_t from_row, int rows, int n)
+INLINE void NAME(copy_row)(T *to, const T *from, int64_t n)
 {
-    for (int i = 0; i < rows; i++)
-        NAME(copy_row)(to + i * to_row, from + i * from_row, n);
+    SPAN(NAME(vec_at), );
+    NAME(copy_short_row)(to, from, n);
 }
 
-INLINE void NAME(panel)(const int rows, const int vectors, const plumb_panel *p)
+/* A tile's last vector, of which only the first `count` elements lie in C. Those of B are read by mask as well, where there
+ * are masks; then half a vector does for what fits into it, in half the time. Elsewhere B's vectors are whole. */
+#if VB == 64
+typedef T NAME(low) __attribute__((vector_size(VB / 2)));
+#define MASK(bits, count) ((__mmask##bits)((1u << (count)) - 1))
+#if WIDE == 4
+INLINE VEC NAME(load_part)(const T *from, int count) { return (VEC)_mm512_maskz_loadu_ps(MASK(16, count), from); }
+INLINE void NAME(store_part)(T *to, VEC x, int count) { _mm512_mask_storeu_ps(to, MASK(16, count), (__m512)x); }
+INLINE NAME(low) NAME(load_low)(const T *from, int count) { return (NAME(low))_mm256_maskz_loadu_ps(MASK(8, count), from); }
+INLINE void NAME(store_low)(T *to, NAME(low) x, int count) { _mm256_mask_storeu_ps(to, MASK(8, count), (__m256)x); }
+#else
+INLINE VEC NAME(load_part)(const T *from, int count) { return (VEC)_mm512_maskz_loadu_pd(MASK(8, count), from); }
+INLINE void NAME(store_part)(T *to, VEC x, int count) { _mm512_mask_storeu_pd(to, MASK(8, count), (__m512d)x); }
+INLINE NAME(low) NAME(load_low)(const T *from, int count) { return (NAME(low))_mm256_maskz_loadu_pd(MASK(8, count), from); }
+INLINE void NAME(store_low)(T *to, NAME(low) x, int count) { _mm256_mask_storeu_pd(to, MASK(8, count), (__m256d)x); }
+#endif
+#define LOAD_LAST(from, count) NAME(load_part)(from, count)
+#undef MASK
+#else
+typedef VEC NAME(low);
+INLINE VEC NAME(load_part)(const T *from, int count)
 {
-    const int64_t ar = p->a_row, ak = p->a_k, br = p->b_row, ldc = p->ldc;
+    T part[LANES] = {0};
+    if (count == LANES)
+        return NAME(load)(from);
+    NAME(copy_short_row)(part, from, count);
+    return NAME(load)(part);
+}
+INLINE void NAME(store_part)(T *to, VEC x, int count)
+{
+    T part[LANES];
+    NAME(store)(count == LANES ? to : part, x);
+    if (count < LANES)
+        NAME(copy_short_row)(to, part, count);
+}
+/* nothing has halves here */
+INLINE VEC NAME(load_low)(const T *from, int count) { return NAME(load_part)(from, count); }
+INLINE void NAME(store_low)(T *to, VEC x, int count) { NAME(store_part)(to, x, count); }
+#define LOAD_LAST(from, count) NAME(load)(from)
+#endif
+
+INLINE void NAME(panel)(const int rows, const int vectors, const bool half, const plumb_panel *p)
+{
+    const int64_t ar = p->a_row, ak = p->a_k, br = p->b_row, ldc = p->ldc, last = (vectors - 1) * LANES;
     const T *a0 = p->a, *a3 = a0 + 3 * ar, *a6 = a3 + 3 * ar, *b = p->b; /* three rows from each: addresses of one index */
-    const bool part = p->tail < LANES;
-    T *c = p->c, *last = c + (vectors - 1) * LANES, edge[PLUMB_TILE_ROWS * LANES];
+    const int tail = p->tail, whole = vectors - half;
+    T *c = p->c;
     VEC sum[PLUMB_TILE_ROWS][PLUMB_TILE_VECTORS];
-    if (part && p->add) {
-        memset(edge, 0, sizeof edge);
-        NAME(part)(edge, LANES, last, ldc, rows, p->tail);
-    }
+    NAME(low) low[PLUMB_TILE_ROWS];
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
-        for (int v = 0; v < vectors; v++)
-            sum[i][v] = !p->add                        ? (VEC){0}
-                        : part && v == vectors - 1 ? NAME(load)(edge + i * LANES)
-                                                   : NAME(load)(c + i * ldc + v * LANES);
+        for (int v = 0; v < vectors - 1; v++)
+            sum[i][v] = p->add ? NAME(load)(c + i * ldc + v * LANES) : (VEC){0};
+        if (half)
+            low[i] = p->add ? NAME(load_low)(c + i * ldc + last, tail) : (NAME(low)){0};
+        else
+            sum[i][vectors - 1] = p->add ? NAME(load_part)(c + i * ldc + last, tail) : (VEC){0};
     }
     for (int64_t q = p->k; q > 0; q--, a0 += ak, a3 += ak, a6 += ak, b += br) {
         VEC x[PLUMB_TILE_VECTORS];
+        NAME(low) z;
         UNROLL
-        for (int v = 0; v < vectors; v++)
+        for (int v = 0; v < vectors - 1; v++)
             x[v] = NAME(load)(b + v * LANES);
+        if (half)
+            z = NAME(load_low)(b + last, tail);
+        else
+            x[vectors - 1] = LOAD_LAST(b + last, tail);
         UNROLL
         for (int i = 0; i < rows; i++) {
             const T y = (i < 3 ? a0 : i < 6 ? a3 : a6)[i % 3 * ar];
             UNROLL
-            for (int v = 0; v < vectors; v++)
+            for (int v = 0; v < whole; v++)
                 sum[i][v] += y * x[v];
+            if (half)
+                low[i] += y * z;
         }
     }
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
-        for (int v = 0; v < vectors; v++)
-            NAME(store)(part && v == vectors - 1 ? edge + i * LANES : c + i * ldc + v * LANES, sum[i][v]);
+        for (int v = 0; v < vectors - 1; v++)
+            NAME(store)(c + i * ldc + v * LANES, sum[i][v]);
+        if (half)
+            NAME(store_low)(c + i * ldc + last, low[i], tail);
+        else
+            NAME(store_part)(c + i * ldc + last, sum[i][vectors - 1], tail);
     }
-    if (part)
-        NAME(part)(last, ldc, edge, LANES, rows, p->tail);
 }
 
 #define PANEL(r, v)                                                                                                   \
     static void NAME(panel_##r##_##v)(const plumb_panel *panel)                                                       \
     {                                                                                                                 \
-        NAME(panel)(r, v, panel);                                                                                     \
+        NAME(panel)(r, v, false, panel);                                                                              \
+    }
+#define HALF_PANEL(r, v)                                                                                              \
+    static void NAME(half_panel_##r##_##v)(const plumb_panel *panel)                                                  \
+    {                                                                                                                 \
+        NAME(panel)(r, v, true, panel);                                                                               \
     }
 EACH_TILE(PANEL)
+#if VB == 64
+EACH_TILE(HALF_PANEL)
+#endif
 
 INLINE void NAME(add_row)(T *to, const T *from, int64_t n, T bias)
 {
@@ -415,7 +470,8 @@ static bool NAME(finite)(const void *x_start, int64_t count)
 }
 
 #define CELL(r, v) [r][v] = NAME(tile_##r##_##v),
-#define CELL_PANEL(r, v) [r][v] = NAME(panel_##r##_##v),
+#define CELL_PANEL(r, v) [false][r][v] = NAME(panel_##r##_##v),
+#define CELL_HALF(r, v) [true][r][v] = NAME(half_panel_##r##_##v),
 #define CELL_DOT(r) [r] = NAME(dot_##r),
 const plumb_kernels TABLE = {
     .size = sizeof(T),
@@ -424,7 +480,12 @@ const plumb_kernels TABLE = {
     .vectors = {0, VECTORS, VECTORS, VECTORS, VECTORS, VECTORS, VECTORS, TALL, TALL},
     .dot_rows = DOT_ROWS,
     .tile = {EACH_TILE(CELL)},
+#if VB == 64
+    .masked = true,
+    .panel = {EACH_TILE(CELL_PANEL) EACH_TILE(CELL_HALF)},
+#else
     .panel = {EACH_TILE(CELL_PANEL)},
+#endif
     .dot =
         {
             CELL_DOT(1) CELL_DOT(2) CELL_DOT(3)
@@ -447,12 +508,15 @@ const plumb_kernels TABLE = {
 #undef TILE
 #undef DOT
 #undef PANEL
+#undef HALF_PANEL
+#undef LOAD_LAST
 #undef EACH_ROW
 #undef TALL_ROWS
 #undef EACH_TILE
 #undef SPAN
 #undef CELL
 #undef CELL_PANEL
+#undef CELL_HALF
 #undef CELL_DOT
 #undef T
 #undef WIDE

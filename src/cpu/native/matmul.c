@@ -18,7 +18,8 @@ enum {
     FEW_SUMS = 1 << 14,    /* most elements of a C whose k is cut */
     NEAR_B = 1 << 18,      /* bytes of a B that is read in place by any number of rows */
     FAR_ROW = 2048,        /* rows at a multiple of so many bytes fall on each other in a cache */
-    PACKED_TOGETHER = 16   /* k of A that all strips take at a time, so that lines are read once */
+    PACKED_TOGETHER = 16,  /* k of A that all strips take at a time, so that lines are read once */
+    LEAST_PACKED = 1 << 14 /* elements of B that one chunk packs, if there are so many */
 };
 
 typedef struct product { /* C (m, n) = A (m, k) B (k, n), `batch` times */
@@ -133,10 +134,11 @@ static void choose_blocks(product *p)
     }
 }
 
-/* Whether the last panel of a B in place ends within a vector: it is packed, lest more is read than there is. */
+/* Whether the last panel of a B in place ends within a vector that is read whole: it is packed, lest more is read than
+ * there is. */
 static bool ends_within(const product *p)
 {
-    return p->n % p->kernels->lanes != 0;
+    return p->n % p->kernels->lanes != 0 && !p->kernels->masked;
 }
 
 static void plan(const plumb_call *call, product *p)
@@ -217,14 +219,14 @@ static void run_dots(const block *w)
     }
 }
 
-/* B's rows k0.. and columns j.. as a panel (depth, width) whose columns past `columns` are zero. */
+/* B's rows k0.. and columns j.. as a panel (depth, width), zeros in columns past the last that are read. */
 static void pack_panel(const block *w, int64_t k0, int64_t depth, int64_t j)
 {
     const product *p = w->p;
     const int64_t columns = plumb_least(p->width, p->n - j), width = plumb_round_up(columns, p->kernels->lanes);
     char *to = p->b_packed ? plumb_at(w->panels, j * depth, p->size) : w->panels;
     const void *from = plumb_at(w->b, k0 * p->b_k + j * p->b_column, p->size);
-    if (columns < width)
+    if (columns < width && !p->kernels->masked)
         memset(to, 0, (size_t)(depth * width) * p->size);
     if (p->b_column != 1 && p->b_k == 1)
         p->kernels->interleave(to, width, from, p->b_column, columns, depth);
@@ -269,7 +271,8 @@ static void run_tile(const block *w, int64_t k0, int64_t depth, int64_t i, int64
     const product *p = w->p;
     const int64_t rows = plumb_least(p->height, w->m1 - i), columns = plumb_least(p->width, w->n1 - j);
     const int64_t lanes = p->kernels->lanes, vectors = plumb_parts(columns, lanes);
-    const bool packed = p->b_packed || columns % lanes;
+    const bool packed = p->b_packed || (columns % lanes && ends_within(p));
+    const int tail = (int)(columns - (vectors - 1) * lanes);
     const plumb_panel panel = {
         .k = depth,
         .a = p->a_packed ? plumb_at(w->work, (i - w->m0) * depth, p->size)
@@ -282,10 +285,10 @@ static void run_tile(const block *w, int64_t k0, int64_t depth, int64_t i, int64
         .b_row = packed ? vectors * lanes : p->b_k,
         .c = plumb_at(w->c, i * p->n + j, p->size),
         .ldc = p->n,
-        .tail = (int)(columns - (vectors - 1) * lanes),
+        .tail = tail,
         .add = add,
     };
-    p->kernels->panel[rows][vectors](&panel);
+    p->kernels->panel[p->kernels->masked && 2 * tail <= lanes][rows][vectors](&panel);
 }
 
 /* One pass over k of a block, whose part of B is in panels or in place. */
@@ -323,6 +326,12 @@ static int64_t first_packed(const product *p)
     return p->b_packed ? 0 : ends_within(p) ? p->n / p->width * p->width : p->n;
 }
 
+/* Columns that one chunk packs: so many panels that it is worth to be one. */
+static int64_t packed_together(const product *p)
+{
+    return plumb_parts(LEAST_PACKED, p->width * p->depth) * p->width;
+}
+
 /* k from begin to end of a block that packs what it needs. */
 static void run_alone(const block *w, int64_t begin, int64_t end)
 {
@@ -352,14 +361,14 @@ static block block_of(const product *p, int64_t index, int64_t mb, int64_t nb, i
     return w;
 }
 
-/* The panels of a pass, a group for each chunk; of a B in place the one that ends within a vector. */
+/* The panels of a pass, some for each chunk; of a B in place the one that ends within a vector. */
 static void pack_chunk(void *user, int64_t chunk, int worker)
 {
     const pass *q = user;
     const product *p = q->p;
     const block w = block_of(p, q->index, 0, 0, worker);
-    const int64_t group = GROUP * p->width, begin = first_packed(p) + chunk * group;
-    for (int64_t j = begin; j < plumb_least(begin + group, p->n); j += p->width)
+    const int64_t columns = packed_together(p), begin = first_packed(p) + chunk * columns;
+    for (int64_t j = begin; j < plumb_least(begin + columns, p->n); j += p->width)
         pack_panel(&w, q->k0, q->depth, j);
 }
 
@@ -415,11 +424,11 @@ static void run_blocks(const plumb_call *call, product *p)
         plumb_pool_run(call->pool, p->batch * blocks, run_block, &q);
         return;
     }
-    const int64_t groups = plumb_parts(p->n - first_packed(p), GROUP * p->width);
+    const int64_t packs = plumb_parts(p->n - first_packed(p), packed_together(p));
     for (q.index = 0; q.index < p->batch; q.index++)
         for (q.k0 = 0; q.k0 < p->k; q.k0 += p->depth) {
             q.depth = plumb_least(p->depth, p->k - q.k0);
-            plumb_pool_run(call->pool, groups, pack_chunk, &q);
+            plumb_pool_run(call->pool, packs, pack_chunk, &q);
             plumb_pool_run(call->pool, blocks, run_block, &q);
         }
 }
