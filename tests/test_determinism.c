@@ -113,3 +113,43 @@ PLUMB_TEST(determinism, threads_repeats_and_strict_memory)
         free(one.data);
     }
 }
+
+/* A product (batch, m, k) (batch, k, n), B's own order of columns transposed or not, with so many threads. */
+static struct bits product(const int64_t shape[4], bool transposed, int threads)
+{
+    const int64_t batch = shape[0], m = shape[1], k = shape[2], n = shape[3];
+    const plumb_variable_options options = {.size = sizeof options, .init = {.rule = PLUMB_INIT_NORMAL, .b = 1}};
+    plumb_context *c = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .seed = 3, .threads = threads});
+    plumb_graph *g = plumb_graph_new(c, "product");
+    plumb_t a = plumb_variable(g, "a", PLUMB_F32, PLUMB_SHAPE(batch, m, k), &options);
+    plumb_t b = plumb_variable(g, "b", PLUMB_F32, transposed ? PLUMB_SHAPE(batch, n, k) : PLUMB_SHAPE(batch, k, n), &options);
+    plumb_t y = plumb_matmul(g, a, b, false, transposed);
+    plumb_state *state = plumb_state_new(g);
+    plumb_program *program =
+        plumb_compile(g, state, &(plumb_compile_options){.size = sizeof(plumb_compile_options), .outputs = &y, .n_outputs = 1});
+    struct bits bits = {.bytes = (size_t)(batch * m * n) * sizeof(float)};
+    bits.data = malloc(bits.bytes);
+    for (int i = 0; program && i < 3; i++) { /* who does what differs from run to run */
+        CHECK_MSG(plumb_run(program) == PLUMB_OK, "%s", plumb_message(c));
+    }
+    CHECK_MSG(program && plumb_fetch(program, y, bits.data, bits.bytes) == PLUMB_OK, "%s", plumb_message(c));
+    plumb_close(c);
+    return bits;
+}
+
+/* Every way a product is cut: B packed for all threads in several passes, or by each chunk; k in parts; dot products; rows of
+ * blocks, and columns of them that end within a vector. */
+PLUMB_TEST(determinism, products)
+{
+    static const int64_t shapes[][4] = {{1, 65, 1100, 107}, {1, 3, 8300, 19}, {9, 17, 40, 21},
+                                        {2, 33, 70, 84},    {1, 64, 84, 10},  {1, 1, 3000, 130}};
+    for (int i = 0; i < 12; i++) {
+        struct bits one = product(shapes[i / 2], i % 2, 1);
+        for (int threads = 2; threads <= 4; threads++) {
+            struct bits other = product(shapes[i / 2], i % 2, threads);
+            CHECK_MSG(memcmp(one.data, other.data, one.bytes) == 0, "product %d: %d threads gave other bits", i, threads);
+            free(other.data);
+        }
+        free(one.data);
+    }
+}

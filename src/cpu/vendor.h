@@ -7,6 +7,7 @@
 #ifndef PLUMB_CPU_VENDOR_H
 #define PLUMB_CPU_VENDOR_H
 
+#include "cpu/product.h"
 #include "op/attr.h"
 
 #define PLUMB_TEXT_OF(number) #number
@@ -57,15 +58,7 @@ static inline plumb_vendor_product plumb_vendor_product_of(const plumb_call *cal
 /* Where batch element `index` has its operand: leading dimensions are broadcast. */
 static inline const void *plumb_vendor_operand(const plumb_call *call, const plumb_view *view, int64_t index)
 {
-    const plumb_view *c = &call->out[0];
-    int64_t offset = 0;
-    for (int d = c->rank - 3; d >= 0; d--) {
-        int dv = d - (c->rank - view->rank);
-        if (dv >= 0 && view->dim[dv] != 1) {
-            offset += index % c->dim[d] * view->stride[dv];
-        }
-        index /= c->dim[d];
-    }
+    const int64_t offset = plumb_product_offset(&call->out[0], view, index);
     return (const char *)view->data + offset * (int64_t)plumb_dtype_size(view->dtype);
 }
 

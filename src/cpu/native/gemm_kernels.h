@@ -404,7 +404,9 @@ static void NAME(interleave)(void *to_start, int64_t ld, const void *from_start,
     int64_t i = 0;
     for (; i + 8 <= rows || (i == 0 && rows > 3 && ld == rows); i += 8) {
         const int64_t high = plumb_least(rows - i, 8), whole = (columns - (high < 8)) / 8 * 8;
-        for (int64_t j = 0; j < whole; j += 8)
+        for (int64_t j = 0; j < whole && high == 8; j += 8)
+            NAME(block)(to + j * ld + i, ld, from + i * row + j, row, 8);
+        for (int64_t j = 0; j < whole && high < 8; j += 8)
             NAME(block)(to + j * ld + i, ld, from + i * row + j, row, high);
         for (int64_t j = whole; j < columns; j++)
             for (int64_t e = i; e < i + high; e++)

@@ -7,6 +7,7 @@
  * the number of threads cannot change a bit. Bias and activation follow while the block is in the cache. */
 #include "cpu/native/epilogue.h"
 #include "cpu/native/gemm.h"
+#include "cpu/product.h"
 
 enum {
     DEPTH = 512,      /* most k in one pass: a strip of A then stays in the first cache */
@@ -172,19 +173,10 @@ static void plan(const plumb_call *call, product *p)
     p->part = p->panels_at + (p->own_panels ? panels : 0);
 }
 
-/* Where batch element `index` of the output has its operand. */
+/* What product `index` of the batch reads. */
 static const void *operand(const product *p, const plumb_view *view, int64_t index)
 {
-    const plumb_view *c = p->c_view;
-    int64_t offset = 0;
-    if (p->batch > 1)
-        for (int d = c->rank - 3; d >= 0; d--) {
-            int dv = d - (c->rank - view->rank);
-            if (dv >= 0 && view->dim[dv] != 1)
-                offset += index % c->dim[d] * view->stride[dv];
-            index /= c->dim[d];
-        }
-    return plumb_at(view->data, offset, p->size);
+    return plumb_at(view->data, plumb_product_offset(p->c_view, view, index), p->size);
 }
 
 /* One block of C: rows m0.., columns n0.. of batch element `index`. */

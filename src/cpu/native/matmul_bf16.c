@@ -4,6 +4,7 @@
  * interleaved a block of rows at a time. A block of rows by a few panels is a chunk that threads claim; the cut depends on
  * shapes and the instruction set alone, and each sum runs over all of k in one tile, so nothing is rounded on the way. */
 #include "cpu/native/pairs.h"
+#include "cpu/product.h"
 
 enum {
     BLOCK_BYTES = 192 * 1024, /* of A in a chunk: stays in the second cache beside a panel */
@@ -98,19 +99,10 @@ static void plan(const plumb_call *call, product *p)
     p->part_at = p->packed_at + plumb_lines((p->one_b ? 1 : p->batch) * p->panel_words, sizeof(uint32_t));
 }
 
-/* Where batch element `index` of the output has its operand. */
+/* What product `index` of the batch reads. */
 static const uint16_t *operand(const product *p, const plumb_view *view, int64_t index)
 {
-    const plumb_view *c = p->c_view;
-    int64_t offset = 0;
-    if (p->batch > 1)
-        for (int d = c->rank - 3; d >= 0; d--) {
-            int dv = d - (c->rank - view->rank);
-            if (dv >= 0 && view->dim[dv] != 1)
-                offset += index % c->dim[d] * view->stride[dv];
-            index /= c->dim[d];
-        }
-    return (const uint16_t *)view->data + offset;
+    return (const uint16_t *)view->data + plumb_product_offset(p->c_view, view, index);
 }
 
 static int64_t panel_width(const product *p, int64_t panel)
