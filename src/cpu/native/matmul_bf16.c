@@ -17,6 +17,7 @@ enum {
 
 typedef struct product { /* C (m, n) = A (m, k) B (k, n), `batch` times */
     const plumb_pair_kernels *kernels;
+    const plumb_kernels *words; /* for pairs as words */
     plumb_pair_finish finish;
     const plumb_view *a_view, *b_view, *c_view;
     int64_t batch, m, n, k, pairs, a_row, a_k, b_k, b_column;
@@ -74,7 +75,8 @@ static void plan(const plumb_call *call, product *p)
 {
     const plumb_attr_matmul *attr = call->attr;
     const plumb_view *a = &call->in[0], *b = &call->in[1], *c = &call->out[0];
-    *p = (product){.a_view = a, .b_view = b, .c_view = c, .kernels = plumb_pair_kernels_for(call->isa)};
+    *p = (product){.a_view = a, .b_view = b, .c_view = c, .kernels = plumb_pair_kernels_for(call->isa),
+                   .words = plumb_kernels_for(PLUMB_F32, call->isa)};
     int am = a->rank - 2 + !!attr->transpose_a, ak = a->rank - 1 - !!attr->transpose_a;
     int bk = b->rank - 2 + !!attr->transpose_b, bn = b->rank - 1 - !!attr->transpose_b;
     p->m = a->dim[am], p->k = a->dim[ak], p->n = b->dim[bn];
@@ -110,17 +112,25 @@ static int64_t panel_width(const product *p, int64_t panel)
     return plumb_least(p->width, plumb_round_up(p->n - panel * p->width, p->kernels->lanes));
 }
 
+/* Whether lines that lie along k are rows of whole pairs, which f32's kernels can turn, being words of 32 bits. */
+static bool are_words(const product *p, const uint16_t *from, int64_t line, int64_t step)
+{
+    return step == 1 && p->k % 2 == 0 && line % 2 == 0 && (uintptr_t)from % sizeof(float) == 0;
+}
+
 /* to[q*width + j] = elements k = 2q and 2q + 1 of line j, which begins at from + j*line: `lines` of them, then zeros. */
 static void pack(const product *p, uint32_t *to, int64_t width, const uint16_t *from, int64_t line, int64_t step,
                  int64_t lines, int64_t first, int64_t last)
 {
+    const bool words = lines > 1 && are_words(p, from, line, step);
+    if (words)
+        p->words->interleave(to, width, from + 2 * first, line / 2, lines, last - first);
     for (int64_t q = first; q < last; q++, to += width) {
         const uint16_t *low = from + 2 * q * step, *high = 2 * q + 1 < p->k ? low + step : NULL;
         if (line == 1)
             p->kernels->interleave(to, low, high, lines);
-        else
-            for (int64_t j = 0; j < lines; j++)
-                to[j] = low[j * line] | (high ? (uint32_t)high[j * line] << 16 : 0);
+        for (int64_t j = 0; j < lines && line != 1 && !words; j++)
+            to[j] = low[j * line] | (high ? (uint32_t)high[j * line] << 16 : 0);
         memset(to + lines, 0, (size_t)(width - lines) * sizeof *to);
     }
 }
