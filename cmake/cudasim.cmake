@@ -146,6 +146,13 @@ foreach(build ${PLUMB_CUDASIM_BUILDS})
   endforeach()
 endforeach()
 
+# Element-wise ops on all patterns of the narrow types.
+plumb_cudasim_program(cudasim-exhaustive-plain plain ${PLUMB_EXHAUSTIVE_SOURCES}
+  $<TARGET_OBJECTS:cudasim-kernels-plain> $<TARGET_OBJECTS:cudasim-host-plain> $<TARGET_OBJECTS:cudasim-fakes-plain> $<TARGET_OBJECTS:plumb_cases>)
+target_include_directories(cudasim-exhaustive-plain PRIVATE src tests)
+target_compile_definitions(cudasim-exhaustive-plain PRIVATE PLUMB_TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+target_link_libraries(cudasim-exhaustive-plain PRIVATE plumb_flags plumb_static)
+
 # The device's own tests: memory, copies, captured programs, and every call of the runtime failing in turn.
 foreach(build ${PLUMB_CUDASIM_BUILDS})
   plumb_cudasim_program(cudasim-device-${build} ${build} tests/runner.c tests/nets.c tests/cudasim/test_device.c

@@ -105,6 +105,38 @@ template <> __device__ inline int64_t quotient(int64_t a, int64_t b)
 /* In double: powf of the GPU may be off by several units in the last place. */
 template <class N> __device__ inline N power(N a, N b) { return (N)pow((double)a, (double)b); }
 
+template <> __device__ inline int64_t power(int64_t a, int64_t b)
+{
+    uint64_t result = 1, base = (uint64_t)a;
+    if (b < 0) {
+        return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
+    }
+    for (; b > 0; b >>= 1, base *= base) {
+        result *= b & 1 ? base : 1;
+    }
+    return (int64_t)result;
+}
+
+/* The remainder with a's sign, and that with b's. */
+__device__ inline float left_over(float a, float b) { return fmodf(a, b); }
+__device__ inline double left_over(double a, double b) { return fmod(a, b); }
+__device__ inline int64_t left_over(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+template <class N> __device__ inline N remainder_of(N a, N b)
+{
+    N r = left_over(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+/* In double: where the result is about 0, the two parts cancel. */
+template <class N> __device__ inline N logaddexp_of(N left, N right)
+{
+    double a = (double)left, b = (double)right;
+    return (N)(a == b ? a + 0.69314718055994530942 : (a > b || is_nan(a) ? a : b) + log1p(exp(-fabs(a - b))));
+}
+
+__device__ inline int64_t left_shift(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b); }
+__device__ inline int64_t right_shift(int64_t a, int64_t b) { return b < 0 || b > 63 ? (a < 0 ? -1 : 0) : a >> b; }
+
 BINARY(op_add, sum(a, b))
 BINARY(op_sub, difference(a, b))
 BINARY(op_mul, product(a, b))
@@ -114,7 +146,21 @@ BINARY(op_minimum, a <= b || is_nan(a) ? a : b)
 COMPARISON(op_equal, a == b)
 COMPARISON(op_less, a < b)
 COMPARISON(op_less_equal, a <= b)
+COMPARISON(op_not_equal, a != b)
+COMPARISON(op_logical_and, a != 0 && b != 0)
+COMPARISON(op_logical_or, a != 0 || b != 0)
+COMPARISON(op_logical_xor, (a != 0) != (b != 0))
+BINARY(op_bitwise_and, a & b)
+BINARY(op_bitwise_or, a | b)
+BINARY(op_bitwise_xor, a ^ b)
+BINARY(op_shift_left, left_shift(a, b))
+BINARY(op_shift_right, right_shift(a, b))
+BINARY(op_fmod, left_over(a, b))
+BINARY(op_remainder, remainder_of(a, b))
 BINARY(op_pow, power(a, b))
+BINARY(op_atan2, atan2((double)a, (double)b))
+BINARY(op_logaddexp, logaddexp_of(a, b))
+BINARY(op_prelu, a > 0 ? a : a * b)
 BINARY(op_sigmoid_backward, b * a * (1 - a))
 BINARY(op_tanh_backward, b * ((1 - a) * (1 + a)))
 BINARY(op_relu_backward, a > 0 || is_nan(a) ? b : 0)
@@ -141,6 +187,16 @@ template <template <class> class Op> cudaError_t arithmetic_of(cudaStream_t stre
     case number_of_type: return run_two<T, T>(stream, w, Op<T>{0, 0});
         PK_ALL_CASES(ROW)
 #undef ROW
+    default: return cudaErrorInvalidValue;
+    }
+}
+
+template <template <class> class Op> cudaError_t integers_of(cudaStream_t stream, int dtype, const pk_walk *w)
+{
+    switch (dtype) {
+    case PK_I32: return run_two<int32_t, int32_t>(stream, w, Op<int32_t>{0, 0});
+    case PK_I64: return run_two<int64_t, int64_t>(stream, w, Op<int64_t>{0, 0});
+    case PK_U8: return run_two<uint8_t, uint8_t>(stream, w, Op<uint8_t>{0, 0});
     default: return cudaErrorInvalidValue;
     }
 }
@@ -221,7 +277,21 @@ extern "C" cudaError_t plumb_k_binary(cudaStream_t stream, enum pk_binary what, 
     case PK_EQUAL: return comparison_of<op_equal>(stream, dtype, w);
     case PK_LESS: return comparison_of<op_less>(stream, dtype, w);
     case PK_LESS_EQUAL: return comparison_of<op_less_equal>(stream, dtype, w);
-    case PK_POW: return binary_of<op_pow>(stream, dtype, a, b, w);
+    case PK_NOT_EQUAL: return comparison_of<op_not_equal>(stream, dtype, w);
+    case PK_LOGICAL_AND: return comparison_of<op_logical_and>(stream, dtype, w);
+    case PK_LOGICAL_OR: return comparison_of<op_logical_or>(stream, dtype, w);
+    case PK_LOGICAL_XOR: return comparison_of<op_logical_xor>(stream, dtype, w);
+    case PK_BITWISE_AND: return integers_of<op_bitwise_and>(stream, dtype, w);
+    case PK_BITWISE_OR: return integers_of<op_bitwise_or>(stream, dtype, w);
+    case PK_BITWISE_XOR: return integers_of<op_bitwise_xor>(stream, dtype, w);
+    case PK_SHIFT_LEFT: return integers_of<op_shift_left>(stream, dtype, w);
+    case PK_SHIFT_RIGHT: return integers_of<op_shift_right>(stream, dtype, w);
+    case PK_FMOD: return arithmetic_of<op_fmod>(stream, dtype, w);
+    case PK_REMAINDER: return arithmetic_of<op_remainder>(stream, dtype, w);
+    case PK_POW: return arithmetic_of<op_pow>(stream, dtype, w);
+    case PK_ATAN2: return binary_of<op_atan2>(stream, dtype, a, b, w);
+    case PK_LOGADDEXP: return binary_of<op_logaddexp>(stream, dtype, a, b, w);
+    case PK_PRELU: return binary_of<op_prelu>(stream, dtype, a, b, w);
     case PK_SIGMOID_BACKWARD: return binary_of<op_sigmoid_backward>(stream, dtype, a, b, w);
     case PK_TANH_BACKWARD: return binary_of<op_tanh_backward>(stream, dtype, a, b, w);
     case PK_RELU_BACKWARD: return binary_of<op_relu_backward>(stream, dtype, a, b, w);

@@ -49,15 +49,20 @@ typedef struct pk_fault {
 enum pk_unary {
     PK_AFFINE, PK_NEG, PK_ABS, PK_SIGN, PK_EXP, PK_EXPM1, PK_LOG, PK_LOG1P, PK_SQRT, PK_RSQRT, PK_SQUARE,
     PK_RECIPROCAL, PK_SIN, PK_COS, PK_ERF, PK_SIGMOID, PK_TANH, PK_RELU, PK_LEAKY_RELU, PK_ELU, PK_GELU, PK_SILU,
-    PK_SOFTPLUS, PK_HUBER, PK_CLAMP
+    PK_SOFTPLUS, PK_HUBER, PK_CLAMP, PK_TAN, PK_ASIN, PK_ACOS, PK_ATAN, PK_SINH, PK_COSH, PK_ASINH, PK_ACOSH, PK_ATANH,
+    PK_FLOOR, PK_CEIL, PK_ROUND, PK_TRUNC, PK_ERFC, PK_GELU_TANH, PK_MISH
 };
 enum pk_binary {
     PK_ADD, PK_SUB, PK_MUL, PK_DIV, PK_MAXIMUM, PK_MINIMUM, PK_EQUAL, PK_LESS, PK_LESS_EQUAL, PK_POW,
-    PK_SIGMOID_BACKWARD, PK_TANH_BACKWARD, PK_RELU_BACKWARD, PK_LEAKY_RELU_BACKWARD, PK_ELU_BACKWARD, PK_CLAMP_BACKWARD
+    PK_SIGMOID_BACKWARD, PK_TANH_BACKWARD, PK_RELU_BACKWARD, PK_LEAKY_RELU_BACKWARD, PK_ELU_BACKWARD, PK_CLAMP_BACKWARD,
+    PK_FMOD, PK_REMAINDER, PK_ATAN2, PK_LOGADDEXP, PK_PRELU, PK_NOT_EQUAL, PK_LOGICAL_AND, PK_LOGICAL_OR, PK_LOGICAL_XOR,
+    PK_BITWISE_AND, PK_BITWISE_OR, PK_BITWISE_XOR, PK_SHIFT_LEFT, PK_SHIFT_RIGHT
 };
-/* x -> y of one floating dtype; a and b are the op's numbers. */
+/* x -> y of one floating dtype, or, of neg, abs, sign, square and clamp, of one integer dtype; a and b are the op's
+ * numbers. */
 cudaError_t plumb_k_unary(cudaStream_t stream, enum pk_unary what, int dtype, double a, double b, const pk_walk *w);
-/* Two operands -> y; PK_POW and the backward forms (from, dy) take floating dtypes only; comparisons write u8. */
+/* Two operands -> y; PK_ATAN2, PK_LOGADDEXP, PK_PRELU and the backward forms (from, dy) take floating dtypes only,
+ * PK_BITWISE_.. and PK_SHIFT_.. integers only; comparisons and PK_LOGICAL_.. write u8. */
 cudaError_t plumb_k_binary(cudaStream_t stream, enum pk_binary what, int dtype, double a, double b, const pk_walk *w);
 /* condition (u8), a, b -> y, elements of `size` bytes. */
 cudaError_t plumb_k_where(cudaStream_t stream, int size, const pk_walk *w);

@@ -29,6 +29,17 @@ __device__ inline int64_t load(int32_t x) { return x; }
 __device__ inline int64_t load(int64_t x) { return x; }
 __device__ inline int64_t load(uint8_t x) { return x; }
 
+/* A double that rounds to any shorter float as the integer does: beyond 53 bits, the last that is kept says whether any
+ * were dropped, so that nothing is rounded twice. */
+__device__ inline double sticky(int64_t x)
+{
+    uint64_t size = x < 0 ? 0 - (uint64_t)x : (uint64_t)x;
+    if (size >> 53 != 0) {
+        size = (size >> 11 | ((size & 2047) != 0)) << 11;
+    }
+    return x < 0 ? -(double)size : (double)size;
+}
+
 /* store<T>(x): x rounded to nearest even, or the low bits of an integer. */
 template <class T> struct stored;
 template <> struct stored<float> {
@@ -44,12 +55,12 @@ template <> struct stored<double> {
 template <> struct stored<bf16> {
     static __device__ bf16 of(float x) { return __float2bfloat16_rn(x); }
     static __device__ bf16 of(double x) { return __double2bfloat16(x); }
-    static __device__ bf16 of(int64_t x) { return __double2bfloat16((double)x); }
+    static __device__ bf16 of(int64_t x) { return __double2bfloat16(sticky(x)); }
 };
 template <> struct stored<f16> {
     static __device__ f16 of(float x) { return __float2half_rn(x); }
     static __device__ f16 of(double x) { return __double2half(x); }
-    static __device__ f16 of(int64_t x) { return __double2half((double)x); }
+    static __device__ f16 of(int64_t x) { return __double2half(sticky(x)); }
 };
 
 /* Toward zero, saturating, not-a-number to 0: `low` and `high` are exact in double, high being one too many. */
@@ -96,6 +107,14 @@ PK_FUNCTION(m_cos, cosf, cos)
 PK_FUNCTION(m_erf, erff, erf)
 PK_FUNCTION(m_tanh, tanhf, tanh)
 PK_FUNCTION(m_abs, fabsf, fabs)
+PK_FUNCTION(m_asin, asinf, asin)
+PK_FUNCTION(m_acos, acosf, acos)
+PK_FUNCTION(m_atan, atanf, atan)
+PK_FUNCTION(m_cosh, coshf, cosh)
+PK_FUNCTION(m_floor, floorf, floor)
+PK_FUNCTION(m_ceil, ceilf, ceil)
+PK_FUNCTION(m_rint, rintf, rint)
+PK_FUNCTION(m_trunc, truncf, trunc)
 #undef PK_FUNCTION
 
 template <class N> __device__ inline bool is_nan(N x) { return x != x; }

@@ -76,6 +76,26 @@ template <class N> __device__ inline N huber_of(N x, N delta)
     return size <= delta ? (N)0.5 * x * x : delta * (size - (N)0.5 * delta);
 }
 
+template <class N> __device__ inline N negated(N x) { return -x; }
+template <> __device__ inline int64_t negated(int64_t x) { return (int64_t)(0 - (uint64_t)x); } /* wraps */
+template <class N> __device__ inline N magnitude(N x) { return m_abs(x); }
+template <> __device__ inline int64_t magnitude(int64_t x) { return x < 0 ? negated(x) : x; }
+template <class N> __device__ inline N squared(N x) { return x * x; }
+template <> __device__ inline int64_t squared(int64_t x) { return (int64_t)((uint64_t)x * (uint64_t)x); }
+
+/* In double, too: the exponent's rounding is a relative error of its size. */
+template <class N> __device__ inline N gelu_tanh_of(N x)
+{
+    double wide = (double)x, twice = 1.5957691216057307117 * (wide + 0.044715 * wide * wide * wide);
+    return (N)gated(wide, 1 / (1 + exp(-twice)));
+}
+
+template <class N> __device__ inline N mish_of(N x)
+{
+    double wide = (double)x;
+    return (N)gated(wide, tanh(log1p(exp(wide))));
+}
+
 #define UNARY(name, expression) \
     template <class T> struct name { \
         typedef number<T> N; \
@@ -88,8 +108,8 @@ template <class N> __device__ inline N huber_of(N x, N delta)
     };
 
 UNARY(op_affine, a * x + b)
-UNARY(op_neg, -x)
-UNARY(op_abs, m_abs(x))
+UNARY(op_neg, negated(x))
+UNARY(op_abs, magnitude(x))
 UNARY(op_sign, x > 0 ? 1 : x < 0 ? -1 : x)
 UNARY(op_exp, m_exp(x))
 UNARY(op_expm1, m_expm1(x))
@@ -97,17 +117,34 @@ UNARY(op_log, m_log(x))
 UNARY(op_log1p, m_log1p(x))
 UNARY(op_sqrt, m_sqrt(x))
 UNARY(op_rsqrt, 1 / m_sqrt(x))
-UNARY(op_square, x * x)
+UNARY(op_square, squared(x))
 UNARY(op_reciprocal, 1 / x)
 UNARY(op_sin, m_sin(x))
 UNARY(op_cos, m_cos(x))
+/* In double are those whose form in f32 may be off by three or four units in the last place on a GPU. */
+UNARY(op_tan, tan((double)x))
+UNARY(op_asin, m_asin(x))
+UNARY(op_acos, m_acos(x))
+UNARY(op_atan, m_atan(x))
+UNARY(op_sinh, sinh((double)x))
+UNARY(op_cosh, m_cosh(x))
+UNARY(op_asinh, asinh((double)x))
+UNARY(op_acosh, acosh((double)x))
+UNARY(op_atanh, atanh((double)x))
+UNARY(op_floor, m_floor(x))
+UNARY(op_ceil, m_ceil(x))
+UNARY(op_round, m_rint(x))
+UNARY(op_trunc, m_trunc(x))
 UNARY(op_erf, m_erf(x))
+UNARY(op_erfc, erfc((double)x))
 UNARY(op_sigmoid, logistic(x))
 UNARY(op_tanh, m_tanh(x))
 UNARY(op_relu, x > 0 || is_nan(x) ? x : 0)
 UNARY(op_leaky_relu, x > 0 ? x : a * x)
 UNARY(op_elu, x > 0 ? x : a * m_expm1(x))
 UNARY(op_gelu, gelu_of(x))
+UNARY(op_gelu_tanh, gelu_tanh_of(x))
+UNARY(op_mish, mish_of(x))
 UNARY(op_silu, gated(x, logistic(x)))
 UNARY(op_softplus, softplus_of(x))
 UNARY(op_huber, huber_of(x, a))
@@ -122,6 +159,24 @@ cudaError_t unary_of(cudaStream_t stream, int dtype, double a, double b, const p
         PK_FLOAT_CASES(ROW)
 #undef ROW
     default: return cudaErrorInvalidValue;
+    }
+}
+
+inline int64_t whole(double x)
+{
+    return x >= 9223372036854775808.0 ? INT64_MAX : x > -9223372036854775808.0 ? (int64_t)x : INT64_MIN;
+}
+
+/* Of integers, a and b are whole numbers that fit, rounded into the range. */
+template <template <class> class Op>
+cudaError_t number_of_any(cudaStream_t stream, int dtype, double a, double b, const pk_walk *w)
+{
+    int64_t low = whole(ceil(a)), high = whole(floor(b));
+    switch (dtype) {
+    case PK_I32: return run_one<int32_t, int32_t>(stream, w, Op<int32_t>{low, high});
+    case PK_I64: return run_one<int64_t, int64_t>(stream, w, Op<int64_t>{low, high});
+    case PK_U8: return run_one<uint8_t, uint8_t>(stream, w, Op<uint8_t>{low, high});
+    default: return unary_of<Op>(stream, dtype, a, b, w);
     }
 }
 
@@ -165,17 +220,19 @@ extern "C" cudaError_t plumb_k_unary(cudaStream_t stream, enum pk_unary what, in
     switch (what) {
 #define ROW(number, name) \
     case number: return unary_of<name>(stream, dtype, a, b, w);
+#define WITH_INTEGERS(number, name) \
+    case number: return number_of_any<name>(stream, dtype, a, b, w);
         ROW(PK_AFFINE, op_affine)
-        ROW(PK_NEG, op_neg)
-        ROW(PK_ABS, op_abs)
-        ROW(PK_SIGN, op_sign)
+        WITH_INTEGERS(PK_NEG, op_neg)
+        WITH_INTEGERS(PK_ABS, op_abs)
+        WITH_INTEGERS(PK_SIGN, op_sign)
         ROW(PK_EXP, op_exp)
         ROW(PK_EXPM1, op_expm1)
         ROW(PK_LOG, op_log)
         ROW(PK_LOG1P, op_log1p)
         ROW(PK_SQRT, op_sqrt)
         ROW(PK_RSQRT, op_rsqrt)
-        ROW(PK_SQUARE, op_square)
+        WITH_INTEGERS(PK_SQUARE, op_square)
         ROW(PK_RECIPROCAL, op_reciprocal)
         ROW(PK_SIN, op_sin)
         ROW(PK_COS, op_cos)
@@ -189,8 +246,25 @@ extern "C" cudaError_t plumb_k_unary(cudaStream_t stream, enum pk_unary what, in
         ROW(PK_SILU, op_silu)
         ROW(PK_SOFTPLUS, op_softplus)
         ROW(PK_HUBER, op_huber)
-        ROW(PK_CLAMP, op_clamp)
+        WITH_INTEGERS(PK_CLAMP, op_clamp)
+        ROW(PK_TAN, op_tan)
+        ROW(PK_ASIN, op_asin)
+        ROW(PK_ACOS, op_acos)
+        ROW(PK_ATAN, op_atan)
+        ROW(PK_SINH, op_sinh)
+        ROW(PK_COSH, op_cosh)
+        ROW(PK_ASINH, op_asinh)
+        ROW(PK_ACOSH, op_acosh)
+        ROW(PK_ATANH, op_atanh)
+        ROW(PK_FLOOR, op_floor)
+        ROW(PK_CEIL, op_ceil)
+        ROW(PK_ROUND, op_round)
+        ROW(PK_TRUNC, op_trunc)
+        ROW(PK_ERFC, op_erfc)
+        ROW(PK_GELU_TANH, op_gelu_tanh)
+        ROW(PK_MISH, op_mish)
 #undef ROW
+#undef WITH_INTEGERS
     }
     return cudaErrorInvalidValue;
 }

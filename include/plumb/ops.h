@@ -12,20 +12,40 @@
 extern "C" {
 #endif
 
-/* -- element-wise, two operands, broadcasting; add, sub, mul, div, maximum, minimum take integers too -- */
+/* -- element-wise, two operands, broadcasting; add, sub, mul, div, pow, fmod, remainder, maximum, minimum, comparisons and
+ *    logical ops take integers too (which wrap; by zero 0) -- */
 PLUMB_API plumb_t plumb_add(plumb_graph *g, plumb_t a, plumb_t b);
 PLUMB_API plumb_t plumb_sub(plumb_graph *g, plumb_t a, plumb_t b);
 PLUMB_API plumb_t plumb_mul(plumb_graph *g, plumb_t a, plumb_t b);
 PLUMB_API plumb_t plumb_div(plumb_graph *g, plumb_t a, plumb_t b);
-PLUMB_API plumb_t plumb_pow(plumb_graph *g, plumb_t a, plumb_t b);     /* a^b */
+PLUMB_API plumb_t plumb_pow(plumb_graph *g, plumb_t a, plumb_t b);     /* a^b; integers to a negative power: toward zero */
+PLUMB_API plumb_t plumb_fmod(plumb_graph *g, plumb_t a, plumb_t b);      /* a - b trunc(a / b): a's sign, exact */
+PLUMB_API plumb_t plumb_remainder(plumb_graph *g, plumb_t a, plumb_t b); /* a - b floor(a / b): b's sign, as Python's % */
+PLUMB_API plumb_t plumb_atan2(plumb_graph *g, plumb_t a, plumb_t b);     /* the angle of the point (b, a) */
+PLUMB_API plumb_t plumb_logaddexp(plumb_graph *g, plumb_t a, plumb_t b); /* ln(e^a + e^b) */
+PLUMB_API plumb_t plumb_prelu(plumb_graph *g, plumb_t x, plumb_t slope); /* x > 0 ? x : slope x; slopes (C, 1, 1) for (N, C, H, W) */
 PLUMB_API plumb_t plumb_maximum(plumb_graph *g, plumb_t a, plumb_t b); /* ties: the gradient goes to a */
 PLUMB_API plumb_t plumb_minimum(plumb_graph *g, plumb_t a, plumb_t b); /* ties: the gradient goes to a */
 PLUMB_API plumb_t plumb_equal(plumb_graph *g, plumb_t a, plumb_t b);   /* u8; comparisons with NaN are 0 */
 PLUMB_API plumb_t plumb_less(plumb_graph *g, plumb_t a, plumb_t b);
 PLUMB_API plumb_t plumb_less_equal(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_greater(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_greater_equal(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_not_equal(plumb_graph *g, plumb_t a, plumb_t b); /* 1 with NaN, as IEEE 754 says */
+PLUMB_API plumb_t plumb_logical_and(plumb_graph *g, plumb_t a, plumb_t b); /* u8 0 or 1; any dtype, true unless zero */
+PLUMB_API plumb_t plumb_logical_or(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_logical_xor(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_logical_not(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_bitwise_and(plumb_graph *g, plumb_t a, plumb_t b); /* integers */
+PLUMB_API plumb_t plumb_bitwise_or(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_bitwise_xor(plumb_graph *g, plumb_t a, plumb_t b);
+PLUMB_API plumb_t plumb_bitwise_not(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_shift_left(plumb_graph *g, plumb_t a, plumb_t bits);  /* integers; bits < 0 or too many: all out */
+PLUMB_API plumb_t plumb_shift_right(plumb_graph *g, plumb_t a, plumb_t bits); /* signed integers keep their sign */
+PLUMB_API plumb_t plumb_clamp_between(plumb_graph *g, plumb_t x, plumb_t low, plumb_t high); /* either may be PLUMB_NONE; high wins */
 PLUMB_API plumb_t plumb_where(plumb_graph *g, plumb_t condition_u8, plumb_t a, plumb_t b); /* condition ? a : b */
 
-/* -- element-wise, one operand -- */
+/* -- element-wise, one operand; neg, abs, sign, square, clamp take integers too -- */
 PLUMB_API plumb_t plumb_affine(plumb_graph *g, plumb_t x, double scale, double shift); /* scale*x + shift */
 PLUMB_API plumb_t plumb_neg(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_abs(plumb_graph *g, plumb_t x);  /* gradient sign(x), 0 at 0 */
@@ -40,18 +60,48 @@ PLUMB_API plumb_t plumb_square(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_reciprocal(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_sin(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_cos(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_tan(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_asin(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_acos(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_atan(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_sinh(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_cosh(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_asinh(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_acosh(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_atanh(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_floor(plumb_graph *g, plumb_t x); /* gradient 0, as of ceil, round, trunc */
+PLUMB_API plumb_t plumb_ceil(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_round(plumb_graph *g, plumb_t x); /* halves to the even neighbour */
+PLUMB_API plumb_t plumb_trunc(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_exp2(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_log2(plumb_graph *g, plumb_t x);  /* ln(x) / ln 2 */
+PLUMB_API plumb_t plumb_log10(plumb_graph *g, plumb_t x); /* ln(x) / ln 10 */
+PLUMB_API plumb_t plumb_is_nan(plumb_graph *g, plumb_t x); /* u8, as the next two */
+PLUMB_API plumb_t plumb_is_finite(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_is_inf(plumb_graph *g, plumb_t x, bool positive, bool negative); /* of these signs */
 PLUMB_API plumb_t plumb_erf(plumb_graph *g, plumb_t x);
+PLUMB_API plumb_t plumb_erfc(plumb_graph *g, plumb_t x); /* 1 - erf(x), accurate in the tail */
 PLUMB_API plumb_t plumb_sigmoid(plumb_graph *g, plumb_t x);                /* 1/(1 + e^-x) */
 PLUMB_API plumb_t plumb_tanh(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_relu(plumb_graph *g, plumb_t x);                   /* gradient 0 at 0 */
 PLUMB_API plumb_t plumb_leaky_relu(plumb_graph *g, plumb_t x, double slope); /* slope 0: 0.01; slope at 0 */
 PLUMB_API plumb_t plumb_elu(plumb_graph *g, plumb_t x, double alpha);      /* alpha 0: 1 */
 PLUMB_API plumb_t plumb_gelu(plumb_graph *g, plumb_t x);                   /* exact, with erf (Hendrycks & Gimpel 2016) */
+PLUMB_API plumb_t plumb_gelu_tanh(plumb_graph *g, plumb_t x);              /* its approximation, x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)) */
 PLUMB_API plumb_t plumb_silu(plumb_graph *g, plumb_t x);                   /* x * sigmoid(x) */
+PLUMB_API plumb_t plumb_mish(plumb_graph *g, plumb_t x);                   /* x tanh(softplus(x)) (Misra 2019) */
+PLUMB_API plumb_t plumb_selu(plumb_graph *g, plumb_t x);                   /* 1.0507 elu(x, 1.6733) */
+PLUMB_API plumb_t plumb_celu(plumb_graph *g, plumb_t x, double alpha);     /* alpha elu(x / alpha, 1); alpha 0: 1 */
+PLUMB_API plumb_t plumb_softsign(plumb_graph *g, plumb_t x);               /* x / (1 + |x|) */
+PLUMB_API plumb_t plumb_hard_sigmoid(plumb_graph *g, plumb_t x, double alpha, double beta); /* alpha x + beta within [0, 1] (PyTorch: 1/6, 0.5; ONNX's default: 0.2, 0.5) */
+PLUMB_API plumb_t plumb_hard_swish(plumb_graph *g, plumb_t x);             /* x hard_sigmoid(x, 1/6, 0.5) */
+PLUMB_API plumb_t plumb_thresholded_relu(plumb_graph *g, plumb_t x, double alpha); /* x > alpha ? x : 0 */
+PLUMB_API plumb_t plumb_shrink(plumb_graph *g, plumb_t x, double threshold, double bias); /* 0 where |x| <= threshold, else x - bias sign(x): hard: bias 0; soft: bias threshold */
+PLUMB_API plumb_t plumb_log_sigmoid(plumb_graph *g, plumb_t x);
 PLUMB_API plumb_t plumb_softplus(plumb_graph *g, plumb_t x);               /* ln(1 + e^x), stable */
 PLUMB_API plumb_t plumb_huber(plumb_graph *g, plumb_t x, double delta);    /* x^2/2 inside |x|<=delta, else delta(|x|-delta/2) */
 PLUMB_API plumb_t plumb_clamp(plumb_graph *g, plumb_t x, double low, double high); /* gradient 1 where low<=x<=high */
-PLUMB_API plumb_t plumb_cast(plumb_graph *g, plumb_t x, plumb_dtype to);   /* to an integer: toward zero, saturating, NaN to 0 */
+PLUMB_API plumb_t plumb_cast(plumb_graph *g, plumb_t x, plumb_dtype to);   /* rounded once, to even; to an integer: toward zero, saturating, NaN to 0. Truth values: not_equal to 0 */
 PLUMB_API plumb_t plumb_stop_gradient(plumb_graph *g, plumb_t x);          /* x, with gradient 0 */
 
 /* -- reductions over `axes` (NULL, 0: all); keep: leave size-1 dimensions -- */

@@ -26,7 +26,8 @@ static plumb_status run_backward(const plumb_call *call, enum pk_binary what)
                             plumb_k_binary(plumb_cuda_stream(call), what, (int)call->in[0].dtype, n.a, n.b, &w));
 }
 
-#define ROW(op_name, run_family, what)                                                                                \
+#define ROW(op_name, run_family, what) OF_DTYPES(op_name, run_family, what, PLUMB_FLOATS)
+#define OF_DTYPES(op_name, run_family, what, which_dtypes)                                                            \
     static plumb_status run_##op_name(const plumb_call *call)                                                         \
     {                                                                                                                 \
         return run_family(call, what);                                                                                \
@@ -34,21 +35,21 @@ static plumb_status run_backward(const plumb_call *call, enum pk_binary what)
     const plumb_impl plumb_impl_##op_name##_cuda = {                                                                  \
         .op = &plumb_op_##op_name,                                                                                    \
         .name = "cuda.native",                                                                                        \
-        .dtypes = PLUMB_FLOATS,                                                                                       \
+        .dtypes = (which_dtypes),                                                                                     \
         .run = run_##op_name,                                                                                         \
     };
 
 ROW(affine, run_unary, PK_AFFINE)
-ROW(neg, run_unary, PK_NEG)
-ROW(abs, run_unary, PK_ABS)
-ROW(sign, run_unary, PK_SIGN)
+OF_DTYPES(neg, run_unary, PK_NEG, PLUMB_ALL_DTYPES)
+OF_DTYPES(abs, run_unary, PK_ABS, PLUMB_ALL_DTYPES)
+OF_DTYPES(sign, run_unary, PK_SIGN, PLUMB_ALL_DTYPES)
 ROW(exp, run_unary, PK_EXP)
 ROW(expm1, run_unary, PK_EXPM1)
 ROW(log, run_unary, PK_LOG)
 ROW(log1p, run_unary, PK_LOG1P)
 ROW(sqrt, run_unary, PK_SQRT)
 ROW(rsqrt, run_unary, PK_RSQRT)
-ROW(square, run_unary, PK_SQUARE)
+OF_DTYPES(square, run_unary, PK_SQUARE, PLUMB_ALL_DTYPES)
 ROW(reciprocal, run_unary, PK_RECIPROCAL)
 ROW(sin, run_unary, PK_SIN)
 ROW(cos, run_unary, PK_COS)
@@ -62,7 +63,23 @@ ROW(gelu, run_unary, PK_GELU)
 ROW(silu, run_unary, PK_SILU)
 ROW(softplus, run_unary, PK_SOFTPLUS)
 ROW(huber, run_unary, PK_HUBER)
-ROW(clamp, run_unary, PK_CLAMP)
+OF_DTYPES(clamp, run_unary, PK_CLAMP, PLUMB_ALL_DTYPES)
+ROW(tan, run_unary, PK_TAN)
+ROW(asin, run_unary, PK_ASIN)
+ROW(acos, run_unary, PK_ACOS)
+ROW(atan, run_unary, PK_ATAN)
+ROW(sinh, run_unary, PK_SINH)
+ROW(cosh, run_unary, PK_COSH)
+ROW(asinh, run_unary, PK_ASINH)
+ROW(acosh, run_unary, PK_ACOSH)
+ROW(atanh, run_unary, PK_ATANH)
+ROW(floor, run_unary, PK_FLOOR)
+ROW(ceil, run_unary, PK_CEIL)
+ROW(round, run_unary, PK_ROUND)
+ROW(trunc, run_unary, PK_TRUNC)
+ROW(erfc, run_unary, PK_ERFC)
+ROW(gelu_tanh, run_unary, PK_GELU_TANH)
+ROW(mish, run_unary, PK_MISH)
 ROW(sigmoid_backward, run_backward, PK_SIGMOID_BACKWARD)
 ROW(tanh_backward, run_backward, PK_TANH_BACKWARD)
 ROW(relu_backward, run_backward, PK_RELU_BACKWARD)

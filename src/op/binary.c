@@ -1,7 +1,10 @@
 /* Element-wise ops of two operands (and where, of three), broadcasting as NumPy does.
  *
- * Decided here: integers wrap, an integer divided by zero gives 0; comparisons with NaN are false; maximum
- * and minimum pass NaN on and give the gradient of a tie to `a`. A gradient is first formed at the result's
+ * Decided here: integers wrap, an integer divided by zero gives 0, and so does its remainder; comparisons with NaN
+ * are false, but not_equal's; a number is true unless it is zero; maximum and minimum pass NaN on and give the
+ * gradient of a tie to `a`. An integer to a negative power is its reciprocal's, toward zero. A shift by as many
+ * bits as there are, or more, or by a negative number, leaves what shifting one by one would: zeros, or copies of
+ * the sign to the right. A gradient is first formed at the result's
  * shape, then summed over what the operand was stretched along. */
 #include "op/attr.h"
 
@@ -25,6 +28,15 @@ static plumb_status infer_pair(plumb_infer *q, bool integers, plumb_dtype result
 static plumb_status infer_numbers(plumb_infer *q) { return infer_pair(q, true, PLUMB_NO_DTYPE); }
 
 static plumb_status infer_floats(plumb_infer *q) { return infer_pair(q, false, PLUMB_NO_DTYPE); }
+
+static plumb_status infer_integers(plumb_infer *q)
+{
+    plumb_dtype dtype = q->in[0].dtype;
+    if (plumb_dtype_is_float(dtype) || plumb_dtype_size(dtype) == 0) {
+        return plumb_refuse(q, "input 0 is %s, expected integers", plumb_dtype_name(dtype));
+    }
+    return infer_pair(q, true, PLUMB_NO_DTYPE);
+}
 
 static plumb_status infer_comparison(plumb_infer *q) { return infer_pair(q, true, PLUMB_U8); }
 
@@ -111,6 +123,64 @@ static plumb_status pow_gradient(plumb_grad *q)
     return PLUMB_OK;
 }
 
+/* y = a - n b, n = trunc(a / b) or floor(a / b): which of the two, y says. */
+static plumb_t quotient_behind(plumb_graph *g, const plumb_t *in, plumb_t y)
+{
+    return plumb_round(g, plumb_div(g, plumb_sub(g, in[0], y), in[1]));
+}
+
+static plumb_status remainder_gradient(plumb_grad *q)
+{
+    plumb_graph *g = q->graph;
+    if (q->want[0]) {
+        give(q, 0, q->dout[0]);
+    }
+    if (q->want[1]) {
+        give(q, 1, plumb_neg(g, plumb_mul(g, q->dout[0], quotient_behind(g, q->in, q->out[0]))));
+    }
+    return PLUMB_OK;
+}
+
+/* d/da = b / (a^2 + b^2), d/db = -a / (a^2 + b^2). */
+static plumb_status atan2_gradient(plumb_grad *q)
+{
+    plumb_graph *g = q->graph;
+    plumb_t squares = plumb_add(g, plumb_square(g, q->in[0]), plumb_square(g, q->in[1]));
+    plumb_t d = plumb_div(g, q->dout[0], squares);
+    if (q->want[0]) {
+        give(q, 0, plumb_mul(g, d, q->in[1]));
+    }
+    if (q->want[1]) {
+        give(q, 1, plumb_neg(g, plumb_mul(g, d, q->in[0])));
+    }
+    return PLUMB_OK;
+}
+
+/* d/da = e^a / (e^a + e^b) = sigmoid(a - b). */
+static plumb_status logaddexp_gradient(plumb_grad *q)
+{
+    for (int i = 0; i < 2; i++) {
+        if (q->want[i]) {
+            plumb_t ahead = plumb_sub(q->graph, q->in[i], q->in[1 - i]);
+            give(q, i, plumb_mul(q->graph, q->dout[0], plumb_sigmoid(q->graph, ahead)));
+        }
+    }
+    return PLUMB_OK;
+}
+
+static plumb_status prelu_gradient(plumb_grad *q)
+{
+    plumb_graph *g = q->graph;
+    plumb_t none = zero(q), dy = q->dout[0], passes = plumb_less(g, none, q->in[0]);
+    if (q->want[0]) {
+        give(q, 0, plumb_where(g, passes, dy, plumb_mul(g, dy, q->in[1])));
+    }
+    if (q->want[1]) {
+        give(q, 1, plumb_where(g, passes, none, plumb_mul(g, dy, q->in[0])));
+    }
+    return PLUMB_OK;
+}
+
 static plumb_status choice_gradient(plumb_grad *q, plumb_t chose_a)
 {
     plumb_graph *g = q->graph;
@@ -185,6 +255,19 @@ static plumb_t the_result(plumb_graph *graph, const void *attr, const plumb_t *i
     return out[0];
 }
 
+static plumb_t which_multiple(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
+{
+    (void)attr;
+    return quotient_behind(graph, in, out[0]);
+}
+
+static plumb_t side_of_first(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
+{
+    (void)attr;
+    (void)out;
+    return plumb_sign(graph, in[0]);
+}
+
 #define PAIR(op_name, rule, more_flags, ...)                                                                 \
     const plumb_op plumb_op_##op_name = {                                                                    \
         .name = #op_name,                                                                                    \
@@ -207,18 +290,44 @@ PAIR(sub, numbers, 0, .gradient = sub_gradient, .in_place = over_first, FOLLOW, 
 PAIR(mul, numbers, PLUMB_OP_COMMUTATIVE, .gradient = mul_gradient, .in_place = over_first, FOLLOW,
      .tolerance = PLUMB_TOL_SCALAR)
 PAIR(div, numbers, 0, .gradient = div_gradient, .in_place = over_first, FOLLOW, .tolerance = PLUMB_TOL_SCALAR)
-PAIR(pow, floats, 0, .gradient = pow_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR,
+PAIR(pow, numbers, 0, .gradient = pow_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR,
      .ulps = 3)
 PAIR(maximum, numbers, 0, .gradient = maximum_gradient, .in_place = over_first, FOLLOW,
      .tolerance = PLUMB_TOL_EXACT, .branch = which_is_less)
 PAIR(minimum, numbers, 0, .gradient = minimum_gradient, .in_place = over_first, FOLLOW,
      .tolerance = PLUMB_TOL_EXACT, .branch = which_is_less)
+PAIR(fmod, numbers, 0, .gradient = remainder_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_EXACT,
+     .branch = which_multiple)
+PAIR(remainder, numbers, 0, .gradient = remainder_gradient, .in_place = over_first,
+     .tolerance = PLUMB_TOL_SCALAR, .branch = which_multiple)
+PAIR(atan2, floats, 0, .gradient = atan2_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_SCALAR,
+     .ulps = 3)
+PAIR(logaddexp, floats, PLUMB_OP_COMMUTATIVE, .gradient = logaddexp_gradient, .in_place = over_first,
+     .tolerance = PLUMB_TOL_SCALAR, .ulps = 3)
+PAIR(prelu, floats, 0, .gradient = prelu_gradient, .in_place = over_first, FOLLOW, .tolerance = PLUMB_TOL_SCALAR,
+     .branch = side_of_first)
 PAIR(equal, comparison, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, FOLLOW,
+     .tolerance = PLUMB_TOL_EXACT, .branch = the_result)
+PAIR(not_equal, comparison, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, FOLLOW,
      .tolerance = PLUMB_TOL_EXACT, .branch = the_result)
 PAIR(less, comparison, 0, .gradient = comparison_gradient, FOLLOW, .tolerance = PLUMB_TOL_EXACT,
      .branch = the_result)
 PAIR(less_equal, comparison, 0, .gradient = comparison_gradient, FOLLOW, .tolerance = PLUMB_TOL_EXACT,
      .branch = the_result)
+PAIR(logical_and, comparison, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT,
+     .branch = the_result)
+PAIR(logical_or, comparison, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT,
+     .branch = the_result)
+PAIR(logical_xor, comparison, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, .tolerance = PLUMB_TOL_EXACT,
+     .branch = the_result)
+PAIR(bitwise_and, integers, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, .in_place = over_first,
+     .tolerance = PLUMB_TOL_EXACT)
+PAIR(bitwise_or, integers, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, .in_place = over_first,
+     .tolerance = PLUMB_TOL_EXACT)
+PAIR(bitwise_xor, integers, PLUMB_OP_COMMUTATIVE, .gradient = comparison_gradient, .in_place = over_first,
+     .tolerance = PLUMB_TOL_EXACT)
+PAIR(shift_left, integers, 0, .gradient = comparison_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_EXACT)
+PAIR(shift_right, integers, 0, .gradient = comparison_gradient, .in_place = over_first, .tolerance = PLUMB_TOL_EXACT)
 
 const plumb_op plumb_op_where = {
     .name = "where",

@@ -17,6 +17,17 @@ static plumb_status infer_float(plumb_infer *q)
     return PLUMB_OK;
 }
 
+/* Integers, too. */
+static plumb_status infer_number(plumb_infer *q)
+{
+    plumb_dtype dtype = q->in[0].dtype;
+    if (plumb_dtype_is_float(dtype) || plumb_dtype_size(dtype) == 0) {
+        return infer_float(q);
+    }
+    q->out[0] = q->in[0];
+    return PLUMB_OK;
+}
+
 static plumb_status infer_any(plumb_infer *q)
 {
     q->out[0] = q->in[0];
@@ -41,7 +52,23 @@ static plumb_status need_range(const plumb_infer *q)
     return PLUMB_OK;
 }
 
-static plumb_status infer_clamp(plumb_infer *q) { return need_range(q) ? PLUMB_BAD_INPUT : infer_float(q); }
+/* Of integers a range must hold one that the dtype has: what is outside then goes to such a one. */
+static plumb_status infer_clamp(plumb_infer *q)
+{
+    const plumb_attr_numbers *attr = q->attr;
+    plumb_dtype dtype = q->in[0].dtype;
+    if (need_range(q) || infer_number(q)) {
+        return PLUMB_BAD_INPUT;
+    }
+    if (!plumb_dtype_is_float(dtype)) {
+        double least = dtype == PLUMB_U8 ? 0 : dtype == PLUMB_I32 ? INT32_MIN : -0x1p63;
+        double beyond = dtype == PLUMB_U8 ? 0x1p8 : dtype == PLUMB_I32 ? 0x1p31 : 0x1p63;
+        if (!(fmax(ceil(attr->a), least) <= floor(attr->b) && ceil(attr->a) < beyond)) {
+            return plumb_refuse(q, "no %s is in [%g, %g]", plumb_dtype_name(dtype), attr->a, attr->b);
+        }
+    }
+    return PLUMB_OK;
+}
 
 static plumb_status infer_cast(plumb_infer *q)
 {
@@ -108,6 +135,31 @@ static plumb_t silu_slope(plumb_graph *g, plumb_t x)
     return plumb_mul(g, s, plumb_affine(g, plumb_mul(g, x, plumb_affine(g, s, -1, 1)), 1, 1));
 }
 
+/* y = x s, s = sigmoid(k (x + c x^3)): s (1 + x (1 - s) k (1 + 3 c x^2)). Beyond 16 it is 0 or 1 to the last digit, and
+ * there x^2 may not fit in f16. */
+static plumb_t gelu_tanh_slope(plumb_graph *g, plumb_t beyond)
+{
+    const double k = 2 * M_SQRT2 * 0.5 * M_2_SQRTPI, c = 0.044715;
+    plumb_t x = plumb_clamp(g, beyond, -16, 16), square = plumb_square(g, x);
+    plumb_t s = plumb_sigmoid(g, plumb_mul(g, x, plumb_affine(g, square, k * c, k)));
+    plumb_t inner = plumb_mul(g, plumb_affine(g, s, -1, 1), plumb_affine(g, square, 3 * k * c, k));
+    return plumb_mul(g, s, plumb_affine(g, plumb_mul(g, x, inner), 1, 1));
+}
+
+/* t + x (1 - t^2) sigmoid(x), t = tanh(softplus(x)). */
+static plumb_t mish_slope(plumb_graph *g, plumb_t x)
+{
+    plumb_t t = plumb_tanh(g, plumb_softplus(g, x));
+    plumb_t rest = plumb_mul(g, plumb_affine(g, plumb_square(g, t), -1, 1), plumb_sigmoid(g, x));
+    return plumb_add(g, t, plumb_mul(g, x, rest));
+}
+
+/* (1 - x) (1 + x): 1 - x^2 would lose the digits near 1. */
+static plumb_t one_minus_square(plumb_graph *g, plumb_t x)
+{
+    return plumb_mul(g, plumb_affine(g, x, -1, 1), plumb_affine(g, x, 1, 1));
+}
+
 GRADIENT(affine, plumb_affine(g, dy, attr->a, 0))
 GRADIENT(neg, plumb_neg(g, dy))
 GRADIENT(abs, plumb_mul(g, dy, plumb_sign(g, x)))
@@ -122,6 +174,21 @@ GRADIENT(square, plumb_mul(g, dy, plumb_affine(g, x, 2, 0)))
 GRADIENT(reciprocal, plumb_neg(g, plumb_mul(g, dy, plumb_square(g, y))))
 GRADIENT(sin, plumb_mul(g, dy, plumb_cos(g, x)))
 GRADIENT(cos, plumb_neg(g, plumb_mul(g, dy, plumb_sin(g, x))))
+GRADIENT(tan, plumb_mul(g, dy, plumb_affine(g, plumb_square(g, y), 1, 1)))
+GRADIENT(asin, plumb_mul(g, dy, plumb_rsqrt(g, one_minus_square(g, x))))
+GRADIENT(acos, plumb_neg(g, plumb_mul(g, dy, plumb_rsqrt(g, one_minus_square(g, x)))))
+GRADIENT(atan, plumb_div(g, dy, plumb_affine(g, plumb_square(g, x), 1, 1)))
+GRADIENT(sinh, plumb_mul(g, dy, plumb_cosh(g, x)))
+GRADIENT(cosh, plumb_mul(g, dy, plumb_sinh(g, x)))
+GRADIENT(asinh, plumb_div(g, dy, plumb_cosh(g, y))) /* sqrt(x^2 + 1), where x^2 may not fit */
+GRADIENT(acosh, plumb_div(g, dy, plumb_sinh(g, y))) /* sqrt(x^2 - 1) likewise */
+GRADIENT(atanh, plumb_div(g, dy, one_minus_square(g, x)))
+GRADIENT(floor, PLUMB_NO_GRADIENT)
+GRADIENT(ceil, PLUMB_NO_GRADIENT)
+GRADIENT(round, PLUMB_NO_GRADIENT)
+GRADIENT(trunc, PLUMB_NO_GRADIENT)
+GRADIENT(erfc,
+         plumb_mul(g, dy, plumb_affine(g, plumb_exp(g, plumb_neg(g, plumb_square(g, x))), -M_2_SQRTPI, 0)))
 GRADIENT(erf,
          plumb_mul(g, dy, plumb_affine(g, plumb_exp(g, plumb_neg(g, plumb_square(g, x))), M_2_SQRTPI, 0)))
 GRADIENT(sigmoid, backward_form(g, &plumb_op_sigmoid_backward, NULL, y, dy))
@@ -130,6 +197,8 @@ GRADIENT(relu, backward_form(g, &plumb_op_relu_backward, NULL, y, dy)) /* y > 0 
 GRADIENT(leaky_relu, backward_form(g, &plumb_op_leaky_relu_backward, attr, attr->a >= 0 ? y : x, dy))
 GRADIENT(elu, backward_form(g, &plumb_op_elu_backward, attr, x, dy))
 GRADIENT(gelu, plumb_mul(g, dy, gelu_slope(g, x)))
+GRADIENT(gelu_tanh, plumb_mul(g, dy, gelu_tanh_slope(g, x)))
+GRADIENT(mish, plumb_mul(g, dy, mish_slope(g, x)))
 GRADIENT(silu, plumb_mul(g, dy, silu_slope(g, x)))
 GRADIENT(softplus, plumb_mul(g, dy, plumb_sigmoid(g, x)))
 GRADIENT(huber, plumb_mul(g, dy, plumb_clamp(g, x, -attr->a, attr->a)))
@@ -204,6 +273,14 @@ static plumb_t sign_of_first(plumb_graph *graph, const void *attr, const plumb_t
     return plumb_sign(graph, in[0]);
 }
 
+static plumb_t the_result(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
+{
+    (void)graph;
+    (void)attr;
+    (void)in;
+    return out[0];
+}
+
 /* Below, inside or above the range: the sign of what clamping removes. */
 static plumb_t side_of_clamp(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
 {
@@ -263,8 +340,9 @@ static void print_cast(const void *attr, struct plumb_text *text)
         .gradient = op_name##_gradient,                                                                      \
         __VA_ARGS__,                                                                                         \
     };
-#define UNARY(op_name, ...)                                                                                  \
-    ROW(op_name, float, .flags = PLUMB_OP_ELEMENTWISE, .in_place = over_first, __VA_ARGS__)                  \
+#define UNARY(op_name, ...) OF_NUMBERS(op_name, float, __VA_ARGS__)
+#define OF_NUMBERS(op_name, rule, ...)                                                                       \
+    ROW(op_name, rule, .flags = PLUMB_OP_ELEMENTWISE, .in_place = over_first, __VA_ARGS__)                  \
     plumb_t plumb_##op_name(plumb_graph *g, plumb_t x)                                                       \
     {                                                                                                        \
         return plumb_emit(g, &plumb_op_##op_name, NULL, &x, 1);                                              \
@@ -291,24 +369,40 @@ static void print_cast(const void *attr, struct plumb_text *text)
 #define WITHIN(n) .tolerance = PLUMB_TOL_SCALAR, .ulps = (n)
 #define FOLLOW .precision = PLUMB_PRECISION_FOLLOW
 
-UNARY(neg, EXACT, FOLLOW)
-UNARY(abs, EXACT, FOLLOW, .branch = sign_of_first)
-UNARY(sign, EXACT, FOLLOW, .branch = sign_of_first)
+OF_NUMBERS(neg, number, EXACT, FOLLOW)
+OF_NUMBERS(abs, number, EXACT, FOLLOW, .branch = sign_of_first)
+OF_NUMBERS(sign, number, EXACT, FOLLOW, .branch = sign_of_first)
 UNARY(exp, WITHIN(3))
 UNARY(expm1, WITHIN(3))
 UNARY(log, WITHIN(3))
 UNARY(log1p, WITHIN(3))
 UNARY(sqrt, ROUNDED, FOLLOW)
 UNARY(rsqrt, WITHIN(3))
-UNARY(square, ROUNDED)
+OF_NUMBERS(square, number, ROUNDED)
 UNARY(reciprocal, ROUNDED)
 UNARY(sin, WITHIN(3), FOLLOW)
 UNARY(cos, WITHIN(3), FOLLOW)
+UNARY(tan, WITHIN(3))
+UNARY(asin, WITHIN(3))
+UNARY(acos, WITHIN(3))
+UNARY(atan, WITHIN(3))
+UNARY(sinh, WITHIN(3))
+UNARY(cosh, WITHIN(3))
+UNARY(asinh, WITHIN(3))
+UNARY(acosh, WITHIN(3))
+UNARY(atanh, WITHIN(3))
+UNARY(floor, EXACT, .branch = the_result)
+UNARY(ceil, EXACT, .branch = the_result)
+UNARY(round, EXACT, .branch = the_result)
+UNARY(trunc, EXACT, .branch = the_result)
 UNARY(erf, WITHIN(3), FOLLOW)
+UNARY(erfc, WITHIN(3))
 UNARY(sigmoid, WITHIN(3), FOLLOW)
 UNARY(tanh, WITHIN(3), FOLLOW)
 UNARY(relu, EXACT, FOLLOW, .branch = sign_of_first)
 UNARY(gelu, WITHIN(3), FOLLOW)
+UNARY(gelu_tanh, WITHIN(3), FOLLOW)
+UNARY(mish, WITHIN(3), FOLLOW)
 UNARY(silu, WITHIN(3), FOLLOW)
 UNARY(softplus, WITHIN(3))
 WITH_NUMBERS(affine, float, FOLLOW, .tolerance = PLUMB_TOL_NORM, .print = print_affine)

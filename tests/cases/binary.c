@@ -1,6 +1,8 @@
 /* Cases of the element-wise ops of two operands, and of where. */
 #include "cases.h"
 
+#include <math.h>
+
 /* Pairs of shapes: equal, broadcast in every way, empty, of all ranks; the last two are long enough for
  * vectors with remainders. */
 static const struct pair {
@@ -25,7 +27,8 @@ static const struct pair {
 static void add_pair(case_list *list, const plumb_op *op, const struct pair *pair, case_input a, case_input b)
 {
     op_case one = make_case(op, NULL, "%s", pair->label);
-    bool chooses = op == &plumb_op_maximum || op == &plumb_op_minimum;
+    bool chooses = op == &plumb_op_maximum || op == &plumb_op_minimum || op == &plumb_op_prelu ||
+                   op == &plumb_op_fmod || op == &plumb_op_remainder;
     bool single = plumb_shape_count(&pair->a) == 1 || plumb_shape_count(&pair->b) == 1;
     one.n_in = 2;
     one.zero_gradient = plumb_shape_count(&pair->a) == 0 ? 2 : 0; /* b is stretched over nothing */
@@ -104,6 +107,74 @@ static void add_comparisons(case_list *list, const plumb_op *op)
     add_integers(list, op);
 }
 
+static void add_edges(case_list *list, const plumb_op *op, const double *a, const double *b, const char *label)
+{
+    op_case one = make_case(op, NULL, "%s", label);
+    one.n_in = 2;
+    one.in[0] = (case_input){.shape = PLUMB_SHAPE(9), .fill = CASE_GIVEN, .given = a};
+    one.in[1] = (case_input){.shape = PLUMB_SHAPE(9), .fill = CASE_GIVEN, .given = b};
+    one.no_gradient = true; /* quotients of differences see nothing there */
+    one.mostly_zero = true;
+    add_case(list, &one);
+}
+
+static void add_more(case_list *list)
+{
+    static const double a[9] = {0, -0.0, 0, 1, -1, INFINITY, -INFINITY, INFINITY, 5};
+    static const double b[9] = {0, 0, -0.0, 0, -0.0, INFINITY, -INFINITY, -2, INFINITY};
+    static const double p[9] = {-3.5, 3.5, -3.5, 3.5, 7, -7, 60000, -5, 5};
+    static const double q[9] = {2, -2, -2, 2, 7, 7, 0.125, INFINITY, -INFINITY};
+    static const plumb_op *const ops[] = {&plumb_op_fmod, &plumb_op_remainder};
+    for (int i = 0; i < 2; i++) {
+        add_pairs(list, ops[i], -5, 5, 0.7, 3);
+        add_long(list, ops[i]);
+        add_integers(list, ops[i]);
+        add_extremes(list, ops[i]);
+        add_edges(list, ops[i], a, b, "zeros and infinities");
+        add_edges(list, ops[i], p, q, "signs and infinities");
+    }
+    add_pairs(list, &plumb_op_atan2, -2, 2, 0.3, 2);
+    add_long(list, &plumb_op_atan2);
+    add_edges(list, &plumb_op_atan2, a, b, "zeros and infinities");
+    add_pairs(list, &plumb_op_logaddexp, -3, 3, -3, 3);
+    add_long(list, &plumb_op_logaddexp);
+    add_edges(list, &plumb_op_logaddexp, a, b, "zeros and infinities");
+    add_edges(list, &plumb_op_logaddexp, p, q, "far apart");
+    add_pairs(list, &plumb_op_prelu, -2, 2, -0.5, 0.5);
+    add_long(list, &plumb_op_prelu);
+    add_edges(list, &plumb_op_prelu, a, p, "zeros and infinities");
+}
+
+/* Shapes in all ways of broadcasting; shifts by too much, and by less than nothing where there are signs. */
+static void add_bits(case_list *list)
+{
+    static const plumb_op *const ops[] = {&plumb_op_bitwise_and, &plumb_op_bitwise_or, &plumb_op_bitwise_xor,
+                                          &plumb_op_shift_left, &plumb_op_shift_right};
+    static const double a[9] = {1, -1, 5, -5, 2147483647, -2147483648.0, -2147483648.0, 3, -3};
+    static const double b[9] = {31, 31, 32, 32, 1, 1, 63, -1, 64};
+    for (size_t k = 0; k < sizeof(ops) / sizeof(*ops); k++) {
+        bool shifts = k >= 3;
+        for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+            op_case one = make_case(ops[k], NULL, "%s", pairs[i].label);
+            one.n_in = 2;
+            one.dtypes = PLUMB_INTS;
+            one.in[0] = integers(PLUMB_NO_DTYPE, pairs[i].a, 0, 255);
+            one.in[1] = integers(PLUMB_NO_DTYPE, pairs[i].b, 0, shifts ? 9 : 255);
+            one.mostly_zero = true;
+            add_case(list, &one);
+        }
+        add_integers(list, ops[k]);
+        add_extremes(list, ops[k]);
+        op_case one = make_case(ops[k], NULL, "signs and far shifts");
+        one.n_in = 2;
+        one.dtypes = PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64);
+        one.in[0] = (case_input){.shape = PLUMB_SHAPE(9), .fill = CASE_GIVEN, .given = a};
+        one.in[1] = (case_input){.shape = PLUMB_SHAPE(9), .fill = CASE_GIVEN, .given = b};
+        one.mostly_zero = true;
+        add_case(list, &one);
+    }
+}
+
 static void add_where(case_list *list)
 {
     static const struct triple {
@@ -154,8 +225,11 @@ static void add_refusals(case_list *list)
     refuse(list, &plumb_op_add, "refused: 2x3 and 2", x, floats(PLUMB_SHAPE(2)), none);
     refuse(list, &plumb_op_add, "refused: an integer beside a float", x, integers(PLUMB_I32, six, 0, 1),
            none);
-    refuse(list, &plumb_op_pow, "refused: integers", integers(PLUMB_I32, six, 1, 3),
+    refuse(list, &plumb_op_atan2, "refused: integers", integers(PLUMB_I32, six, 1, 3),
            integers(PLUMB_I32, six, 1, 3), none);
+    refuse(list, &plumb_op_bitwise_and, "refused: floats", x, x, none);
+    refuse(list, &plumb_op_shift_left, "refused: two dtypes", integers(PLUMB_I32, six, 1, 3),
+           integers(PLUMB_U8, six, 1, 3), none);
     refuse(list, &plumb_op_less, "refused: 2x3 and 3x2", x, floats(PLUMB_SHAPE(3, 2)), none);
     refuse(list, &plumb_op_where, "refused: a float condition", x, x, x);
     refuse(list, &plumb_op_where, "refused: a and b of two dtypes", integers(PLUMB_U8, six, 0, 1), x,
@@ -176,6 +250,14 @@ void cases_binary(case_list *list)
         add_extremes(list, arithmetic[i]);
     }
     add_pairs(list, &plumb_op_pow, 0.5, 2, -2, 2);
+    add_integers(list, &plumb_op_pow);
+    add_extremes(list, &plumb_op_pow);
+    add_more(list);
+    add_bits(list);
+    add_comparisons(list, &plumb_op_logical_and);
+    add_comparisons(list, &plumb_op_logical_or);
+    add_comparisons(list, &plumb_op_logical_xor);
+    add_comparisons(list, &plumb_op_not_equal);
     add_comparisons(list, &plumb_op_equal);
     add_comparisons(list, &plumb_op_less);
     add_comparisons(list, &plumb_op_less_equal);

@@ -72,7 +72,11 @@ static void add_smooth(case_list *list)
         {&plumb_op_square, -3, 3},   {&plumb_op_reciprocal, 0.3, 3}, {&plumb_op_sin, -6, 6},
         {&plumb_op_cos, -6, 6},      {&plumb_op_erf, -2, 2},         {&plumb_op_sigmoid, -6, 6},
         {&plumb_op_tanh, -3, 3},     {&plumb_op_gelu, -4, 4},        {&plumb_op_silu, -5, 5},
-        {&plumb_op_softplus, -6, 6}, {&plumb_op_expm1, -3, 3},
+        {&plumb_op_softplus, -6, 6}, {&plumb_op_expm1, -3, 3},       {&plumb_op_tan, -1.2, 1.2},
+        {&plumb_op_asin, -0.9, 0.9}, {&plumb_op_acos, -0.9, 0.9},    {&plumb_op_atan, -5, 5},
+        {&plumb_op_sinh, -3, 3},     {&plumb_op_cosh, -3, 3},        {&plumb_op_asinh, -5, 5},
+        {&plumb_op_acosh, 1.3, 6},   {&plumb_op_atanh, -0.9, 0.9},   {&plumb_op_erfc, -2, 2},
+        {&plumb_op_gelu_tanh, -4, 4}, {&plumb_op_mish, -5, 5},
     };
     static const double wide[8] = {0, -0.0, 1e-6, -1e-6, 20, -20, 80, -80};
     static const double wider[8] = {300, -300, 60000, -60000, 9, -9, INFINITY, -INFINITY};
@@ -104,6 +108,56 @@ static void add_kinked(case_list *list)
     add_numbers(list, &plumb_op_huber, 0.25, 0, -3, 3, 0.25, "delta 0.25");
     add_numbers(list, &plumb_op_clamp, -0.7, 1.1, -2, 2, 1.1, "-0.7 to 1.1");
     add_numbers(list, &plumb_op_clamp, -INFINITY, 0.3, -2, 2, 0.3, "at most 0.3");
+}
+
+static void add_rounding(case_list *list)
+{
+    static const plumb_op *const ops[] = {&plumb_op_floor, &plumb_op_ceil, &plumb_op_round, &plumb_op_trunc};
+    static const double halves[8] = {0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 3.484375, -0.0};
+    static const double large[8] = {2047, -1023.5, 60000, -60000, INFINITY, -INFINITY, 1e-6, -1e-6};
+    for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
+        add_shapes(list, ops[i], NULL, -5, 5, NAN, "");
+        add_given(list, ops[i], halves, "halves");
+        add_given(list, ops[i], large, "large, infinite, tiny");
+    }
+}
+
+/* Integers of both signs and at their limits, where they wrap. */
+static void add_whole(case_list *list, const plumb_op *op, double a, double b, const char *label)
+{
+    static const double limits[] = {-2147483648.0, 2147483647, 0, -1};
+    plumb_attr_numbers attr;
+    memset(&attr, 0, sizeof(attr));
+    attr.a = a;
+    attr.b = b;
+    op_case one = make_case(op, &attr, "whole numbers%s", label);
+    one.n_in = 1;
+    one.dtypes = PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64);
+    one.in[0] = integers(PLUMB_NO_DTYPE, PLUMB_SHAPE(2, 3, 5), -40, 40);
+    add_case(list, &one);
+    one = make_case(op, &attr, "whole numbers, not negative%s", label);
+    one.n_in = 1;
+    one.dtypes = PLUMB_INTS;
+    one.in[0] = integers(PLUMB_NO_DTYPE, PLUMB_SHAPE(7, 5), 0, 250);
+    add_case(list, &one);
+    one = make_case(op, &attr, "i32 at its limits%s", label);
+    one.n_in = 1;
+    one.dtypes = PLUMB_BIT(PLUMB_I32);
+    one.in[0] = (case_input){.shape = PLUMB_SHAPE(4), .fill = CASE_GIVEN, .given = limits};
+    one.mostly_zero = true;
+    add_case(list, &one);
+}
+
+static void add_integers(case_list *list)
+{
+    add_whole(list, &plumb_op_neg, 0, 0, "");
+    add_whole(list, &plumb_op_abs, 0, 0, "");
+    add_whole(list, &plumb_op_sign, 0, 0, "");
+    add_whole(list, &plumb_op_square, 0, 0, "");
+    add_whole(list, &plumb_op_clamp, -3, 17, ", -3 to 17");
+    add_whole(list, &plumb_op_clamp, 2.5, 100.7, ", 2.5 to 100.7");
+    add_whole(list, &plumb_op_clamp, -INFINITY, 5, ", at most 5");
+    add_whole(list, &plumb_op_clamp, 5, INFINITY, ", at least 5");
 }
 
 static void add_backward(case_list *list)
@@ -206,6 +260,9 @@ static void add_refusals(case_list *list)
     refuse(list, &plumb_op_huber, NAN, 0, "refused: delta not a number", x, x);
     refuse(list, &plumb_op_clamp, 2, 1, "refused: an empty range", x, x);
     refuse(list, &plumb_op_clamp, NAN, 1, "refused: a bound not a number", x, x);
+    refuse(list, &plumb_op_clamp, 0.25, 0.75, "refused: a range without integers", whole, x);
+    refuse(list, &plumb_op_clamp, 256, 300, "refused: a range without bytes", integers(PLUMB_U8, PLUMB_SHAPE(3), 0, 9), x);
+    refuse(list, &plumb_op_round, 0, 0, "refused: integers", whole, x);
     refuse(list, &plumb_op_clamp_backward, 2, 1, "refused: an empty range", x, x);
     refuse(list, &plumb_op_relu_backward, 0, 0, "refused: shapes differ", x, floats(PLUMB_SHAPE(3)));
     refuse(list, &plumb_op_tanh_backward, 0, 0, "refused: dtypes differ", x, whole);
@@ -223,6 +280,8 @@ void cases_unary(case_list *list)
 {
     add_smooth(list);
     add_kinked(list);
+    add_rounding(list);
+    add_integers(list);
     add_backward(list);
     add_casts(list);
     add_bytes(list);

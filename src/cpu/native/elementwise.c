@@ -25,7 +25,7 @@ typedef void kernel(void *y, const void *a, const void *b, const void *c, const 
     X(isa, TARGET, affine, n->a * x + n->b)                                                                  \
     X(isa, TARGET, neg, -x)                                                                                  \
     X(isa, TARGET, abs, fabsf(x))                                                                            \
-    X(isa, TARGET, sign, x > 0 ? 1.0f : x < 0 ? -1.0f : x)                                                   \
+    X(isa, TARGET, sign, x > 0 ? 1.0f : x < 0 ? -1.0f : 0 * x)                                                  \
     X(isa, TARGET, exp, native_exp_any(x))                                                                   \
     X(isa, TARGET, log, native_log(x))                                                                       \
     X(isa, TARGET, sqrt, sqrtf(x))                                                                           \
@@ -34,6 +34,10 @@ typedef void kernel(void *y, const void *a, const void *b, const void *c, const 
     X(isa, TARGET, reciprocal, 1.0f / x)                                                                     \
     X(isa, TARGET, sigmoid, native_sigmoid(x))                                                               \
     X(isa, TARGET, tanh, native_tanh(x))                                                                     \
+    X(isa, TARGET, floor, floorf(x))                                                                         \
+    X(isa, TARGET, ceil, ceilf(x))                                                                           \
+    X(isa, TARGET, round, rintf(x))                                                                          \
+    X(isa, TARGET, trunc, truncf(x))                                                                         \
     X(isa, TARGET, relu, x <= 0 ? 0.0f : x)                                                                  \
     X(isa, TARGET, leaky_relu, x > 0 ? x : n->a * x)                                                         \
     X(isa, TARGET, huber, fabsf(x) <= n->a ? 0.5f * x * x : n->a * (fabsf(x) - 0.5f * n->a))                 \
@@ -44,9 +48,21 @@ typedef void kernel(void *y, const void *a, const void *b, const void *c, const 
     X(log1p, log1p(x))                                                                                       \
     X(sin, sin(x))                                                                                           \
     X(cos, cos(x))                                                                                           \
+    X(tan, tan(x))                                                                                           \
+    X(asin, asin(x))                                                                                         \
+    X(acos, acos(x))                                                                                         \
+    X(atan, atan(x))                                                                                         \
+    X(sinh, sinh(x))                                                                                         \
+    X(cosh, cosh(x))                                                                                         \
+    X(asinh, asinh(x))                                                                                       \
+    X(acosh, acosh(x))                                                                                       \
+    X(atanh, atanh(x))                                                                                       \
     X(erf, erf(x))                                                                                           \
+    X(erfc, erfc(x))                                                                                         \
     X(elu, x > 0 ? x : (double)n->a * expm1(x))                                                              \
     X(gelu, gated(x, 0.5 * erfc(-x * M_SQRT1_2)))                                                            \
+    X(gelu_tanh, gated(x, 1 / (1 + exp(-M_SQRT2 * M_2_SQRTPI * (x + 0.044715 * x * x * x)))))                \
+    X(mish, gated(x, tanh(log1p(exp(x)))))                                                                   \
     X(silu, gated(x, 1 / (1 + exp(-x))))                                                                     \
     X(softplus, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)))
 
@@ -58,7 +74,9 @@ typedef void kernel(void *y, const void *a, const void *b, const void *c, const 
     X(isa, TARGET, div, float, a / b)                                                                        \
     X(isa, TARGET, maximum, float, a >= b || a != a ? a : b)                                                 \
     X(isa, TARGET, minimum, float, a <= b || a != a ? a : b)                                                 \
+    X(isa, TARGET, prelu, float, a > 0 ? a : a * b)                                                          \
     X(isa, TARGET, equal, uint8_t, a == b)                                                                   \
+    X(isa, TARGET, not_equal, uint8_t, a != b)                                                               \
     X(isa, TARGET, less, uint8_t, a < b)                                                                     \
     X(isa, TARGET, less_equal, uint8_t, a <= b)                                                              \
     X(isa, TARGET, sigmoid_backward, float, b * a * (1.0f - a))                                              \
@@ -67,6 +85,14 @@ typedef void kernel(void *y, const void *a, const void *b, const void *c, const 
     X(isa, TARGET, leaky_relu_backward, float, a <= 0 ? n->a * b : b)                                        \
     X(isa, TARGET, elu_backward, float, a > 0 ? b : n->a * native_exp_any(a) * b)                            \
     X(isa, TARGET, clamp_backward, float, a < n->low || a > n->high ? 0.0f : b)
+
+/* op, expression of a and b in double */
+#define LIBRARY_OF_TWO(X)                                                                                    \
+    X(pow, pow(a, b))                                                                                        \
+    X(fmod, fmod(a, b))                                                                                      \
+    X(remainder, remainder_of(a, b))                                                                         \
+    X(atan2, atan2(a, b))                                                                                    \
+    X(logaddexp, a == b ? a + M_LN2 : (a > b || isnan(a) ? a : b) + log1p(exp(-fabs(a - b))))
 
 /* clang-format on */
 
@@ -173,16 +199,25 @@ static double gated(double x, double gate) { return gate == 0 ? copysign(0, x) :
     }
 LIBRARY(LIBRARY_ROW)
 
-static void pow_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,
-                    int64_t count, const struct numbers *n)
+static double remainder_of(double a, double b)
 {
-    const float *a = a_, *b = b_;
-    float *y = y_;
-    (void)c_, (void)n;
-    for (int64_t i = 0; i < count; i++) {
-        y[i * stride[0]] = (float)pow(a[i * stride[1]], b[i * stride[2]]);
-    }
+    double r = fmod(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
+
+#define LIBRARY_OF_TWO_ROW(name, expression)                                                                 \
+    static void name##_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,  \
+                           int64_t count, const struct numbers *n)                                           \
+    {                                                                                                        \
+        const float *left = a_, *right = b_;                                                                 \
+        float *y = y_;                                                                                       \
+        (void)c_, (void)n;                                                                                   \
+        for (int64_t i = 0; i < count; i++) {                                                                \
+            double a = left[i * stride[1]], b = right[i * stride[2]];                                        \
+            y[i * stride[0]] = (float)(expression);                                                          \
+        }                                                                                                    \
+    }
+LIBRARY_OF_TWO(LIBRARY_OF_TWO_ROW)
 
 /* Truth values and pictures. */
 static void cast_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,
@@ -328,6 +363,6 @@ static bool supports_cast(const plumb_call *call) { return call->out[0].dtype ==
 UNARY(OF_UNARY, , )
 BINARY(OF_BINARY, , )
 LIBRARY(OF_LIBRARY)
-IMPLEMENTATION(pow, SINGLE_AND_LOW, 0, pow_row)
+LIBRARY_OF_TWO(OF_LIBRARY)
 IMPLEMENTATION(where, SINGLE_AND_LOW, PLUMB_IMPL_EXACT, NATIVE_PICK(where, call->isa))
 IMPLEMENTATION(cast, PLUMB_BIT(PLUMB_U8), PLUMB_IMPL_EXACT, cast_row, .supports = supports_cast, )

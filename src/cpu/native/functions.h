@@ -71,7 +71,7 @@ NATIVE_INLINE float native_log(float x)
     return x < 0 || x != x ? NAN : y;
 }
 
-/* Odd polynomial near 0; elsewhere 1 - 2 / (e^2|x| + 1) with the sign of x. */
+/* Odd polynomial near 0; elsewhere 1 - 2 / (e^2|x| + 1); with the sign of x, -0 included. */
 NATIVE_INLINE float native_tanh(float x)
 {
     float a = fabsf(x), z = x * x;
@@ -81,8 +81,8 @@ NATIVE_INLINE float native_tanh(float x)
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
     float near = p * z * x + x;
-    float far = copysignf(1.0f - 2.0f / (native_exp_any(2 * a) + 1.0f), x);
-    return a < 0.625f ? near : far;
+    float far = 1.0f - 2.0f / (native_exp_any(2 * a) + 1.0f);
+    return copysignf(a < 0.625f ? near : far, x);
 }
 
 NATIVE_INLINE float native_sigmoid(float x) { return 1.0f / (1.0f + native_exp_any(-x)); }
