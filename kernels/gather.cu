@@ -1,18 +1,11 @@
 /* Lookup by index, the scatter-add that undoes it, and one-hot vectors. Lookup moves bits. The scatter-add sorts the
- * positions by their index (a stable radix sort, 8 bits a pass: integers only), after which each element of the result
- * adds up its own terms in the order of the positions: no float atomics, the same bits every time, and work that grows
- * with the number of indices rather than with its square. */
+ * positions by their index (entries.cuh), after which each element of the result adds up its own terms in the order of the
+ * positions: no float atomics, the same bits every time, and work that grows with the number of indices rather than with
+ * its square. */
+#include "entries.cuh"
 #include "fault.cuh"
-#include "number.cuh"
 
 namespace {
-
-__device__ inline int64_t index_at(const void *indices, int32_t dtype, int64_t at)
-{
-    return dtype == PK_I32 ? ((const int32_t *)indices)[at] : ((const int64_t *)indices)[at];
-}
-
-__device__ inline bool within(int64_t index, int64_t n) { return index >= -n && index < n; }
 
 /* ---- gather ---- */
 
@@ -54,16 +47,6 @@ template <class T> cudaError_t gather_of(cudaStream_t stream, const pk_gather *g
 
 /* ---- the sort: keys (rows, 0 .. n; n for wrong ones) with their positions ---- */
 
-enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, ROUNDS = 8, TILE = PK_THREADS * ROUNDS, WARPS = PK_THREADS / 32 };
-
-static_assert((int)DIGITS == (int)PK_THREADS, "a thread looks after a digit");
-
-struct entry {
-    int64_t key, position;
-};
-
-__device__ inline int digit_of(int64_t key, int shift) { return (int)(key >> shift) & (DIGITS - 1); }
-
 __global__ void __launch_bounds__(PK_THREADS) make_entries(const pk_gather_backward g, entry *entries)
 {
     for (int64_t i = first_element(); i < g.indices.count; i += element_stride()) {
@@ -78,118 +61,11 @@ __global__ void __launch_bounds__(PK_THREADS) make_entries(const pk_gather_backw
     }
 }
 
-/* counts[digit * tiles + tile]: how many of the tile's entries have the digit. */
-__global__ void __launch_bounds__(PK_THREADS) count_digits(const entry *from, int64_t count, int shift, int64_t *counts)
-{
-    PLUMB_SHARED(int, seen, [DIGITS]);
-    int64_t tiles = (count + TILE - 1) / TILE;
-    for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        seen[threadIdx.x] = 0;
-        __syncthreads();
-        for (int round = 0; round < ROUNDS; round++) {
-            int64_t i = tile * TILE + round * PK_THREADS + threadIdx.x;
-            if (i < count) {
-                atomicAdd(&seen[digit_of(from[i].key, shift)], 1);
-            }
-        }
-        __syncthreads();
-        counts[(int64_t)threadIdx.x * tiles + tile] = seen[threadIdx.x];
-        __syncthreads();
-    }
-}
-
-/* Inclusive sum over the block; *total is that of all. */
-__device__ inline int64_t block_scan(int64_t mine, int64_t *total)
-{
-    PLUMB_SHARED(long long, sums, [WARPS]);
-    int lane = (int)(threadIdx.x % 32), warp = (int)(threadIdx.x / 32);
-    for (int step = 1; step < 32; step *= 2) {
-        long long before = __shfl_up_sync(0xffffffffu, (long long)mine, step);
-        mine += lane >= step ? before : 0;
-    }
-    if (lane == 31) {
-        sums[warp] = mine;
-    }
-    __syncthreads();
-    *total = 0;
-    int64_t earlier = 0;
-    for (int w = 0; w < WARPS; w++) {
-        earlier += w < warp ? sums[w] : 0;
-        *total += sums[w];
-    }
-    __syncthreads();
-    return mine + earlier;
-}
-
-/* counts -> where each (digit, tile) begins; one block walks over all of them, as they are few: a word for every eight
- * entries. */
-__global__ void __launch_bounds__(PK_THREADS) begin_digits(int64_t *counts, int64_t length)
-{
-    int64_t begun = 0;
-    for (int64_t base = 0; base < length; base += PK_THREADS) {
-        int64_t i = base + threadIdx.x, mine = i < length ? counts[i] : 0, total;
-        int64_t up_to = block_scan(mine, &total);
-        if (i < length) {
-            counts[i] = begun + up_to - mine;
-        }
-        begun += total;
-    }
-}
-
-/* Entries go to their places in the order they come: round by round, warp by warp, lane by lane. */
-__global__ void __launch_bounds__(PK_THREADS)
-    move_entries(const entry *from, entry *to, int64_t count, int shift, const int64_t *begins)
-{
-    PLUMB_SHARED(int, here, [WARPS][DIGITS]); /* of this round, by warp */
-    PLUMB_SHARED(long long, next, [DIGITS]);
-    int64_t tiles = (count + TILE - 1) / TILE;
-    int lane = (int)(threadIdx.x % 32), warp = (int)(threadIdx.x / 32);
-    for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        next[threadIdx.x] = begins[(int64_t)threadIdx.x * tiles + tile];
-        for (int round = 0; round < ROUNDS; round++) {
-            for (int w = 0; w < WARPS; w++) {
-                here[w][threadIdx.x] = 0;
-            }
-            __syncthreads();
-            int64_t i = tile * TILE + round * PK_THREADS + threadIdx.x;
-            entry mine = i < count ? from[i] : entry{0, 0};
-            int digit = i < count ? digit_of(mine.key, shift) : DIGITS; /* DIGITS: no entry */
-            unsigned peers = __match_any_sync(0xffffffffu, digit);
-            int before = __popc(peers & ((1u << lane) - 1));
-            if (i < count && before == 0) {
-                here[warp][digit] = __popc(peers);
-            }
-            __syncthreads();
-            if (i < count) {
-                int64_t place = next[digit] + before;
-                for (int w = 0; w < warp; w++) {
-                    place += here[w][digit];
-                }
-                to[place] = mine;
-            }
-            __syncthreads();
-            for (int w = 0; w < WARPS; w++) {
-                next[threadIdx.x] += here[w][threadIdx.x];
-            }
-            __syncthreads();
-        }
-    }
-}
-
 /* begins[k]: the first entry whose key is k or more, for k in 0 .. n. */
 __global__ void __launch_bounds__(PK_THREADS) begin_rows(const entry *sorted, int64_t count, int64_t n, int64_t *begins)
 {
     for (int64_t k = first_element(); k <= n; k += element_stride()) {
-        int64_t low = 0, high = count;
-        while (low < high) {
-            int64_t middle = low + (high - low) / 2;
-            if (sorted[middle].key < k) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        begins[k] = low;
+        begins[k] = first_entry(sorted, count, k);
     }
 }
 
@@ -212,56 +88,26 @@ __global__ void __launch_bounds__(PK_THREADS)
     }
 }
 
-struct layout { /* of the workspace, in bytes */
-    int64_t tiles;
-    size_t entries[2], counts, begins, end;
-};
-
-layout layout_of(int64_t indices, int64_t n)
-{
-    layout l;
-    l.tiles = (indices + TILE - 1) / TILE;
-    l.entries[0] = 0;
-    l.entries[1] = (size_t)indices * sizeof(entry);
-    l.counts = 2 * l.entries[1];
-    l.begins = l.counts + (size_t)l.tiles * DIGITS * sizeof(int64_t);
-    l.end = l.begins + ((size_t)n + 1) * sizeof(int64_t);
-    return l;
-}
-
 /* Sorts; *sorted is where the entries are in the end. */
-cudaError_t sort_entries(cudaStream_t stream, const pk_gather_backward *g, const layout &l, entry **sorted)
+cudaError_t sort_positions(cudaStream_t stream, const pk_gather_backward *g, entry **sorted)
 {
-    unsigned char *base = (unsigned char *)g->workspace;
-    entry *from = (entry *)(base + l.entries[0]), *to = (entry *)(base + l.entries[1]);
-    int64_t *counts = (int64_t *)(base + l.counts), count = g->indices.count;
-    unsigned blocks = blocks_for(l.tiles * PK_THREADS);
-    cudaError_t code = PLUMB_LAUNCH(make_entries, blocks_for(count), PK_THREADS, 0, stream, *g, from);
-    for (int shift = 0; code == cudaSuccess && shift < 63 && g->n >> shift != 0; shift += DIGIT_BITS) {
-        code = PLUMB_LAUNCH(count_digits, blocks, PK_THREADS, 0, stream, from, count, shift, counts);
-        if (code == cudaSuccess) {
-            code = PLUMB_LAUNCH(begin_digits, 1, PK_THREADS, 0, stream, counts, l.tiles * DIGITS);
-        }
-        if (code == cudaSuccess) {
-            code = PLUMB_LAUNCH(move_entries, blocks, PK_THREADS, 0, stream, from, to, count, shift, counts);
-        }
-        entry *other = from;
-        from = to;
-        to = other;
-    }
-    *sorted = from;
-    return code;
+    entry *entries = (entry *)g->workspace;
+    int64_t count = g->indices.count;
+    cudaError_t code = PLUMB_LAUNCH(make_entries, blocks_for(count), PK_THREADS, 0, stream, *g, entries);
+    return code == cudaSuccess ? sort_entries(stream, g->workspace, count, g->n, sorted) : code;
 }
 
 /* ---- one-hot ---- */
 
-template <class T> __global__ void __launch_bounds__(PK_THREADS) one_hot(const pk_walk w, int index_dtype)
+template <class T>
+__global__ void __launch_bounds__(PK_THREADS) one_hot(const pk_walk w, int index_dtype, int64_t wrap, const T on, const T off)
 {
     T *y = (T *)w.data[2];
     for (int64_t i = first_element(); i < w.count; i += element_stride()) {
         int64_t at[3];
         walk_at<3>(w, i, at);
-        y[at[2]] = store<T>((int64_t)(index_at(w.data[0], index_dtype, at[0]) == at[1] ? 1 : 0));
+        int64_t index = index_at(w.data[0], index_dtype, at[0]);
+        y[at[2]] = (index < 0 ? index + wrap : index) == at[1] ? on : off;
     }
 }
 
@@ -288,15 +134,14 @@ extern "C" cudaError_t plumb_k_gather(cudaStream_t stream, int size, const pk_ga
 
 extern "C" size_t plumb_k_gather_backward_bytes(int64_t indices, int64_t n)
 {
-    return layout_of(indices, n).end;
+    return entries_layout_of(indices).end + ((size_t)n + 1) * sizeof(int64_t);
 }
 
 extern "C" cudaError_t plumb_k_gather_backward(cudaStream_t stream, int dtype, const pk_gather_backward *g)
 {
-    layout l = layout_of(g->indices.count, g->n);
-    int64_t *begins = (int64_t *)((unsigned char *)g->workspace + l.begins);
+    int64_t *begins = (int64_t *)((unsigned char *)g->workspace + entries_layout_of(g->indices.count).end);
     entry *sorted = (entry *)g->workspace;
-    cudaError_t code = g->indices.count == 0 ? cudaSuccess : sort_entries(stream, g, l, &sorted);
+    cudaError_t code = g->indices.count == 0 ? cudaSuccess : sort_positions(stream, g, &sorted);
     if (code != cudaSuccess || g->w.count == 0) {
         return code;
     }
@@ -315,14 +160,17 @@ extern "C" cudaError_t plumb_k_gather_backward(cudaStream_t stream, int dtype, c
     }
 }
 
-extern "C" cudaError_t plumb_k_one_hot(cudaStream_t stream, int index_dtype, int dtype, const pk_walk *w)
+extern "C" cudaError_t plumb_k_one_hot(cudaStream_t stream, int index_dtype, int dtype, int64_t wrap, double on, double off,
+                                       const pk_walk *w)
 {
     if (w->count == 0) {
         return cudaSuccess;
     }
     switch (dtype) {
 #define ROW(number_of_type, T) \
-    case number_of_type: return PLUMB_LAUNCH(one_hot<T>, blocks_for(w->count), PK_THREADS, 0, stream, *w, index_dtype);
+    case number_of_type: \
+        return PLUMB_LAUNCH(one_hot<T>, blocks_for(w->count), PK_THREADS, 0, stream, *w, index_dtype, wrap, \
+                            store<T>(on), store<T>(off));
         PK_ALL_CASES(ROW)
 #undef ROW
     default: return cudaErrorInvalidValue;

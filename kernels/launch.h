@@ -138,8 +138,55 @@ typedef struct pk_gather_backward {
 } pk_gather_backward;
 size_t plumb_k_gather_backward_bytes(int64_t indices, int64_t n);
 cudaError_t plumb_k_gather_backward(cudaStream_t stream, int dtype, const pk_gather_backward *g);
-/* w: indices (stride 0 along the classes), the class (no data), y. */
-cudaError_t plumb_k_one_hot(cudaStream_t stream, int index_dtype, int dtype, const pk_walk *w);
+/* w: indices (stride 0 along the classes), the class (no data), y. `wrap` is added to negative indices. */
+cudaError_t plumb_k_one_hot(cudaStream_t stream, int index_dtype, int dtype, int64_t wrap, double on, double off,
+                            const pk_walk *w);
+
+/* ---- scatter.cu ---- */
+/* Tuples of k indices, `component` apart, name rows of x along k dimensions of n[] elements. */
+typedef struct pk_tuples {
+    const void *indices;
+    int64_t component, n[PK_MAX_RANK], step[PK_MAX_RANK]; /* what one step along each of the k dimensions is worth */
+    pk_fault *fault;
+    int32_t k, watch, index_dtype;
+} pk_tuples;
+/* Moves elements of `size` bytes. w: the tuple, x (both with stride 0 where they do not move), the row-major position of
+ * the tuple's first component (no data), y; tuples.step: x's strides. */
+typedef struct pk_gather_nd {
+    pk_walk w, places; /* places: tuples in order, for when there is nothing to move; two operands, the second without data */
+    pk_tuples tuples;
+} pk_gather_nd;
+cudaError_t plumb_k_gather_nd(cudaStream_t stream, int size, const pk_gather_nd *g);
+enum pk_scatter_reduce { PK_SCATTER_NONE, PK_SCATTER_ADD, PK_SCATTER_MUL, PK_SCATTER_MAX, PK_SCATTER_MIN };
+/* Rows of x have numbers, their slots. places: tuples in order: the tuple, the part of the slot that the tuple's own place
+ * gives (no data), the order (no data); tuples.step: what each index adds to the slot. w: x, slot (no data), the offset
+ * within a row of updates (no data), y. part: the updates' rows, by tuple, in order. */
+typedef struct pk_scatter {
+    pk_walk places, w, part;
+    pk_tuples tuples;
+    const void *updates;
+    int64_t slots;
+    void *workspace; /* plumb_k_scatter_bytes(tuples) */
+    int32_t reduce;
+} pk_scatter;
+size_t plumb_k_scatter_bytes(int64_t tuples);
+cudaError_t plumb_k_scatter(cudaStream_t stream, int dtype, const pk_scatter *s);
+
+/* ---- pad.cu ---- */
+enum pk_pad_mode { PK_PAD_CONSTANT, PK_PAD_REFLECT, PK_PAD_EDGE, PK_PAD_WRAP };
+typedef struct pk_pad { /* y is the padded one; backward: they are dx and dy */
+    pk_view x, y;
+    int64_t before[PK_MAX_RANK];
+    int32_t mode;
+} pk_pad;
+cudaError_t plumb_k_pad(cudaStream_t stream, const pk_pad *p, double value);
+cudaError_t plumb_k_pad_backward(cudaStream_t stream, const pk_pad *p);
+
+/* ---- arrange.cu ---- */
+/* start + step * position; w: the position (no data), y. */
+cudaError_t plumb_k_iota(cudaStream_t stream, int dtype, double start, double step, const pk_walk *w);
+/* Elements of `size` bytes where column - row >= k (upper) or <= k, else zeros. w: column - row (no data), x, y. */
+cudaError_t plumb_k_triangle(cudaStream_t stream, int size, int64_t k, int upper, const pk_walk *w);
 
 /* ---- random.cu ---- */
 enum pk_random { PK_DROPOUT, PK_UNIFORM, PK_NORMAL };

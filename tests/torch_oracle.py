@@ -423,6 +423,111 @@ def lookups(library, result):
             lambda s, i: s.op("embedding", i[0], i[1]), lambda t: F.embedding(t[1], t[0]), differentiable=[0])
 
 
+def int64s(values):
+    return (C.c_int64 * len(values))(*values)
+
+
+def ints(values):
+    return (C.c_int * len(values))(*values)
+
+
+def padding(library, result):
+    """NumPy says which element every position stands for."""
+    shape = dims(random.randint(1, 5), 2, 5)
+    x = normal(*shape)
+    for mode, name in enumerate(("constant", "reflect", "edge", "wrap")):
+        sides = [(random.randint(0, 7), random.randint(0, 7)) if random.random() < 0.6 else (0, 0) for _ in shape]
+        crops = [random.randint(0, d - 1) if random.random() < 0.2 else 0 for d in shape]
+        whole = np.arange(x.size).reshape(shape)
+        if name == "wrap":  # NumPy before 1.25 goes around wrongly
+            grown = whole[np.ix_(*[np.arange(-side[0], d + side[1]) % d for d, side in zip(shape, sides)])]
+        else:
+            grown = np.pad(whole, sides, name, **(dict(constant_values=-1) if mode == 0 else {}))
+        index = grown[tuple(slice(crop, None) for crop in crops)]
+        before = [side[0] - crop for side, crop in zip(sides, crops)]
+
+        def theirs(t, index=index):
+            flat = t[0].reshape(-1)[torch.tensor(index.reshape(-1) * (index.reshape(-1) >= 0))].reshape(index.shape)
+            return torch.where(torch.tensor(index >= 0), flat, torch.tensor(2.5, dtype=torch.float64))
+        compare(library, result, "pad %s %s %s cropped %s" % (name, shape, sides, crops), [x],
+                lambda s, i, mode=mode, before=before, sides=sides: s.op(
+                    "pad", i[0], int64s(before), int64s([side[1] for side in sides]), mode, C.c_double(2.5)), theirs)
+
+
+def scattering(library, result):
+    shape = dims(random.randint(1, 4), 2, 5)
+    axis = random.randrange(len(shape))
+    x, wide = normal(*shape), list(shape)
+    wide[axis] = random.randint(1, 8)
+    indices = np.random.randint(0, shape[axis], wide)
+    compare(library, result, "gather_elements %s %s" % (shape, axis), [x, indices - shape[axis] * np.random.randint(0, 2, wide)],
+            lambda s, i: s.op("gather_elements", i[0], i[1], axis), lambda t: torch.gather(t[0], axis, t[1] % shape[axis]),
+            differentiable=[0])
+    for reduce, name in ((1, "sum"), (2, "prod"), (3, "amax"), (4, "amin")):
+        compare(library, result, "scatter_elements %s %s %s" % (shape, axis, name), [x, indices, normal(*wide)],
+                lambda s, i, reduce=reduce: s.op("scatter_elements", i[0], i[1], i[2], axis, reduce),
+                lambda t, name=name: t[0].scatter_reduce(axis, t[1], t[2], name, include_self=True), differentiable=[0, 2])
+    order = np.argsort(np.random.random(shape), axis=axis)  # no two on one element: torch does not say which stays
+    compare(library, result, "scatter_elements %s" % (shape,), [x, order, normal(*shape)],
+            lambda s, i: s.op("scatter_elements", i[0], i[1], i[2], axis, 0),
+            lambda t: t[0].scatter(axis, t[1], t[2]), differentiable=[0, 2])
+    k = random.randint(1, len(shape))
+    tuples = np.stack([np.random.randint(0, d, (3, 2)) for d in shape[:k]], axis=-1)
+    updates = normal(3, 2, *shape[k:])
+
+    def at(t):
+        return tuple(t[1][..., d] for d in range(k))
+    compare(library, result, "gather_nd %s %d" % (shape, k), [x, tuples], lambda s, i: s.op("gather_nd", i[0], i[1], 0),
+            lambda t: t[0][at(t)], differentiable=[0])
+    compare(library, result, "scatter_nd %s %d add" % (shape, k), [x, tuples, updates],
+            lambda s, i: s.op("scatter_nd", i[0], i[1], i[2], 1),
+            lambda t: t[0].index_put(at(t), t[2], accumulate=True), differentiable=[0, 2])
+
+
+def arranging(library, result):
+    shape = dims(random.randint(1, 5), 1, 4)
+    x, axis = normal(*shape), random.randrange(len(shape))
+    times = [random.choice([1, 1, 2, 3]) for _ in shape]
+    axes = random.sample(range(len(shape)), random.randint(1, len(shape)))
+    shift = random.randint(-9, 9)
+    compare(library, result, "tile %s %s" % (shape, times), [x], lambda s, i: s.op("tile", i[0], int64s(times)),
+            lambda t: t[0].repeat(*times))
+    compare(library, result, "flip %s %s" % (shape, axes), [x], lambda s, i: s.op("flip", i[0], ints(axes), len(axes)),
+            lambda t: t[0].flip(axes))
+    compare(library, result, "roll %s %d %d" % (shape, shift, axis), [x],
+            lambda s, i: s.op("roll", i[0], C.c_int64(shift), axis), lambda t: t[0].roll(shift, axis))
+    compare(library, result, "unsqueeze and squeeze", [x],
+            lambda s, i: s.op("squeeze", s.op("unsqueeze", i[0], ints([axis, -1]), 2), ints([-1]), 1),
+            lambda t: t[0].unsqueeze(axis))
+    matrix, k = normal(*dims(random.randint(2, 4), 1, 5)), random.randint(-3, 3)
+    compare(library, result, "triu %s %d" % (matrix.shape, k), [matrix], lambda s, i: s.op("triu", i[0], C.c_int64(k)),
+            lambda t: t[0].triu(k))
+    compare(library, result, "tril %s %d" % (matrix.shape, k), [matrix], lambda s, i: s.op("tril", i[0], C.c_int64(k)),
+            lambda t: t[0].tril(k))
+    b, c = random.randint(1, 3), random.randint(1, 3)
+    n, h, w = dims(3, 1, 3)
+    deep, broad = normal(n, c * b * b, h, w), normal(n, c, h * b, w * b)
+    block = C.c_int64(b)
+    compare(library, result, "depth_to_space crd", [deep], lambda s, i: s.op("depth_to_space", i[0], block, True),
+            lambda t: F.pixel_shuffle(t[0], b))
+    compare(library, result, "space_to_depth crd", [broad], lambda s, i: s.op("space_to_depth", i[0], block, True),
+            lambda t: F.pixel_unshuffle(t[0], b))
+    compare(library, result, "depth_to_space dcr", [deep], lambda s, i: s.op("depth_to_space", i[0], block, False),
+            lambda t: t[0].reshape(n, b, b, c, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c, h * b, w * b))
+    compare(library, result, "space_to_depth dcr", [broad], lambda s, i: s.op("space_to_depth", i[0], block, False),
+            lambda t: t[0].reshape(n, c, h, b, w, b).permute(0, 3, 5, 1, 2, 4).reshape(n, c * b * b, h, w))
+    made = {
+        "arange": (lambda s: s.op("arange", F64, C.c_double(-1.5), C.c_double(k + 2.0), C.c_double(0.75)),
+                   torch.arange(-1.5, max(k + 2.0, -1.5), 0.75, dtype=torch.float64)),
+        "linspace": (lambda s: s.op("linspace", F64, C.c_double(k), C.c_double(7.3), C.c_int64(b * 4)),
+                     torch.linspace(k, 7.3, b * 4, dtype=torch.float64)),
+        "eye": (lambda s: s.op("eye", F64, C.c_int64(h + 1), C.c_int64(w + 2), C.c_int64(k)),
+                torch.tensor(np.eye(h + 1, w + 2, k))),
+    }
+    for name, (ours, theirs) in made.items():
+        compare(library, result, name, [], lambda s, i, ours=ours: ours(s), lambda t, theirs=theirs: theirs)
+
+
 def optimizers(library, result):
     """Five steps on sum((W x - t)^2); the parameters must follow PyTorch's."""
     lr = random.choice([0.01, 0.1])
@@ -469,7 +574,7 @@ def main():
     torch.set_num_threads(1)
     library, result = Library(options.library), Comparison()
     families = [elementwise, broadcasting, reductions, products, convolutions, pooling, batch_norm, recurrent, losses,
-                lookups, optimizers]
+                lookups, padding, scattering, arranging, optimizers]
     for family in families:
         before = result.passed
         for _ in range(options.cases):

@@ -126,6 +126,37 @@ PLUMB_API plumb_t plumb_concat(plumb_graph *g, const plumb_t *x, int count, int 
  * PLUMB_END: through the last in step's direction). NULL step: all 1. */
 #define PLUMB_END INT64_MAX
 PLUMB_API plumb_t plumb_slice(plumb_graph *g, plumb_t x, const int64_t *begin, const int64_t *end, const int64_t *step);
+/* Compositions of these. Axes: NULL: all (squeeze: those of size 1). */
+PLUMB_API plumb_t plumb_squeeze(plumb_graph *g, plumb_t x, const int *axes, int n_axes);
+PLUMB_API plumb_t plumb_unsqueeze(plumb_graph *g, plumb_t x, const int *axes, int n_axes); /* axes of the result */
+PLUMB_API plumb_t plumb_stack(plumb_graph *g, const plumb_t *x, int count, int axis);      /* at most 64 */
+/* parts[count]; sizes NULL: equal, but for the last, which is what remains. */
+PLUMB_API plumb_status plumb_split(plumb_graph *g, plumb_t x, int axis, const int64_t *sizes, int count, plumb_t *parts);
+PLUMB_API plumb_status plumb_unstack(plumb_graph *g, plumb_t x, int axis, int count, plumb_t *parts);
+PLUMB_API plumb_t plumb_flip(plumb_graph *g, plumb_t x, const int *axes, int n_axes);
+PLUMB_API plumb_t plumb_roll(plumb_graph *g, plumb_t x, int64_t shift, int axis); /* element i goes to i + shift, around the end */
+PLUMB_API plumb_t plumb_tile(plumb_graph *g, plumb_t x, const int64_t *times);    /* of every axis; 0: nothing is left */
+/* (N, C, H, W): blocks of pictures to channels and back. channels_first: a channel's block lies together (ONNX CRD, PyTorch
+ * pixel_shuffle), else the channels of each place in the block (DCR, TensorFlow). */
+PLUMB_API plumb_t plumb_depth_to_space(plumb_graph *g, plumb_t x, int64_t block, bool channels_first);
+PLUMB_API plumb_t plumb_space_to_depth(plumb_graph *g, plumb_t x, int64_t block, bool channels_first);
+/* Of the last two dimensions, elements with column - row >= k (triu) or <= k (tril); the others are 0. */
+PLUMB_API plumb_t plumb_triu(plumb_graph *g, plumb_t x, int64_t k);
+PLUMB_API plumb_t plumb_tril(plumb_graph *g, plumb_t x, int64_t k);
+/* Numbers: start + step * the row-major position; arange: from start up to, without, end (ceil((end - start) / step) of them);
+ * linspace: count from start to end; eye: ones where column - row is k. */
+PLUMB_API plumb_t plumb_iota(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double start, double step);
+PLUMB_API plumb_t plumb_iota_like(plumb_graph *g, plumb_dtype dtype, plumb_t like, double start, double step);
+PLUMB_API plumb_t plumb_arange(plumb_graph *g, plumb_dtype dtype, double start, double end, double step);
+PLUMB_API plumb_t plumb_linspace(plumb_graph *g, plumb_dtype dtype, double start, double end, int64_t count);
+PLUMB_API plumb_t plumb_eye(plumb_graph *g, plumb_dtype dtype, int64_t rows, int64_t columns, int64_t k);
+/* `before` and `after` elements more along each dimension of x (NULL: none), fewer where they are negative; any dtype. What
+ * lies outside x is `value`, or what it stands for: mirrored about the first and last element (again and again, as NumPy;
+ * these are not repeated), the nearest, or x over and over. What is cropped on one side can still be mirrored on the
+ * other. A dimension without elements takes only the mode for constants. */
+typedef enum plumb_pad_mode { PLUMB_PAD_CONSTANT = 0, PLUMB_PAD_REFLECT, PLUMB_PAD_EDGE, PLUMB_PAD_WRAP } plumb_pad_mode;
+PLUMB_API plumb_t plumb_pad(plumb_graph *g, plumb_t x, const int64_t *before, const int64_t *after, plumb_pad_mode mode,
+                            double value);
 
 /* -- linear algebra -- */
 /* op(a) * op(b) over the last two dimensions, (.., M, K) x (.., K, N) -> (.., M, N); leading dimensions broadcast.
@@ -230,6 +261,23 @@ PLUMB_API plumb_t plumb_rmse(plumb_graph *g, plumb_t prediction, plumb_t target)
 PLUMB_API plumb_t plumb_embedding(plumb_graph *g, plumb_t table, plumb_t indices); /* (V, D), i32/i64 (..) -> (.., D) */
 PLUMB_API plumb_t plumb_gather(plumb_graph *g, plumb_t x, plumb_t indices, int axis); /* NumPy take; negative indices count from the end */
 PLUMB_API plumb_t plumb_one_hot(plumb_graph *g, plumb_t indices, int64_t classes, plumb_dtype dtype); /* (..) -> (.., classes); outside: all 0 */
+/* ONNX OneHot: the classes are dimension `axis` of the result; negative indices count from the end; outside: all `off`. */
+PLUMB_API plumb_t plumb_one_hot_of(plumb_graph *g, plumb_t indices, int64_t classes, plumb_dtype dtype, int axis, double on,
+                                   double off);
+/* An index for every element, of any dtype: y[i][j] = x[indices[i][j]][j] for axis 0. The indices have x's rank and, but for
+ * the axis, at most its sizes. */
+PLUMB_API plumb_t plumb_gather_elements(plumb_graph *g, plumb_t x, plumb_t indices, int axis);
+/* Tuples of indices, (batch.., places.., k): x (batch.., n1 .. nk, rest..) -> (batch.., places.., rest..). */
+PLUMB_API plumb_t plumb_gather_nd(plumb_graph *g, plumb_t x, plumb_t indices, int batch);
+/* x with updates where gather_elements or gather_nd (of batch 0) would look. Several on one element are taken in row-major
+ * order of the indices: the last one stays, or all are joined with x's own value. Integers wrap around. Gradients of largest
+ * and smallest are shared equally by ties. */
+typedef enum plumb_scatter_reduce {
+    PLUMB_SCATTER_NONE = 0, PLUMB_SCATTER_ADD, PLUMB_SCATTER_MUL, PLUMB_SCATTER_MAX, PLUMB_SCATTER_MIN
+} plumb_scatter_reduce;
+PLUMB_API plumb_t plumb_scatter_elements(plumb_graph *g, plumb_t x, plumb_t indices, plumb_t updates, int axis,
+                                         plumb_scatter_reduce reduce);
+PLUMB_API plumb_t plumb_scatter_nd(plumb_graph *g, plumb_t x, plumb_t indices, plumb_t updates, plumb_scatter_reduce reduce);
 
 /* -- random: keyed (seed, stream, step, element), so equal on every device, thread count and after resume; each call
  *    gets a stream of its own. Training programs draw anew each step; inference programs pass x through dropout. -- */

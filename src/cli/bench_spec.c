@@ -70,6 +70,8 @@ static const struct field fields[] = {
     FIELD("gather", plumb_attr_gather, axis, SHORT, 1, 0),
     FIELD("one_hot", plumb_attr_one_hot, made.dtype, DTYPE, 1, PLUMB_F32),
     FIELD("one_hot", plumb_attr_one_hot, classes, WHOLE, 1, 10),
+    FIELD("one_hot", plumb_attr_one_hot, on, NUMBER, 1, 1),
+    FIELD("one_hot", plumb_attr_one_hot, axis, SHORT, 1, -1),
     FIELD("cast", plumb_attr_cast, made.dtype, DTYPE, 1, PLUMB_BF16),
     FIELD("cross_entropy", plumb_attr_cross_entropy, label_smoothing, NUMBER, 1, 0),
     NUMBERS("affine", a, 1),

@@ -89,13 +89,18 @@ static plumb_status run_gather_backward(const plumb_call *call)
 static plumb_status run_one_hot(const plumb_call *call)
 {
     const plumb_view *indices = &call->in[0], *y = &call->out[0];
+    const plumb_attr_one_hot *attr = call->attr;
+    int axis = attr->axis + (attr->axis < 0 ? y->rank : 0);
     plumb_view by_index = still(y, indices->data), class = still(y, NULL);
-    memcpy(by_index.stride, indices->stride, sizeof indices->stride[0] * (size_t)indices->rank);
-    class.stride[y->rank - 1] = 1;
+    for (int d = 0; d < indices->rank; d++) {
+        by_index.stride[d < axis ? d : d + 1] = indices->stride[d];
+    }
+    class.stride[axis] = 1;
     const plumb_view *operands[] = {&by_index, &class, y};
     pk_walk w = plumb_cuda_walk(operands, 3);
     return plumb_cuda_check(call, "plumb_k_one_hot",
-                            plumb_k_one_hot(plumb_cuda_stream(call), (int)indices->dtype, (int)y->dtype, &w));
+                            plumb_k_one_hot(plumb_cuda_stream(call), (int)indices->dtype, (int)y->dtype,
+                                            attr->from_end ? attr->classes : 0, attr->on, attr->off, &w));
 }
 
 const plumb_impl plumb_impl_gather_cuda = {

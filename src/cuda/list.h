@@ -143,3 +143,14 @@ PLUMB_IMPL(gru, cuda)
 PLUMB_IMPL(gru_backward, cuda)
 PLUMB_IMPL(lstm, cuda)
 PLUMB_IMPL(lstm_backward, cuda)
+/* pad.c */
+PLUMB_IMPL(pad, cuda)
+PLUMB_IMPL(pad_backward, cuda)
+/* arrange.c */
+PLUMB_IMPL(iota, cuda)
+PLUMB_IMPL(triangle, cuda)
+/* scatter.c */
+PLUMB_IMPL(gather_elements, cuda)
+PLUMB_IMPL(gather_nd, cuda)
+PLUMB_IMPL(scatter_elements, cuda)
+PLUMB_IMPL(scatter_nd, cuda)

@@ -92,7 +92,32 @@ typedef struct plumb_attr_cross_entropy { int64_t ignore_index; int32_t use_igno
 
 /* gather (x, indices); gather_backward (dy, indices[, lender x]) */
 typedef struct plumb_attr_gather { plumb_shape shape; int32_t axis; } plumb_attr_gather;
-typedef struct plumb_attr_one_hot { plumb_attr_made made; /* dtype only */ int64_t classes; } plumb_attr_one_hot;
+/* from_end: negative indices count from the end. axis: of the classes in the result, -1 the last */
+typedef struct plumb_attr_one_hot {
+    plumb_attr_made made; /* dtype only */
+    int64_t classes;
+    double on, off;
+    int32_t axis, from_end;
+} plumb_attr_one_hot;
+
+/* gather_elements (x, indices): axis; gather_nd (x, indices): batch; scatter_elements (x, indices, updates): axis, reduce;
+ * scatter_nd (x, indices, updates): batch, reduce */
+typedef struct plumb_attr_scatter { int32_t axis, batch, reduce; } plumb_attr_scatter;
+
+/* pad (x); pad_backward (dy[, lender x]) */
+typedef struct plumb_attr_pad {
+    plumb_shape shape; /* LIKE: of x, pad_backward */
+    int32_t rank, mode;
+    int64_t before[PLUMB_MAX_RANK], after[PLUMB_MAX_RANK];
+    double value;
+} plumb_attr_pad;
+/* Which of n elements position p stands for (0 <= p < n: itself); -1: none, it has the value. */
+int64_t plumb_pad_source(int mode, int64_t p, int64_t n);
+
+/* iota (): start + step * the row-major position; an optional lender as full (LIKE); triangle (x): j - i >= k if upper,
+ * else <= k, in the last two dimensions */
+typedef struct plumb_attr_iota { plumb_attr_made made; double start, step; } plumb_attr_iota;
+typedef struct plumb_attr_triangle { int64_t k; int32_t upper; } plumb_attr_triangle;
 
 /* dropout (x, key); random_uniform, random_normal (key): a low, b high; a mean, b deviation */
 typedef struct plumb_attr_random { plumb_attr_made made; uint32_t stream; double a, b; /* dropout: a = drop */ } plumb_attr_random;

@@ -6,7 +6,7 @@
  * - gather_backward adds up what fell on the same row in the order of the indices, so the result does not depend on
  *   threads; indices outside the range are errors there too.
  * - one_hot of an index outside [0, classes) is all zeros (no counting from the end): that is how a missing label is
- *   written. Its result has no gradient, being a function of integers. */
+ *   written. ONNX's form (one_hot_of) counts from the end. The result has no gradient, being a function of integers. */
 #include "op/attr.h"
 
 static plumb_status infer_gather(plumb_infer *q)
@@ -65,10 +65,16 @@ static plumb_status infer_one_hot(plumb_infer *q)
         return plumb_refuse(q, "%lld classes", (long long)attr->classes);
     if (plumb_dtype_size(attr->made.dtype) == 0)
         return plumb_refuse(q, "invalid dtype %d", (int)attr->made.dtype);
-    if (q->in[0].shape.rank == PLUMB_MAX_RANK)
+    const plumb_shape *indices = &q->in[0].shape;
+    int axis = attr->axis;
+    if (indices->rank == PLUMB_MAX_RANK)
         return plumb_refuse(q, "the indices have rank %d already", PLUMB_MAX_RANK);
-    q->out[0] = (plumb_type){.dtype = attr->made.dtype, .shape = q->in[0].shape};
-    q->out[0].shape.dim[q->out[0].shape.rank++] = attr->classes;
+    if (plumb_need_axis(q, indices->rank + 1, &axis))
+        return PLUMB_BAD_INPUT;
+    q->out[0] = (plumb_type){.dtype = attr->made.dtype, .shape = {.rank = indices->rank + 1}};
+    for (int d = 0; d < indices->rank; d++)
+        q->out[0].shape.dim[d < axis ? d : d + 1] = indices->dim[d];
+    q->out[0].shape.dim[axis] = attr->classes;
     return PLUMB_OK;
 }
 
@@ -119,7 +125,12 @@ static void print_gather(const void *attr, struct plumb_text *text)
 
 static void print_one_hot(const void *attr, struct plumb_text *text)
 {
-    plumb_text_add(text, "classes=%lld", (long long)((const plumb_attr_one_hot *)attr)->classes);
+    const plumb_attr_one_hot *a = attr;
+    plumb_text_add(text, "classes=%lld", (long long)a->classes);
+    if (a->axis != -1)
+        plumb_text_add(text, " axis=%d", (int)a->axis);
+    if (a->on != 1 || a->off != 0)
+        plumb_text_add(text, " on=%g off=%g", a->on, a->off);
 }
 
 const plumb_op plumb_op_gather = {
@@ -194,5 +205,21 @@ plumb_t plumb_one_hot(plumb_graph *g, plumb_t indices, int64_t classes, plumb_dt
     memset(&attr, 0, sizeof attr);
     attr.made.dtype = dtype;
     attr.classes = classes;
+    attr.axis = -1;
+    attr.on = 1;
+    return plumb_emit(g, &plumb_op_one_hot, &attr, &indices, 1);
+}
+
+plumb_t plumb_one_hot_of(plumb_graph *g, plumb_t indices, int64_t classes, plumb_dtype dtype, int axis, double on, double off)
+{
+    plumb_attr_one_hot attr;
+    memset(&attr, 0, sizeof attr);
+    attr.made.dtype = dtype;
+    attr.classes = classes;
+    int rank = plumb_shape_of(g, indices).rank + 1; /* the last axis is written -1, as plumb_one_hot does */
+    attr.axis = axis == rank - 1 ? -1 : axis < -1 && axis >= -rank ? axis + rank : axis;
+    attr.from_end = 1;
+    attr.on = on;
+    attr.off = off;
     return plumb_emit(g, &plumb_op_one_hot, &attr, &indices, 1);
 }

@@ -100,6 +100,12 @@ PLUMB_OP(expand)
 PLUMB_OP(concat)
 PLUMB_OP(slice)
 PLUMB_OP(slice_backward)
+/* pad.c */
+PLUMB_OP(pad)
+PLUMB_OP(pad_backward)
+/* arrange.c: numbers in a row, triangles of matrices */
+PLUMB_OP(iota)
+PLUMB_OP(triangle)
 /* matmul.c */
 PLUMB_OP(matmul)
 /* conv.c */
@@ -135,6 +141,11 @@ PLUMB_OP(cross_entropy_backward)
 PLUMB_OP(gather)
 PLUMB_OP(gather_backward)
 PLUMB_OP(one_hot)
+/* scatter.c: lookup and replacement by element and by tuple */
+PLUMB_OP(gather_elements)
+PLUMB_OP(gather_nd)
+PLUMB_OP(scatter_elements)
+PLUMB_OP(scatter_nd)
 /* random.c */
 PLUMB_OP(dropout)
 PLUMB_OP(random_uniform)

@@ -112,6 +112,8 @@ static void one_hot_case(case_list *list, plumb_shape shape, int64_t classes, do
     plumb_attr_one_hot attr;
     memset(&attr, 0, sizeof(attr));
     attr.classes = classes;
+    attr.axis = -1;
+    attr.on = 1;
     for (int wide = 0; wide < 2; wide++) {
         op_case one = make_case(&plumb_op_one_hot, &attr, "%s of %lld from %g to %g, %s",
                                 plumb_shape_text(&shape, text, sizeof(text)), (long long)classes, low, high,
@@ -122,6 +124,26 @@ static void one_hot_case(case_list *list, plumb_shape shape, int64_t classes, do
         one.expect = classes < 0 ? PLUMB_BAD_INPUT : PLUMB_OK;
         add_case(list, &one);
     }
+}
+
+/* ONNX's form: an axis, two values, negative indices from the end. */
+static void hot_along(case_list *list, plumb_shape shape, int axis, double on, double off, plumb_status expect)
+{
+    char text[128];
+    plumb_attr_one_hot attr;
+    memset(&attr, 0, sizeof(attr));
+    attr.classes = 4;
+    attr.axis = axis;
+    attr.from_end = 1;
+    attr.on = on;
+    attr.off = off;
+    op_case one = make_case(&plumb_op_one_hot, &attr, "%s along %d, %g and %g", plumb_shape_text(&shape, text, sizeof(text)),
+                            axis, on, off);
+    one.in[one.n_in++] = integers(PLUMB_I64, shape, -6, 5);
+    one.dtypes = PLUMB_ALL_DTYPES;
+    one.mostly_zero = off == 0;
+    one.expect = expect;
+    add_case(list, &one);
 }
 
 void cases_gather(case_list *list)
@@ -137,4 +159,10 @@ void cases_gather(case_list *list)
     one_hot_case(list, PLUMB_SHAPE(0), 3, 0, 2);
     one_hot_case(list, PLUMB_SHAPE(1, 2, 1, 3), 6, 0, 5);
     one_hot_case(list, PLUMB_SHAPE(4), -3, 0, 2);
+    hot_along(list, PLUMB_SHAPE(2, 3), 0, 1, 0, PLUMB_OK);
+    hot_along(list, PLUMB_SHAPE(2, 3), 1, 5, 2, PLUMB_OK);
+    hot_along(list, PLUMB_SHAPE(2, 3), -1, 3, 1, PLUMB_OK);
+    hot_along(list, PLUMB_SHAPE(2, 3, 2), -3, 7, 4, PLUMB_OK);
+    hot_along(list, PLUMB_SCALAR_SHAPE, 0, 7, 4, PLUMB_OK);
+    hot_along(list, PLUMB_SHAPE(2, 3), 3, 1, 0, PLUMB_BAD_INPUT);
 }

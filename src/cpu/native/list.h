@@ -123,6 +123,8 @@ PLUMB_IMPL(expand, native)
 PLUMB_IMPL(concat, native)
 PLUMB_IMPL(slice, native)
 PLUMB_IMPL(slice_backward, native)
+/* pad.c */
+PLUMB_IMPL(pad, native)
 PLUMB_IMPL(cast, half)
 PLUMB_IMPL(matmul, bf16)
 PLUMB_IMPL(matmul, half)

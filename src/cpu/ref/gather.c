@@ -127,17 +127,20 @@ static plumb_status run_gather_backward(const plumb_call *call)
 
 static plumb_status run_one_hot(const plumb_call *call)
 {
+    const plumb_attr_one_hot *attr = call->attr;
     const plumb_view *indices = &call->in[0], *y = &call->out[0];
-    int64_t classes = y->dim[y->rank - 1];
+    int axis = attr->axis + (attr->axis < 0 ? y->rank : 0);
     struct walk w;
     walk_begin(&w, y->rank, y->dim);
-    plumb_view spread = *indices; /* with a last dimension that does not move */
-    spread.rank = y->rank;
-    spread.dim[y->rank - 1] = classes;
-    spread.stride[y->rank - 1] = 0;
+    plumb_view spread = *y; /* the indices, standing still along the classes */
+    for (int d = 0; d < y->rank; d++)
+        spread.stride[d] = d == axis ? 0 : indices->stride[d < axis ? d : d - 1];
     int i = walk_add(&w, &spread), at = walk_add(&w, y);
-    for (; w.left > 0; walk_step(&w))
-        view_put(y, w.at[at], view_get_int(indices, w.at[i]) == w.index[y->rank - 1] ? 1 : 0);
+    for (; w.left > 0; walk_step(&w)) {
+        int64_t index = view_get_int(indices, w.at[i]);
+        index += index < 0 && attr->from_end ? attr->classes : 0;
+        view_put(y, w.at[at], index == w.index[axis] ? attr->on : attr->off);
+    }
     return PLUMB_OK;
 }
 

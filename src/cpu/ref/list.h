@@ -143,3 +143,14 @@ PLUMB_IMPL(gru, ref)
 PLUMB_IMPL(gru_backward, ref)
 PLUMB_IMPL(lstm, ref)
 PLUMB_IMPL(lstm_backward, ref)
+/* pad.c */
+PLUMB_IMPL(pad, ref)
+PLUMB_IMPL(pad_backward, ref)
+/* arrange.c */
+PLUMB_IMPL(iota, ref)
+PLUMB_IMPL(triangle, ref)
+/* scatter.c */
+PLUMB_IMPL(gather_elements, ref)
+PLUMB_IMPL(gather_nd, ref)
+PLUMB_IMPL(scatter_elements, ref)
+PLUMB_IMPL(scatter_nd, ref)
