@@ -320,6 +320,30 @@ cudaError_t plumb_k_batch_norm(cudaStream_t stream, int dtype, const pk_norm *p)
 cudaError_t plumb_k_batch_norm_inference(cudaStream_t stream, int dtype, const pk_norm *p);
 cudaError_t plumb_k_batch_norm_backward(cudaStream_t stream, int dtype, const pk_norm *p);
 
+/* ---- row_norm.cu ---- */
+typedef struct pk_volume { /* (N, C, S) */
+    void *data;
+    int64_t stride[3];
+} pk_volume;
+typedef struct pk_matrix {
+    void *data;
+    int64_t stride[2];
+} pk_matrix;
+/* n examples of groups * channels channels of s values; a row is a group's. Sums over examples are cut into chunks of
+ * `per_chunk` examples. What is NULL is left out. */
+typedef struct pk_row_norm {
+    pk_volume x, dy, y;       /* y: dx in the backward form */
+    pk_vector scale, shift;   /* backward: dscale and dshift are where these sums go */
+    pk_vector dscale, dshift;
+    pk_matrix invstd, mean;   /* (n, groups), f64 for f64, else f32; mean NULL: not centred */
+    int64_t n, groups, channels, s, chunks, per_chunk;
+    double epsilon;
+    int32_t vectors; /* element type of scale and shift and their gradients */
+    void *partial;   /* chunks x channels x 2 accumulators (f64 for f64, else f32) */
+} pk_row_norm;
+cudaError_t plumb_k_row_norm(cudaStream_t stream, int dtype, const pk_row_norm *p);
+cudaError_t plumb_k_row_norm_backward(cudaStream_t stream, int dtype, const pk_row_norm *p);
+
 /* ---- recurrent.cu ---- */
 enum pk_recurrent { PK_RNN, PK_GRU, PK_LSTM };
 /* One element for each example and column. data NULL: there is none. */

@@ -4,26 +4,17 @@
  * The maximum may overlook a not-a-number: it reaches the sum of exponentials anyway. Outputs may lie over inputs: a
  * thread writes only what it alone still reads. */
 #include "fault.cuh"
-#include "number.cuh"
+#include "group.cuh"
 
 namespace {
 
-/* ---- groups ---- */
-
-template <int G> __device__ inline int64_t first_lane()
-{
-    return ((int64_t)blockIdx.x * PK_THREADS + threadIdx.x) / G;
-}
-template <int G> __device__ inline int64_t lane_step() { return (int64_t)gridDim.x * (PK_THREADS / G); }
-template <int G> __device__ inline int member() { return (int)(threadIdx.x % G); }
+/* ---- the best of a lane ---- */
 
 template <class N> struct best { /* the largest so far and where it is; at < 0: none yet */
     N value;
     int64_t at;
 };
 
-__device__ inline float across(float v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
-__device__ inline double across(double v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
 template <class N> __device__ inline best<N> across(best<N> v, int lanes)
 {
     best<N> other;
@@ -32,33 +23,6 @@ template <class N> __device__ inline best<N> across(best<N> v, int lanes)
     return other;
 }
 
-/* All members of the group get both(...) of all their values; `both` is commutative, so all get the same bits. */
-template <int G, class V, class F> __device__ inline V meet(V mine, F both)
-{
-    if constexpr (G > 1) {
-#pragma unroll
-        for (int lanes = 16; lanes > 0; lanes /= 2) {
-            mine = both(mine, across(mine, lanes));
-        }
-    }
-    if constexpr (G > 32) {
-        PLUMB_SHARED(V, partial, [G / 32]);
-        __syncthreads(); /* whoever still reads the last meeting's */
-        if (threadIdx.x % 32 == 0) {
-            partial[threadIdx.x / 32] = mine;
-        }
-        __syncthreads();
-        mine = partial[0];
-        for (int warp = 1; warp < G / 32; warp++) {
-            mine = both(mine, partial[warp]);
-        }
-    }
-    return mine;
-}
-
-struct the_sum {
-    template <class N> __device__ N operator()(N a, N b) const { return a + b; }
-};
 struct the_larger {
     template <class N> __device__ N operator()(N a, N b) const { return a > b ? a : b; }
 };

@@ -209,6 +209,18 @@ typedef struct plumb_batch_norm_options {
 PLUMB_API plumb_t plumb_batch_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, plumb_t running_mean,
                                    plumb_t running_var, const plumb_batch_norm_options *options);
 
+/* -- normalisation of each example by itself: y = (x - mean) / sqrt(variance + epsilon) * scale + shift, the biased variance
+ *    over some of its values. scale and shift: PLUMB_NONE, or of x's dtype, or f32 where x is bf16 or f16. epsilon 0: 1e-5,
+ *    PLUMB_ZERO: none. Statistics are f32 at least. A mean over one value is that value (y is the shift). -- */
+/* Over dimensions axis.. (Ba et al. 2016); scale and shift have these dimensions, whose sizes must be known. */
+PLUMB_API plumb_t plumb_layer_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, int axis, double epsilon);
+/* x / sqrt(mean(x^2) + epsilon) * scale (Zhang & Sennrich 2019), otherwise as layer_norm. */
+PLUMB_API plumb_t plumb_rms_norm(plumb_graph *g, plumb_t x, plumb_t scale, int axis, double epsilon);
+/* x (N, C, ..): over C/groups neighbouring channels and all that is behind them (Wu & He 2018); scale and shift (C). */
+PLUMB_API plumb_t plumb_group_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, int64_t groups, double epsilon);
+/* The same with every channel a group (Ulyanov et al. 2016). */
+PLUMB_API plumb_t plumb_instance_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, double epsilon);
+
 /* -- recurrent layers over a sequence x (T, N, I), one layer and direction to an op, as PyTorch's: weights (gates*H, I) and
  *    (gates*H, H), gates in the order i, f, g, o (lstm) and r, z, n (gru, whose reset gate multiplies the product with h and
  *    its bias); biases (gates*H), both or neither (PLUMB_NONE); initial states (N, H), PLUMB_NONE: zeros. The first output

@@ -136,6 +136,11 @@ PLUMB_IMPL(average_pool2d_backward, cuda)
 PLUMB_IMPL(batch_norm, cuda)
 PLUMB_IMPL(batch_norm_inference, cuda)
 PLUMB_IMPL(batch_norm_backward, cuda)
+/* row_norm.c */
+PLUMB_IMPL(layer_norm, cuda)
+PLUMB_IMPL(group_norm, cuda)
+PLUMB_IMPL(rms_norm, cuda)
+PLUMB_IMPL(row_norm_backward, cuda)
 /* recurrent.c */
 PLUMB_IMPL(rnn, cuda)
 PLUMB_IMPL(rnn_backward, cuda)

@@ -75,6 +75,11 @@ typedef struct plumb_attr_pool2d {
  * f16. Activations and residuals are written by the pass `fuse`. */
 typedef struct plumb_attr_batch_norm { double epsilon, momentum; int32_t biased_running, activation, residual; } plumb_attr_batch_norm;
 
+/* layer_norm, group_norm (x (N, C, S)[, scale (C)[, shift (C)]]) -> y, invstd (N, groups), mean (N, groups); rms_norm (x[,
+ *     scale]) -> y, invstd; row_norm_backward (x, dy, invstd[, mean, if centred][, scale, if affine]) -> dx[, dscale[, dshift]]:
+ *     `affine` says how many of the last two there are. */
+typedef struct plumb_attr_row_norm { int64_t groups; double epsilon; int32_t centred, affine; } plumb_attr_row_norm;
+
 /* rnn (x, h0, w_ih, w_hh[, b_ih, b_hh]) -> y, hT; gru the same -> y, hT, gates, q; lstm (x, h0, c0, w_ih, w_hh[, b_ih,
  *     b_hh]) -> y, hT, cT, gates, cells;
  * rnn_backward (x, h0, w_ih, w_hh, y[, dy][, dhT]) -> dh0, dw_ih, dw_hh, db[, dx];

@@ -17,6 +17,7 @@
  *   form, of the inference form) are those of a composition of simple ops, so that they are exact at any
  *   order. */
 #include "op/attr.h"
+#include "op/compose.h"
 
 #include <math.h>
 
@@ -135,23 +136,6 @@ static plumb_status infer_backward(plumb_infer *q)
 
 /* ---- compositions, and gradients through them ---- */
 
-/* A tensor equal to x, at which the derivative can be taken without the paths on which x reaches the
- * others. */
-static plumb_t fresh(plumb_graph *g, plumb_t x)
-{
-    plumb_attr_shape attr;
-    memset(&attr, 0, sizeof attr);
-    attr.shape.rank = -1;
-    return plumb_emit(g, &plumb_op_reshape, &attr, (const plumb_t[]){x, x}, 2);
-}
-
-/* x in the dtype of `like`: the data of a composition in that of its scale, and back. */
-static plumb_t as(plumb_graph *g, plumb_t x, plumb_t like)
-{
-    plumb_dtype dtype = plumb_dtype_of(g, like);
-    return dtype == plumb_dtype_of(g, x) ? x : plumb_cast(g, x, dtype);
-}
-
 /* (C) -> (1, C, 1, ..), to meet x */
 static plumb_t spread(plumb_graph *g, plumb_t per_c, plumb_t x)
 {
@@ -207,7 +191,7 @@ static plumb_t through_statistics(const plumb_grad *q)
     if (q->dout[MEAN] == PLUMB_NONE && q->dout[INVSTD] == PLUMB_NONE &&
         q->dout[NEW_RUNNING_MEAN] == PLUMB_NONE && q->dout[NEW_RUNNING_VAR] == PLUMB_NONE)
         return PLUMB_NONE;
-    plumb_t of = fresh(g, q->in[X]), x = as(g, of, q->in[SCALE]), mean = mean_of(g, x);
+    plumb_t of = plumb_fresh(g, q->in[X]), x = plumb_as(g, of, q->in[SCALE]), mean = mean_of(g, x);
     plumb_t variance = mean_of(g, plumb_square(g, plumb_sub(g, x, mean)));
     for (int i = MEAN; i <= NEW_RUNNING_VAR; i++) {
         if (q->dout[i] == PLUMB_NONE)
@@ -256,42 +240,18 @@ static plumb_status gradient_batch_norm(plumb_grad *q)
     return PLUMB_OK;
 }
 
-/* Gradients of the composition's outputs y, whose own are dy (those without one are left out), to the fresh
- * inputs. */
-static plumb_status through_composition(plumb_grad *q, const plumb_t *fresh_in, const plumb_t *y, const plumb_t *dy)
-{
-    plumb_t from[4] = {0}, seed[4] = {0}, wrt[6] = {0}, d[6] = {0};
-    int n_y = 0, n_wrt = 0, at[6];
-    for (int i = 0; i < q->n_out; i++) {
-        if (dy[i] == PLUMB_NONE)
-            continue;
-        from[n_y] = y[i];
-        seed[n_y++] = dy[i];
-    }
-    for (int i = 0; i < q->n_in; i++) {
-        if (!q->want[i])
-            continue;
-        at[n_wrt] = i;
-        wrt[n_wrt++] = fresh_in[i];
-    }
-    plumb_status status = plumb_gradients_from(q->graph, from, seed, n_y, wrt, n_wrt, d);
-    for (int i = 0; i < n_wrt; i++)
-        q->din[at[i]] = d[i];
-    return status;
-}
-
 /* Of d, dy before the activation: dx = scale invstd (d - mean(d) - z mean(d z)), dscale = sum(d z), dshift = sum(d),
  * z = (x - mean) invstd, dresidual = d. Where statistics are given and not x's own, dx = scale invstd d. */
 static void compose_backward(plumb_graph *g, const plumb_attr_batch_norm *attr, const plumb_t *in, int n_in,
                              bool own_statistics, plumb_t y[4])
 {
     y[3] = n_in > B_Y ? plumb_activation_gradient(g, attr->activation, in[B_Y], in[B_DY]) : in[B_DY];
-    plumb_t scale = in[B_SCALE], x = as(g, in[B_X], scale), d = as(g, y[3], scale), invstd = spread(g, in[B_INVSTD], x);
+    plumb_t scale = in[B_SCALE], x = plumb_as(g, in[B_X], scale), d = plumb_as(g, y[3], scale), invstd = spread(g, in[B_INVSTD], x);
     plumb_t z = plumb_mul(g, plumb_sub(g, x, spread(g, in[B_MEAN], x)), invstd);
     plumb_t weighted = plumb_mul(g, d, z), rest = d;
     if (own_statistics)
         rest = plumb_sub(g, plumb_sub(g, d, mean_of(g, d)), plumb_mul(g, z, mean_of(g, weighted)));
-    y[0] = as(g, plumb_mul(g, plumb_mul(g, spread(g, scale, x), invstd), rest), in[B_X]);
+    y[0] = plumb_as(g, plumb_mul(g, plumb_mul(g, spread(g, scale, x), invstd), rest), in[B_X]);
     y[1] = flat(g, sum_of(g, weighted));
     y[2] = flat(g, sum_of(g, d));
 }
@@ -300,9 +260,9 @@ static plumb_status gradient_backward(plumb_grad *q)
 {
     plumb_t in[6], y[4];
     for (int i = 0; i < q->n_in; i++)
-        in[i] = fresh(q->graph, q->in[i]);
+        in[i] = plumb_fresh(q->graph, q->in[i]);
     compose_backward(q->graph, q->attr, in, q->n_in, true, y);
-    plumb_status status = through_composition(q, in, y, q->dout);
+    plumb_status status = plumb_through(q, in, y, q->dout);
     if (q->n_in > B_Y)
         q->din[B_Y] = PLUMB_NO_GRADIENT; /* relu's second derivative */
     return status;
@@ -328,15 +288,15 @@ static plumb_status gradient_inference(plumb_grad *q)
     plumb_graph *g = q->graph;
     plumb_t in[6], dy = q->dout[0];
     for (int i = 0; i < q->n_in; i++)
-        in[i] = fresh(g, q->in[i]);
+        in[i] = plumb_fresh(g, q->in[i]);
     plumb_t factor = plumb_mul(g, invstd_of(g, in[RUNNING_VAR], attr->epsilon), in[SCALE]);
-    plumb_t x = as(g, in[X], in[SCALE]);
+    plumb_t x = plumb_as(g, in[X], in[SCALE]);
     plumb_t centred = plumb_sub(g, x, spread(g, in[RUNNING_MEAN], x));
     plumb_t y = plumb_add(g, plumb_mul(g, centred, spread(g, factor, x)), spread(g, in[SHIFT], x));
-    y = as(g, y, in[X]);
+    y = plumb_as(g, y, in[X]);
     y = q->n_in > RESIDUAL ? plumb_add(g, y, in[RESIDUAL]) : y;
     dy = plumb_activation_gradient(g, attr->activation, q->out[0], dy);
-    return through_composition(q, in, &y, &dy);
+    return plumb_through(q, in, &y, &dy);
 }
 
 static plumb_status inference_form(plumb_rewrite *q)
@@ -458,14 +418,6 @@ const plumb_op plumb_op_batch_norm_backward = {
 
 /* ---- builder ---- */
 
-/* The default where a field is 0; PLUMB_ZERO, told apart by its sign, is 0 itself. */
-static double chosen(double value, double standard)
-{
-    if (value != 0)
-        return value;
-    return signbit(value) ? 0 : standard;
-}
-
 plumb_t plumb_batch_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, plumb_t running_mean,
                          plumb_t running_var, const plumb_batch_norm_options *options)
 {
@@ -474,8 +426,8 @@ plumb_t plumb_batch_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift
     memset(&attr, 0, sizeof attr);
     if (options)
         memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
-    attr.epsilon = chosen(o.epsilon, 1e-5);
-    attr.momentum = chosen(o.momentum, 0.1);
+    attr.epsilon = plumb_chosen(o.epsilon, 1e-5);
+    attr.momentum = plumb_chosen(o.momentum, 0.1);
     attr.biased_running = o.biased_running;
     const plumb_t in[] = {x, scale, shift, running_mean, running_var};
     if (o.fixed)

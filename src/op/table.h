@@ -122,6 +122,11 @@ PLUMB_OP(average_pool2d_backward)
 PLUMB_OP(batch_norm)
 PLUMB_OP(batch_norm_inference)
 PLUMB_OP(batch_norm_backward)
+/* row_norm.c */
+PLUMB_OP(layer_norm)
+PLUMB_OP(group_norm)
+PLUMB_OP(rms_norm)
+PLUMB_OP(row_norm_backward)
 /* recurrent.c: whole sequences */
 PLUMB_OP(rnn)
 PLUMB_OP(rnn_backward)

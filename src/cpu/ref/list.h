@@ -136,6 +136,11 @@ PLUMB_IMPL(average_pool2d_backward, ref)
 PLUMB_IMPL(batch_norm, ref)
 PLUMB_IMPL(batch_norm_inference, ref)
 PLUMB_IMPL(batch_norm_backward, ref)
+/* row_norm.c */
+PLUMB_IMPL(layer_norm, ref)
+PLUMB_IMPL(group_norm, ref)
+PLUMB_IMPL(rms_norm, ref)
+PLUMB_IMPL(row_norm_backward, ref)
 /* recurrent.c */
 PLUMB_IMPL(rnn, ref)
 PLUMB_IMPL(rnn_backward, ref)
