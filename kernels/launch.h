@@ -284,6 +284,7 @@ typedef struct pk_pooling {
     int64_t n, c, h, w, oh, ow;
     int64_t window[2], step[2], padding[4], dilation[2];
     int32_t exclude_padding, watch;
+    int32_t adaptive; /* windows are bins, oh by ow of them */
     pk_fault *fault;    /* where an index may be wrong */
     int32_t *elsewhere; /* n x c; PK_MAX_POOL_BACKWARD: whether some index of the plane is outside its window */
 } pk_pooling;
@@ -343,6 +344,16 @@ typedef struct pk_row_norm {
 } pk_row_norm;
 cudaError_t plumb_k_row_norm(cudaStream_t stream, int dtype, const pk_row_norm *p);
 cudaError_t plumb_k_row_norm_backward(cudaStream_t stream, int dtype, const pk_row_norm *p);
+
+/* ---- lrn.cu ---- */
+typedef struct pk_lrn {
+    pk_volume x, dy, y; /* y: dx in the backward form; dy unused in the other */
+    int64_t n, channels, s, before, after;
+    double scale, beta, bias;
+    void *terms; /* backward: an accumulator for each element (f64 for f64, else f32) */
+} pk_lrn;
+cudaError_t plumb_k_lrn(cudaStream_t stream, int dtype, const pk_lrn *p);
+cudaError_t plumb_k_lrn_backward(cudaStream_t stream, int dtype, const pk_lrn *p);
 
 /* ---- recurrent.cu ---- */
 enum pk_recurrent { PK_RNN, PK_GRU, PK_LSTM };

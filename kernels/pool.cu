@@ -16,6 +16,12 @@ struct window { /* rows top, top + dilation, .. < bottom; columns alike; all ins
 __device__ inline void clip(const pk_pooling &p, int axis, int64_t o, int64_t size, int64_t *begin, int64_t *end,
                             int64_t *padded)
 {
+    if (p.adaptive) {
+        *begin = o * size / p.window[axis];
+        *end = ((o + 1) * size + p.window[axis] - 1) / p.window[axis];
+        *padded = *end - *begin;
+        return;
+    }
     const int64_t start = o * p.step[axis] - p.padding[axis], dilation = p.dilation[axis];
     const int64_t stop = start + dilation * (p.window[axis] - 1) + 1, edge = size + p.padding[axis + 2];
     *padded = (stop < edge ? stop : edge) - start;
@@ -36,6 +42,12 @@ __device__ inline window window_at(const pk_pooling &p, int64_t oh, int64_t ow)
 /* The outputs whose windows reach over position `at` of an axis: [*first, *end). */
 __device__ inline void reached_by(const pk_pooling &p, int axis, int64_t at, int64_t outputs, int64_t *first, int64_t *end)
 {
+    if (p.adaptive) { /* o H / OH < at + 1 and (o + 1) H / OH > at, without the roundings */
+        const int64_t size = axis == 0 ? p.h : p.w;
+        *first = at * outputs / size;
+        *end = ((at + 1) * outputs + size - 1) / size;
+        return;
+    }
     const int64_t padded = at + p.padding[axis], reach = p.dilation[axis] * (p.window[axis] - 1) + 1;
     *first = padded < reach ? 0 : (padded - reach) / p.step[axis] + 1;
     *end = padded / p.step[axis] + 1 < outputs ? padded / p.step[axis] + 1 : outputs;

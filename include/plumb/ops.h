@@ -160,8 +160,20 @@ PLUMB_API plumb_t plumb_pad(plumb_graph *g, plumb_t x, const int64_t *before, co
 
 /* -- linear algebra -- */
 /* op(a) * op(b) over the last two dimensions, (.., M, K) x (.., K, N) -> (.., M, N); leading dimensions broadcast.
- * transpose_x swaps that operand's last two dimensions. Rank >= 2. */
+ * transpose_x swaps that operand's last two dimensions. A vector is a row (a) or a column (b), and its dimension is dropped
+ * from the result, as NumPy's; transposing it changes nothing. */
 PLUMB_API plumb_t plumb_matmul(plumb_graph *g, plumb_t a, plumb_t b, bool transpose_a, bool transpose_b);
+
+PLUMB_API plumb_t plumb_dot(plumb_graph *g, plumb_t a, plumb_t b);   /* (K), (K) -> scalar */
+PLUMB_API plumb_t plumb_outer(plumb_graph *g, plumb_t a, plumb_t b); /* (M), (N) -> (M, N) */
+/* alpha op(a) op(b) + beta c, c broadcast to the product, or none; beta 0: c is not read */
+PLUMB_API plumb_t plumb_gemm(plumb_graph *g, plumb_t a, plumb_t b, plumb_t c, double alpha, double beta, bool transpose_a,
+                             bool transpose_b);
+/* Einstein's sums, NumPy's notation: "bij,bjk->bik". A letter for each dimension; what the result does not name is summed; a
+ * letter twice in one operand is its diagonal; "..." are dimensions that broadcast; without "->" the result has the letters
+ * that occur once, in their order. Operands are taken in from the left, two at a time, by matmul where a sum is left to take
+ * and mul where not; nothing searches for a better order. Sizes of 1 stretch. */
+PLUMB_API plumb_t plumb_einsum(plumb_graph *g, const char *equation, const plumb_t *x, int count);
 
 /* -- convolution: cross-correlation, x (N, C, H, W), w (O, C/groups, KH, KW), bias (O) or none -> (N, O, OH, OW),
  *    OH = floor((H + top + bottom - dilation*(KH-1) - 1) / stride) + 1 -- */
@@ -178,6 +190,50 @@ PLUMB_API plumb_t plumb_conv2d(plumb_graph *g, plumb_t x, plumb_t w, plumb_t bia
 PLUMB_API plumb_t plumb_conv2d_backward_data(plumb_graph *g, plumb_t dy, plumb_t w, plumb_t like_x, const plumb_conv2d_options *options);
 PLUMB_API plumb_t plumb_conv2d_backward_filter(plumb_graph *g, plumb_t x, plumb_t dy, plumb_t like_w, const plumb_conv2d_options *options);
 
+/* Other forms, of these: x (N, C, L) and w (O, C/groups, K); x (N, C, D, H, W) and w (O, C/groups, KD, KH, KW), all sizes but the
+ * batch known. Three dimensions have no op of their own: the depth's taps become channels of conv2d. */
+typedef struct plumb_conv1d_options {
+    size_t size;
+    int64_t stride;     /* 0: 1 */
+    int64_t padding[2]; /* before, after */
+    int64_t dilation;   /* 0: 1 */
+    int64_t groups;     /* 0: 1 */
+    bool flip;
+} plumb_conv1d_options;
+PLUMB_API plumb_t plumb_conv1d(plumb_graph *g, plumb_t x, plumb_t w, plumb_t bias, const plumb_conv1d_options *options);
+typedef struct plumb_conv3d_options {
+    size_t size;
+    int64_t stride[3];   /* 0: 1; depth, height, width */
+    int64_t padding[6];  /* front, top, left, back, bottom, right */
+    int64_t dilation[3]; /* 0: 1 */
+    int64_t groups;      /* 0: 1 */
+} plumb_conv3d_options;
+PLUMB_API plumb_t plumb_conv3d(plumb_graph *g, plumb_t x, plumb_t w, plumb_t bias, const plumb_conv3d_options *options);
+/* Transposed ("fractionally strided", "deconvolution"): the adjoint of the convolution with these options, x (N, C, H, W), w (C,
+ * O/groups, KH, KW), bias (O) or none -> (N, O, OH, OW), OH = (H - 1) * stride - top - bottom + dilation*(KH-1) + 1 +
+ * output_padding; or output_size instead of output_padding, of the sizes whose convolution has height H. The input's sizes
+ * must be known, but for a symbolic batch. Output padding of a stride or more must lie within the padding below it. */
+typedef struct plumb_conv_transpose2d_options {
+    size_t size;
+    int64_t stride[2], padding[4], dilation[2], groups; /* as in plumb_conv2d_options */
+    int64_t output_padding[2];
+    int64_t output_size[2]; /* 0: follows from the others */
+} plumb_conv_transpose2d_options;
+PLUMB_API plumb_t plumb_conv_transpose2d(plumb_graph *g, plumb_t x, plumb_t w, plumb_t bias,
+                                         const plumb_conv_transpose2d_options *options);
+typedef struct plumb_conv_transpose1d_options {
+    size_t size;
+    int64_t stride, padding[2], dilation, groups, output_padding, output_size;
+} plumb_conv_transpose1d_options;
+PLUMB_API plumb_t plumb_conv_transpose1d(plumb_graph *g, plumb_t x, plumb_t w, plumb_t bias,
+                                         const plumb_conv_transpose1d_options *options);
+typedef struct plumb_conv_transpose3d_options {
+    size_t size;
+    int64_t stride[3], padding[6], dilation[3], groups, output_padding[3], output_size[3];
+} plumb_conv_transpose3d_options;
+PLUMB_API plumb_t plumb_conv_transpose3d(plumb_graph *g, plumb_t x, plumb_t w, plumb_t bias,
+                                         const plumb_conv_transpose3d_options *options);
+
 /* -- pooling, x (N, C, H, W) -- */
 typedef struct plumb_pool2d_options {
     size_t size;
@@ -191,6 +247,38 @@ typedef struct plumb_pool2d_options {
 PLUMB_API plumb_t plumb_max_pool2d(plumb_graph *g, plumb_t x, const plumb_pool2d_options *options); /* second output: i64 index within H*W of the (first) maximum */
 PLUMB_API plumb_t plumb_average_pool2d(plumb_graph *g, plumb_t x, const plumb_pool2d_options *options);
 PLUMB_API plumb_t plumb_global_average_pool2d(plumb_graph *g, plumb_t x); /* (N, C, 1, 1) */
+PLUMB_API plumb_t plumb_global_max_pool2d(plumb_graph *g, plumb_t x);     /* gradient shared equally by ties */
+/* (sum of |x|^p)^(1/p) over each window, padding counting as 0; p > 0. Its gradient is 0 where the result is 0. ceil_mode is
+ * refused. */
+PLUMB_API plumb_t plumb_lp_pool2d(plumb_graph *g, plumb_t x, double p, const plumb_pool2d_options *options);
+PLUMB_API plumb_t plumb_global_lp_pool2d(plumb_graph *g, plumb_t x, double p);
+/* Into height x width bins, of rows floor(i H / height) .. ceil((i + 1) H / height) - 1, as PyTorch's. */
+PLUMB_API plumb_t plumb_adaptive_average_pool2d(plumb_graph *g, plumb_t x, int64_t height, int64_t width);
+PLUMB_API plumb_t plumb_adaptive_max_pool2d(plumb_graph *g, plumb_t x, int64_t height, int64_t width); /* second output as max_pool2d's */
+/* x and index (N, C, OH, OW) of a max pooling with these options -> (N, C, H, W): each value where its index within H*W says, 0
+ * elsewhere; values of one place are added. output_size (H, W), NULL or 0: the smallest that makes such a pooling. */
+PLUMB_API plumb_t plumb_max_unpool2d(plumb_graph *g, plumb_t x, plumb_t index, const plumb_pool2d_options *options,
+                                     const int64_t output_size[2]);
+/* x (N, C, L) and x (N, C, D, H, W). index NULL, or where to write the i64 index of the (first) maximum within L, within
+ * D*H*W. */
+typedef struct plumb_pool1d_options {
+    size_t size;
+    int64_t window, stride, padding[2], dilation; /* as in plumb_pool2d_options */
+    bool ceil_mode, exclude_padding;
+} plumb_pool1d_options;
+typedef struct plumb_pool3d_options {
+    size_t size;
+    int64_t window[3], stride[3]; /* depth, height, width */
+    int64_t padding[6];           /* front, top, left, back, bottom, right */
+    int64_t dilation[3];
+    bool ceil_mode, exclude_padding;
+} plumb_pool3d_options;
+PLUMB_API plumb_t plumb_max_pool1d(plumb_graph *g, plumb_t x, const plumb_pool1d_options *options, plumb_t *index);
+PLUMB_API plumb_t plumb_average_pool1d(plumb_graph *g, plumb_t x, const plumb_pool1d_options *options);
+PLUMB_API plumb_t plumb_max_pool3d(plumb_graph *g, plumb_t x, const plumb_pool3d_options *options, plumb_t *index);
+PLUMB_API plumb_t plumb_average_pool3d(plumb_graph *g, plumb_t x, const plumb_pool3d_options *options);
+PLUMB_API plumb_t plumb_adaptive_average_pool1d(plumb_graph *g, plumb_t x, int64_t length);
+PLUMB_API plumb_t plumb_adaptive_max_pool1d(plumb_graph *g, plumb_t x, int64_t length, plumb_t *index);
 PLUMB_API plumb_t plumb_output(plumb_graph *g, plumb_t first, int k);     /* the k-th output of the op that made `first` */
 
 /* -- normalisation over every dimension but the channel (dimension 1), Ioffe & Szegedy 2015: the biased variance
@@ -220,6 +308,16 @@ PLUMB_API plumb_t plumb_rms_norm(plumb_graph *g, plumb_t x, plumb_t scale, int a
 PLUMB_API plumb_t plumb_group_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, int64_t groups, double epsilon);
 /* The same with every channel a group (Ulyanov et al. 2016). */
 PLUMB_API plumb_t plumb_instance_norm(plumb_graph *g, plumb_t x, plumb_t scale, plumb_t shift, double epsilon);
+
+/* -- local response normalisation (Krizhevsky et al. 2012), x (N, C, ..): x / (bias + alpha/channels * sum of the squares of
+ *    `channels` neighbouring channels)^beta. An even window has one channel more before (PyTorch), or after (ONNX). -- */
+typedef struct plumb_lrn_options {
+    size_t size;
+    int64_t channels;
+    double alpha, beta, bias; /* 0: 1e-4, 0.75, 1; PLUMB_ZERO: 0 */
+    bool longer_after;
+} plumb_lrn_options;
+PLUMB_API plumb_t plumb_lrn(plumb_graph *g, plumb_t x, const plumb_lrn_options *options);
 
 /* -- recurrent layers over a sequence x (T, N, I), one layer and direction to an op, as PyTorch's: weights (gates*H, I) and
  *    (gates*H, H), gates in the order i, f, g, o (lstm) and r, z, n (gru, whose reset gate multiplies the product with h and

@@ -18,8 +18,8 @@ static const char *write_average(const plumb_call *call, plumb_cudnn_graph *grap
                                  const plumb_view *x, const plumb_view *y)
 {
     const plumb_attr_pool2d *attr = call->attr;
-    if (!windows_fit(attr, x, y)) {
-        return "a window ends beyond the padding";
+    if (attr->adaptive || !windows_fit(attr, x, y)) {
+        return "a window ends beyond the padding, or is a bin";
     }
     plumb_cudnn_operand(graph, call, 0);
     plumb_cudnn_operand(graph, call, -1);

@@ -141,6 +141,9 @@ PLUMB_IMPL(layer_norm, cuda)
 PLUMB_IMPL(group_norm, cuda)
 PLUMB_IMPL(rms_norm, cuda)
 PLUMB_IMPL(row_norm_backward, cuda)
+/* lrn.c */
+PLUMB_IMPL(lrn, cuda)
+PLUMB_IMPL(lrn_backward, cuda)
 /* recurrent.c */
 PLUMB_IMPL(rnn, cuda)
 PLUMB_IMPL(rnn_backward, cuda)

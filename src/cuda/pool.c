@@ -16,6 +16,7 @@ static pk_pooling pooling_of(const plumb_call *call, const plumb_view *x, const 
         .oh = y->dim[2],
         .ow = y->dim[3],
         .exclude_padding = attr->exclude_padding,
+        .adaptive = attr->adaptive,
     };
     memcpy(p.x_stride, x->stride, sizeof p.x_stride);
     memcpy(p.y_stride, y->stride, sizeof p.y_stride);

@@ -64,6 +64,7 @@ typedef struct plumb_attr_pool2d {
     plumb_shape shape; /* LIKE */
     int64_t window[2], stride[2], padding[4], dilation[2];
     int32_t ceil_mode, exclude_padding;
+    int32_t adaptive; /* `window` holds the output's size: output o takes floor(o H / OH) .. ceil((o + 1) H / OH), and the rest is unused */
 } plumb_attr_pool2d;
 
 /* batch_norm (x, scale, shift, running_mean, running_var[, residual]) -> y, mean, invstd, new_running_mean,
@@ -79,6 +80,9 @@ typedef struct plumb_attr_batch_norm { double epsilon, momentum; int32_t biased_
  *     scale]) -> y, invstd; row_norm_backward (x, dy, invstd[, mean, if centred][, scale, if affine]) -> dx[, dscale[, dshift]]:
  *     `affine` says how many of the last two there are. */
 typedef struct plumb_attr_row_norm { int64_t groups; double epsilon; int32_t centred, affine; } plumb_attr_row_norm;
+
+/* lrn (x (N, C, S)); lrn_backward (x, dy) -> dx: over channels c - before .. c + after; scale is alpha/size */
+typedef struct plumb_attr_lrn { int64_t before, after; double scale, beta, bias; } plumb_attr_lrn;
 
 /* rnn (x, h0, w_ih, w_hh[, b_ih, b_hh]) -> y, hT; gru the same -> y, hT, gates, q; lstm (x, h0, c0, w_ih, w_hh[, b_ih,
  *     b_hh]) -> y, hT, cT, gates, cells;

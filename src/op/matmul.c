@@ -8,6 +8,7 @@
  * - A bias, one number for each column, is added at the end, and then comes the activation: what the pass `fuse`
  *   makes of a product and the ops behind it. */
 #include "op/attr.h"
+#include "op/forms.h"
 
 /* ---- shape rule ---- */
 
@@ -173,11 +174,32 @@ const plumb_op plumb_op_matmul = {
 
 /* ---- builder ---- */
 
-plumb_t plumb_matmul(plumb_graph *g, plumb_t a, plumb_t b, bool transpose_a, bool transpose_b)
+static plumb_t emit(plumb_graph *g, plumb_t a, plumb_t b, bool transpose_a, bool transpose_b)
 {
     plumb_attr_matmul attr;
     memset(&attr, 0, sizeof attr);
     attr.transpose_a = transpose_a;
     attr.transpose_b = transpose_b;
     return plumb_emit(g, &plumb_op_matmul, &attr, (const plumb_t[]){a, b}, 2);
+}
+
+/* A vector as a matrix of one row (a) or one column (b), and the product without that dimension: NumPy's. */
+plumb_t plumb_matmul(plumb_graph *g, plumb_t a, plumb_t b, bool transpose_a, bool transpose_b)
+{
+    bool good = plumb_graph_status(g) == PLUMB_OK && a != PLUMB_NONE && b != PLUMB_NONE;
+    bool row = good && plumb_shape_of(g, a).rank == 1, column = good && plumb_shape_of(g, b).rank == 1;
+    if (!row && !column)
+        return emit(g, a, b, transpose_a, transpose_b);
+    if (row)
+        a = plumb_laid(g, "matmul", a, PLUMB_SHAPE(1, plumb_shape_of(g, a).dim[0]));
+    if (column)
+        b = plumb_laid(g, "matmul", b, PLUMB_SHAPE(plumb_shape_of(g, b).dim[0], 1));
+    plumb_t y = emit(g, a, b, !row && transpose_a, !column && transpose_b);
+    if (y == PLUMB_NONE)
+        return y;
+    plumb_shape from = plumb_shape_of(g, y), to = {0};
+    for (int d = 0; d < from.rank; d++)
+        if (!(row && d == from.rank - 2) && !(column && d == from.rank - 1))
+            to.dim[to.rank++] = from.dim[d];
+    return plumb_laid(g, "matmul", y, to);
 }

@@ -8,6 +8,9 @@
  * - Sizes and divisors are PyTorch's: with ceil_mode the output size is rounded up and a window that would
  *   start in the right padding is dropped; an average divides by the part of the window inside the padded
  *   picture, or, with exclude_padding, by the part inside the picture.
+ * - Adaptive pooling cuts an axis of H into OH bins that differ by one at most and may overlap, PyTorch's. Where OH divides H
+ *   they are windows, and builders say so, because windows are what is fast.
+ * - Unpooling is max_pool2d_backward: each value goes where its index says, values of one place are added.
  * - Padding must be smaller than the window, and every window must hold at least one element of the
  *   picture. */
 #include "op/attr.h"
@@ -17,6 +20,8 @@
 static plumb_status check_axis(const plumb_infer *q, const plumb_attr_pool2d *attr, int axis)
 {
     int64_t window = attr->window[axis], stride = attr->stride[axis], dilation = attr->dilation[axis];
+    if (attr->adaptive && (stride != 1 || dilation != 1 || attr->padding[axis] || attr->padding[axis + 2]))
+        return plumb_refuse(q, "adaptive pooling has no stride, dilation or padding");
     if (window < 1 || window > INT32_MAX)
         return plumb_refuse(q, "window %lld is outside 1 to %d", (long long)window, INT32_MAX);
     if (stride < 1 || stride > INT32_MAX)
@@ -53,7 +58,9 @@ static plumb_status output_size(const plumb_infer *q, const plumb_attr_pool2d *a
     int64_t stride = attr->stride[axis], reach = attr->dilation[axis] * (attr->window[axis] - 1) + 1;
     const char *what = axis == 0 ? "high" : "wide";
     *out = PLUMB_UNKNOWN;
-    if (size < 0)
+    if (attr->adaptive)
+        *out = attr->window[axis];
+    if (size < 0 || (attr->adaptive && size > 0 && size <= INT32_MAX))
         return PLUMB_OK;
     int64_t padded = size + attr->padding[axis] + attr->padding[axis + 2];
     if (size == 0 || padded < reach)
@@ -198,10 +205,18 @@ static plumb_status gradient_average_backward(plumb_grad *q)
 
 /* ---- facts ---- */
 
+/* Of a window; of the larger side's share of a bin, and those around it, in adaptive pooling. */
 static double taps(const plumb_call *call)
 {
     const plumb_attr_pool2d *attr = call->attr;
-    return (double)attr->window[0] * (double)attr->window[1];
+    const plumb_view *a = &call->in[0], *b = &call->out[0];
+    double count = 1;
+    for (int i = 0; i < 2; i++) {
+        double x = (double)(a->dim[i + 2] > b->dim[i + 2] ? a->dim[i + 2] : b->dim[i + 2]);
+        double y = (double)(a->dim[i + 2] < b->dim[i + 2] ? a->dim[i + 2] : b->dim[i + 2]);
+        count *= !attr->adaptive ? (double)attr->window[i] : y > 0 ? x / y + 2 : 1;
+    }
+    return count;
 }
 
 static double flops_forward(const plumb_call *call)
@@ -224,6 +239,10 @@ static void print_pool(const void *opaque, struct plumb_text *text)
 {
     const plumb_attr_pool2d *a = opaque;
     const int64_t *p = a->padding;
+    if (a->adaptive) {
+        plumb_text_add(text, "adaptive=%lldx%lld", (long long)a->window[0], (long long)a->window[1]);
+        return;
+    }
     plumb_text_add(text, "window=%lldx%lld stride=%lldx%lld", (long long)a->window[0],
                    (long long)a->window[1], (long long)a->stride[0], (long long)a->stride[1]);
     if (p[0] || p[1] || p[2] || p[3])
@@ -352,6 +371,65 @@ plumb_t plumb_average_pool2d(plumb_graph *g, plumb_t x, const plumb_pool2d_optio
 {
     plumb_attr_pool2d attr = attr_of(options);
     return emit_pool(g, &plumb_op_average_pool2d, &attr, &x, 1);
+}
+
+/* Bins as windows where the sizes are known and divide. */
+static plumb_attr_pool2d adaptive_attr(plumb_graph *g, plumb_t x, int64_t height, int64_t width)
+{
+    const int64_t out[2] = {height, width};
+    plumb_shape shape = plumb_shape_of(g, x);
+    plumb_attr_pool2d attr;
+    memset(&attr, 0, sizeof attr);
+    bool divides = shape.rank == 4;
+    for (int i = 0; i < 2; i++)
+        divides = divides && out[i] > 0 && shape.dim[i + 2] > 0 && shape.dim[i + 2] % out[i] == 0;
+    attr.adaptive = !divides;
+    for (int i = 0; i < 2; i++) {
+        attr.window[i] = divides ? shape.dim[i + 2] / out[i] : out[i];
+        attr.stride[i] = divides ? attr.window[i] : 1;
+        attr.dilation[i] = 1;
+    }
+    return attr;
+}
+
+plumb_t plumb_adaptive_average_pool2d(plumb_graph *g, plumb_t x, int64_t height, int64_t width)
+{
+    plumb_attr_pool2d attr = adaptive_attr(g, x, height, width);
+    return emit_pool(g, &plumb_op_average_pool2d, &attr, &x, 1);
+}
+
+plumb_t plumb_adaptive_max_pool2d(plumb_graph *g, plumb_t x, int64_t height, int64_t width)
+{
+    plumb_attr_pool2d attr = adaptive_attr(g, x, height, width);
+    return emit_pool(g, &plumb_op_max_pool2d, &attr, &x, 1);
+}
+
+plumb_t plumb_max_unpool2d(plumb_graph *g, plumb_t x, plumb_t index, const plumb_pool2d_options *options,
+                           const int64_t output_size[2])
+{
+    char text[160];
+    plumb_attr_pool2d attr = attr_of(options);
+    plumb_shape shape = plumb_shape_of(g, x);
+    if (plumb_graph_status(g) != PLUMB_OK || x == PLUMB_NONE)
+        return plumb_poison(g, "max_unpool2d: no input");
+    attr.exclude_padding = attr.ceil_mode = 0;
+    if (shape.rank != 4 || shape.dim[0] == PLUMB_UNKNOWN || shape.dim[1] == PLUMB_UNKNOWN)
+        return plumb_poison(g, "max_unpool2d: input has shape %s, expected (N, C, H, W) with N and C known",
+                            plumb_shape_text(&shape, text, sizeof text));
+    attr.shape = shape;
+    for (int i = 0; i < 2; i++) {
+        int64_t size = shape.dim[i + 2], steps, usual = 0, asked = output_size ? output_size[i] : 0;
+        bool known = size > 0 && attr.stride[i] > 0 && plumb_mul_size(size - 1, attr.stride[i], &steps);
+        if (known)
+            usual = steps + attr.dilation[i] * (attr.window[i] - 1) + 1 - attr.padding[i] - attr.padding[i + 2];
+        if (!known && asked <= 0)
+            return plumb_poison(g, "max_unpool2d: the result's size does not follow from %s and was not given",
+                                plumb_shape_text(&shape, text, sizeof text));
+        if (known && asked > 0 && asked < usual)
+            attr.ceil_mode = 1; /* the last window ended outside */
+        attr.shape.dim[i + 2] = asked > 0 ? asked : usual;
+    }
+    return plumb_emit(g, &plumb_op_max_pool2d_backward, &attr, (const plumb_t[]){x, index}, 2);
 }
 
 plumb_t plumb_global_average_pool2d(plumb_graph *g, plumb_t x)

@@ -127,6 +127,9 @@ PLUMB_OP(layer_norm)
 PLUMB_OP(group_norm)
 PLUMB_OP(rms_norm)
 PLUMB_OP(row_norm_backward)
+/* lrn.c */
+PLUMB_OP(lrn)
+PLUMB_OP(lrn_backward)
 /* recurrent.c: whole sequences */
 PLUMB_OP(rnn)
 PLUMB_OP(rnn_backward)

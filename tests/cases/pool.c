@@ -8,6 +8,7 @@ struct row {
     const char *label;
     int64_t x[4], window[2], stride[2], padding[4], dilation; /* 0: stride the window, dilation 1 */
     bool ceil, exclude, big;
+    bool adaptive; /* window: how many bins */
     bool tenths; /* the average divides by something other than a power of 2: not exact */
 };
 
@@ -54,6 +55,13 @@ static const struct row rows[] = {
      .big = true, .tenths = true},
     {.label = "5x5 s1, many channels", .x = {1, 33, 6, 5}, .window = {5, 5}, .stride = {1, 1}, .padding = {2, 2, 2, 2},
      .big = true, .tenths = true},
+    {.label = "3x2 bins", .x = {2, 2, 7, 5}, .window = {3, 2}, .adaptive = true, .tenths = true},
+    {.label = "as many bins", .x = {1, 2, 3, 4}, .window = {3, 4}, .adaptive = true},
+    {.label = "more bins than places", .x = {1, 2, 3, 2}, .window = {5, 4}, .adaptive = true, .tenths = true},
+    {.label = "one bin", .x = {1, 3, 5, 3}, .window = {1, 1}, .adaptive = true, .tenths = true},
+    {.label = "bins that divide", .x = {1, 2, 4, 6}, .window = {2, 3}, .adaptive = true},
+    {.label = "6x6 bins of 13x13", .x = {1, 3, 13, 13}, .window = {6, 6}, .adaptive = true, .big = true, .tenths = true},
+    {.label = "bins, batch 0", .x = {0, 3, 4, 5}, .window = {3, 3}, .adaptive = true},
 };
 /* clang-format on */
 
@@ -67,6 +75,9 @@ static plumb_attr_pool2d attr_of(const struct row *row)
         attr.dilation[i] = row->dilation ? row->dilation : 1;
     }
     memcpy(attr.padding, row->padding, sizeof attr.padding);
+    attr.adaptive = row->adaptive;
+    for (int i = 0; i < 2 && row->adaptive; i++)
+        attr.stride[i] = 1;
     attr.ceil_mode = row->ceil;
     attr.exclude_padding = row->exclude;
     return attr;
@@ -82,6 +93,8 @@ static plumb_shape shape_of_x(const struct row *row)
 static int64_t positions(const struct row *row, int axis)
 {
     plumb_attr_pool2d a = attr_of(row);
+    if (row->adaptive)
+        return row->window[axis];
     int64_t size = row->x[axis + 2], edge = size + a.padding[axis + 2],
             reach = a.dilation[axis] * (a.window[axis] - 1);
     int64_t count = 0, at = -a.padding[axis];
@@ -130,6 +143,12 @@ static case_input own_indices(const struct row *row)
             int64_t h = -1, w = -1;
             while (h < 0 || h >= row->x[2] || w < 0 || w >= row->x[3]) {
                 int64_t tap = (int64_t)((dice = dice * 1664525u + 1013904223u) >> 8);
+                if (row->adaptive) {
+                    int64_t oh = i / y.dim[3], ow = i % y.dim[3], bh = oh * row->x[2] / y.dim[2], bw = ow * row->x[3] / y.dim[3];
+                    h = bh + tap % (((oh + 1) * row->x[2] + y.dim[2] - 1) / y.dim[2] - bh);
+                    w = bw + tap / 64 % (((ow + 1) * row->x[3] + y.dim[3] - 1) / y.dim[3] - bw);
+                    continue;
+                }
                 h = i / y.dim[3] * a.stride[0] - a.padding[0] + tap % a.window[0] * a.dilation[0];
                 w = i % y.dim[3] * a.stride[1] - a.padding[1] + tap / a.window[0] % a.window[1] * a.dilation[1];
             }
@@ -238,6 +257,9 @@ static void add_refusals(case_list *list)
     /* clang-format off */
     static const struct row bad[] = {
         {.label = "window 0", .x = {1, 2, 4, 4}, .window = {0, 2}, .stride = {1, 1}},
+        {.label = "no bins", .x = {1, 2, 4, 4}, .window = {2, 0}, .adaptive = true},
+        {.label = "bins of nothing", .x = {1, 2, 0, 4}, .window = {2, 2}, .adaptive = true},
+        {.label = "padded bins", .x = {1, 2, 4, 4}, .window = {2, 2}, .padding = {1, 0, 0, 0}, .adaptive = true},
         {.label = "window -1", .x = {1, 2, 4, 4}, .window = {2, -1}, .stride = {1, 1}},
         {.label = "window overflows", .x = {1, 2, 4, 4}, .window = {INT64_MAX, 2}, .stride = {1, 1}},
         {.label = "stride -1", .x = {1, 2, 4, 4}, .window = {2, 2}, .stride = {1, -1}},

@@ -424,10 +424,10 @@ static plumb_status run_average_backward(const plumb_call *call)
     return run_planes(call, &call->out[0], &call->in[0], &t);
 }
 
-/* Positions within a plane are computed in 32 bits. */
+/* Positions within a plane are computed in 32 bits. Bins that do not divide a side are rare, and the reference's. */
 static bool supports_planes(const plumb_call *call)
 {
-    bool good = call->in[0].dtype == PLUMB_F32;
+    bool good = call->in[0].dtype == PLUMB_F32 && !((const plumb_attr_pool2d *)call->attr)->adaptive;
     for (int i = 0; i < call->n_in; i++)
         good = good && plumb_view_contiguous(&call->in[i]) &&
                call->in[i].dim[2] * call->in[i].dim[3] < INT32_MAX / 4;

@@ -462,6 +462,7 @@ plumb_status plumb_pool_columns_max_backward(const plumb_call *call)
 bool plumb_pool_columns_supports(const plumb_call *call)
 {
     bool good = call->in[0].dtype == PLUMB_F32 || call->in[0].dtype == PLUMB_BF16;
+    good = good && !((const plumb_attr_pool2d *)call->attr)->adaptive;
     for (int i = 0; i < call->n_in + call->n_out; i++) {
         const plumb_view *view = i < call->n_in ? &call->in[i] : &call->out[i - call->n_in];
         good = good && columns_fit(view) && view->dim[2] * view->dim[3] < INT32_MAX / 4;

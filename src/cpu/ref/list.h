@@ -141,6 +141,9 @@ PLUMB_IMPL(layer_norm, ref)
 PLUMB_IMPL(group_norm, ref)
 PLUMB_IMPL(rms_norm, ref)
 PLUMB_IMPL(row_norm_backward, ref)
+/* lrn.c */
+PLUMB_IMPL(lrn, ref)
+PLUMB_IMPL(lrn_backward, ref)
 /* recurrent.c */
 PLUMB_IMPL(rnn, ref)
 PLUMB_IMPL(rnn_backward, ref)

@@ -16,6 +16,12 @@ struct window {
 static void clip(const plumb_attr_pool2d *attr, int axis, int64_t o, int64_t size, int64_t *begin,
                  int64_t *end, int64_t *padded)
 {
+    if (attr->adaptive) {
+        *begin = o * size / attr->window[axis];
+        *end = ((o + 1) * size + attr->window[axis] - 1) / attr->window[axis];
+        *padded = *end - *begin;
+        return;
+    }
     int64_t start = o * attr->stride[axis] - attr->padding[axis], dilation = attr->dilation[axis];
     int64_t stop = start + dilation * (attr->window[axis] - 1) + 1, edge = size + attr->padding[axis + 2];
     *padded = (stop < edge ? stop : edge) - start; /* the extent inside the padded picture */
