@@ -70,6 +70,42 @@ typedef struct plumb_conv2d_layer_options {
 #define plumb_conv2d_layer(graph, name, x, ...)                                                                       \
     plumb_build_conv2d(graph, name, x, PLUMB_LAYER_OPTIONS(conv2d, __VA_ARGS__))
 
+/* x (N, C, L) -> (N, filters, OL). NAME.weight (filters, C/groups, K), NAME.bias (filters). */
+typedef struct plumb_conv1d_layer_options {
+    size_t size;
+    int64_t filters, kernel;
+    int64_t stride;           /* 0: 1 */
+    int64_t padding;          /* on either side */
+    int64_t padding_sides[2]; /* before, after, instead of `padding` */
+    bool same;                /* instead of both: the output is ceil(L / stride), what is odd goes behind */
+    int64_t dilation, groups; /* 0: 1 */
+    bool no_bias;
+    plumb_init init, bias_init;
+    plumb_activation activation;
+    bool frozen;
+} plumb_conv1d_layer_options;
+#define plumb_conv1d_layer(graph, name, x, ...)                                                                       \
+    plumb_build_conv1d(graph, name, x, PLUMB_LAYER_OPTIONS(conv1d, __VA_ARGS__))
+
+/* x (N, C, H, W) -> (N, filters, OH, OW), as plumb_conv_transpose2d. NAME.weight (C, filters/groups, KH, KW), NAME.bias
+ * (filters). */
+typedef struct plumb_conv_transpose2d_layer_options {
+    size_t size;
+    int64_t filters;
+    int64_t kernel[2];         /* height, width; a width of 0 is the height */
+    int64_t stride[2];         /* 0: 1; a width of 0 is the height */
+    int64_t padding[2];        /* above and below, left and right */
+    int64_t output_padding[2]; /* below, right */
+    int64_t dilation[2];       /* 0: 1; a width of 0 is the height */
+    int64_t groups;            /* 0: 1 */
+    bool no_bias;
+    plumb_init init, bias_init;
+    plumb_activation activation;
+    bool frozen;
+} plumb_conv_transpose2d_layer_options;
+#define plumb_conv_transpose2d_layer(graph, name, x, ...)                                                             \
+    plumb_build_conv_transpose2d(graph, name, x, PLUMB_LAYER_OPTIONS(conv_transpose2d, __VA_ARGS__))
+
 /* x (N, C, H, W) -> (N, C, OH, OW) */
 typedef struct plumb_pool2d_layer_options {
     size_t size;
@@ -85,6 +121,16 @@ typedef struct plumb_pool2d_layer_options {
 #define plumb_average_pool2d_layer(graph, name, x, ...)                                                               \
     plumb_build_average_pool2d(graph, name, x, PLUMB_LAYER_OPTIONS(pool2d, __VA_ARGS__))
 
+/* x (N, C, H, W) -> (N, C, output[0], output[1]), whatever H and W */
+typedef struct plumb_adaptive_pool2d_layer_options {
+    size_t size;
+    int64_t output[2]; /* 0: 1; a width of 0 is the height */
+} plumb_adaptive_pool2d_layer_options;
+#define plumb_adaptive_average_pool2d_layer(graph, name, x, ...)                                                      \
+    plumb_build_adaptive_average_pool2d(graph, name, x, PLUMB_LAYER_OPTIONS(adaptive_pool2d, __VA_ARGS__))
+#define plumb_adaptive_max_pool2d_layer(graph, name, x, ...)                                                          \
+    plumb_build_adaptive_max_pool2d(graph, name, x, PLUMB_LAYER_OPTIONS(adaptive_pool2d, __VA_ARGS__))
+
 /* x (N, C, ..) -> the same. NAME.weight (C) from 1, NAME.bias (C) from 0; NAME.running_mean, NAME.running_var (C),
  * frozen: training assigns them; all of x's dtype, f32 where that is bf16 or f16. A bias in the layer before is
  * redundant. */
@@ -98,6 +144,41 @@ typedef struct plumb_batch_norm_layer_options {
 } plumb_batch_norm_layer_options;
 #define plumb_batch_norm_layer(graph, name, x, ...)                                                                   \
     plumb_build_batch_norm(graph, name, x, PLUMB_LAYER_OPTIONS(batch_norm, __VA_ARGS__))
+
+/* x -> the same, each example by itself: over the last `dims` dimensions, NAME.weight and NAME.bias of their shape; rms_norm has
+ * no bias. */
+typedef struct plumb_layer_norm_layer_options {
+    size_t size;
+    int dims;       /* 0: 1 */
+    double epsilon; /* 0: 1e-5; PLUMB_ZERO: none */
+    bool no_scale;  /* neither weight nor bias */
+    bool no_bias;
+    bool frozen;
+    plumb_activation activation;
+} plumb_layer_norm_layer_options, plumb_rms_norm_layer_options;
+#define plumb_layer_norm_layer(graph, name, x, ...)                                                                   \
+    plumb_build_layer_norm(graph, name, x, PLUMB_LAYER_OPTIONS(layer_norm, __VA_ARGS__))
+#define plumb_rms_norm_layer(graph, name, x, ...)                                                                     \
+    plumb_build_rms_norm(graph, name, x, PLUMB_LAYER_OPTIONS(rms_norm, __VA_ARGS__))
+
+/* x (N, C, ..) -> the same: over groups of channels, or over each (instance_norm); NAME.weight (C), NAME.bias (C). PyTorch's
+ * instance norm has neither unless asked: .no_scale. */
+typedef struct plumb_group_norm_layer_options {
+    size_t size;
+    int64_t groups; /* group_norm only: at least 1 */
+    double epsilon; /* 0: 1e-5; PLUMB_ZERO: none */
+    bool no_scale;  /* neither weight nor bias */
+    bool frozen;
+    plumb_activation activation;
+} plumb_group_norm_layer_options, plumb_instance_norm_layer_options;
+#define plumb_group_norm_layer(graph, name, x, ...)                                                                   \
+    plumb_build_group_norm(graph, name, x, PLUMB_LAYER_OPTIONS(group_norm, __VA_ARGS__))
+#define plumb_instance_norm_layer(graph, name, x, ...)                                                                \
+    plumb_build_instance_norm(graph, name, x, PLUMB_LAYER_OPTIONS(instance_norm, __VA_ARGS__))
+
+/* plumb_lrn; channels 0: 5. No variables. */
+typedef plumb_lrn_options plumb_lrn_layer_options;
+#define plumb_lrn_layer(graph, name, x, ...) plumb_build_lrn(graph, name, x, PLUMB_LAYER_OPTIONS(lrn, __VA_ARGS__))
 
 /* x (T, N, features) -> (T, N, units), the state of every step, or with `last` (N, units), that of the last; units is twice as
  * many where `bidirectional`, forward first. Of layer K: NAME.weight_ih_lK (gates*units, features), NAME.weight_hh_lK
@@ -155,7 +236,9 @@ typedef struct plumb_scaling_layer_options {
 
 PLUMB_API plumb_layer_builder plumb_build_linear, plumb_build_conv2d, plumb_build_max_pool2d,
     plumb_build_average_pool2d, plumb_build_batch_norm, plumb_build_dropout, plumb_build_activation,
-    plumb_build_scaling, plumb_build_rnn, plumb_build_gru, plumb_build_lstm;
+    plumb_build_scaling, plumb_build_rnn, plumb_build_gru, plumb_build_lstm, plumb_build_layer_norm, plumb_build_rms_norm,
+    plumb_build_group_norm, plumb_build_instance_norm, plumb_build_lrn, plumb_build_adaptive_average_pool2d,
+    plumb_build_adaptive_max_pool2d, plumb_build_conv1d, plumb_build_conv_transpose2d;
 PLUMB_API plumb_layer_builder plumb_build_flatten;             /* (N, ..) -> (N, features); no options */
 PLUMB_API plumb_layer_builder plumb_build_global_average_pool; /* (N, C, H, W) -> (N, C); no options */
 

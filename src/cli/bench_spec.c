@@ -26,10 +26,13 @@ struct field {
     FIELD(op, plumb_attr_pool2d, shape, SHAPE, 1, 0), FIELD(op, plumb_attr_pool2d, window, WHOLE, 2, 2),              \
         FIELD(op, plumb_attr_pool2d, stride, WHOLE, 2, 2), FIELD(op, plumb_attr_pool2d, padding, WHOLE, 4, 0),        \
         FIELD(op, plumb_attr_pool2d, dilation, WHOLE, 2, 1), FIELD(op, plumb_attr_pool2d, ceil_mode, SHORT, 1, 0),    \
-        FIELD(op, plumb_attr_pool2d, exclude_padding, SHORT, 1, 0)
+        FIELD(op, plumb_attr_pool2d, exclude_padding, SHORT, 1, 0), FIELD(op, plumb_attr_pool2d, adaptive, SHORT, 1, 0)
 #define RECURRENT(op)                                                                                                 \
     FIELD(op, plumb_attr_recurrent, reverse, SHORT, 1, 0), FIELD(op, plumb_attr_recurrent, given, SHORT, 1, 0),       \
         FIELD(op, plumb_attr_recurrent, dx, SHORT, 1, 0)
+#define ROW_NORM(op, is_centred)                                                                                      \
+    FIELD(op, plumb_attr_row_norm, epsilon, NUMBER, 1, 1e-5), FIELD(op, plumb_attr_row_norm, groups, WHOLE, 1, 1),    \
+        FIELD(op, plumb_attr_row_norm, centred, SHORT, 1, is_centred)
 #define UPDATE(op, slots_of_it)                                                                                       \
     FIELD(op, plumb_attr_update, beta1, NUMBER, 1, 0.9), FIELD(op, plumb_attr_update, beta2, NUMBER, 1, 0.999),       \
         FIELD(op, plumb_attr_update, epsilon, NUMBER, 1, 1e-8),                                                       \
@@ -54,6 +57,16 @@ static const struct field fields[] = {
     FIELD("batch_norm", plumb_attr_batch_norm, biased_running, SHORT, 1, 0),
     FIELD("batch_norm", plumb_attr_batch_norm, activation, ACTIVATION, 1, 0),
     FIELD("batch_norm", plumb_attr_batch_norm, residual, SHORT, 1, 0),
+    ROW_NORM("layer_norm", 1),
+    ROW_NORM("group_norm", 1),
+    ROW_NORM("rms_norm", 0),
+    ROW_NORM("row_norm", 1),
+    FIELD("row_norm", plumb_attr_row_norm, affine, SHORT, 1, 2),
+    FIELD("lrn", plumb_attr_lrn, before, WHOLE, 1, 2),
+    FIELD("lrn", plumb_attr_lrn, after, WHOLE, 1, 2),
+    FIELD("lrn", plumb_attr_lrn, scale, NUMBER, 1, 2e-5),
+    FIELD("lrn", plumb_attr_lrn, beta, NUMBER, 1, 0.75),
+    FIELD("lrn", plumb_attr_lrn, bias, NUMBER, 1, 1),
     REDUCE("sum"),
     REDUCE("mean"),
     REDUCE("max"),
