@@ -26,6 +26,7 @@ static pk_row_norm norm_of(const plumb_call *call)
         .partial = call->workspace,
     };
     p.chunks = p.n * p.s / VALUES;
+    p.chunks = p.chunks > p.n ? p.n : p.chunks;
     p.chunks = p.chunks < 1 ? 1 : p.chunks > MOST ? MOST : p.chunks;
     p.per_chunk = (p.n + p.chunks - 1) / p.chunks;
     return p;

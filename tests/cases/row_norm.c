@@ -90,7 +90,7 @@ static op_case forward(const plumb_op *op, const struct row *row, int affine, bo
     one.in[2] = floats_in(channels, 0.5, 1.5); /* not 0, where a row of one value leaves nothing else */
     finish(&one, row);
     if (attr.centred && row->x.dim[1] / attr.groups * row->x.dim[2] == 1)
-        one.zero_gradient |= 3; /* y is the shift */
+        one.zero_gradient |= 2; /* y is the shift; the mean is x */
     if (wide)
         widen(&one, 1, affine);
     return one;
