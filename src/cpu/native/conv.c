@@ -274,7 +274,7 @@ static void sweep_flat(const unit *u)
                 stride = plumb_round_up((rows - 1) * conv->width + columns, lanes);
         for (int64_t s = u->strip0; s < u->strip1; s++) {
             const void *a = strip_of(t, u->group, &p, s);
-            plumb_tile *const *tile = conv->kernels->tile[strip_rows(t, s)];
+            plumb_gemm_tile *const *tile = conv->kernels->tile[strip_rows(t, s)];
             for (int64_t j = 0; j < stride; j += t->width)
                 tile[plumb_least(t->width, stride - j) / lanes](
                     k, a, plumb_at(u->planes, j, conv->size), offset + p.first * conv->sources,

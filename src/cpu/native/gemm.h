@@ -21,8 +21,8 @@ enum {
 
 /* c[i*ldc + j] = (add ? c[i*ldc + j] : 0) + sum over p < k of a[p*rows + i] * b[offset[p] + j],
  * i < rows, j < vectors * lanes. */
-typedef void plumb_tile(int64_t k, const void *a, const void *b, const int32_t *offset, void *c, int64_t ldc,
-                        bool add);
+typedef void plumb_gemm_tile(int64_t k, const void *a, const void *b, const int32_t *offset, void *c, int64_t ldc,
+                             bool add);
 
 /* The same of operands that lie in any plain way: c[i*ldc + j] = (add ? c[i*ldc + j] : 0) + sum over p < k of
  * a[i*a_row + p*a_k] * b[p*b_row + j], i < rows, j < (vectors - 1) * lanes + tail. B is read, and may be anything, up to
@@ -64,7 +64,7 @@ typedef struct plumb_kernels {
     int rows;                         /* most rows of a tile */
     int vectors[PLUMB_TILE_ROWS + 1]; /* [rows]: most vectors of a tile of so many rows */
     int dot_rows;
-    plumb_tile *tile[PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1]; /* [rows][vectors], from 1 */
+    plumb_gemm_tile *tile[PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1]; /* [rows][vectors], from 1 */
     bool masked; /* panels read no more of B than is used, and there are those whose last vector is half a one */
     void (*panel[2][PLUMB_TILE_ROWS + 1][PLUMB_TILE_VECTORS + 1])(const plumb_panel *panel); /* [half][rows][vectors] */
     void (*dot[PLUMB_DOT_ROWS + 1])(const plumb_dots *dots);       /* [rows], from 1 */
