@@ -376,6 +376,30 @@ PLUMB_TEST(layout, transposed_pictures_are_taken_as_they_lie)
     plumb_close(context);
 }
 
+/* The same picture from a variable, assigned to another as well: the planner then makes a copy of the view, in rows, so
+ * that the pass cannot count on how the view lies. */
+PLUMB_TEST(layout, assigned_views_are_not_counted_on)
+{
+    plumb_context *context = plumb_open(&(plumb_options){.size = sizeof(plumb_options), .threads = 1});
+    REQUIRE(context);
+    plumb_graph *g = plumb_graph_new(context, "assigned");
+    plumb_t p = plumb_variable(g, "p", PLUMB_F32, PLUMB_SHAPE(2, 5, 6, 3), NULL);
+    plumb_t x = plumb_transpose(g, p, (const int[]){0, 3, 1, 2});
+    plumb_assign(g, plumb_variable(g, "q", PLUMB_F32, PLUMB_SHAPE(2, 3, 5, 6), NULL), x, PLUMB_NONE);
+    plumb_t w = plumb_variable(g, "w", PLUMB_F32, PLUMB_SHAPE(4, 3, 3, 3), NULL);
+    plumb_t y = plumb_sum(g, plumb_conv2d(g, x, w, PLUMB_NONE, NULL), NULL, 0, false);
+    plumb_compile_options o = {.size = sizeof(o), .outputs = &y, .n_outputs = 1, .effects = true,
+                               .passes_off = PLUMB_PASS_LAYOUT};
+    plumb_program *program = plumb_compile(g, plumb_state_new(g), &o);
+    REQUIRE(program);
+    struct program *compiled = plumb_program_get(program);
+    struct tally tally = {0, 0};
+    check_plan("assigned", compiled, plumb_current_plan(compiled), (struct wish){"follow", all_follow_convolutions, 0}, 0,
+               &tally);
+    CHECK_MSG(tally.copies == 1, "%d copies", tally.copies);
+    plumb_close(context);
+}
+
 /* ---- the implementations that there are ---- */
 
 static int count_in(const char *text, const char *what)
