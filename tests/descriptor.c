@@ -140,7 +140,7 @@ static void cross_attributes(op_case *one, const op_case *other, struct dice *di
 /* Attributes go with the values that the inputs are drawn from: tanh's way back takes no result beyond 1. */
 static bool draws_alike(const op_case *a, const op_case *b)
 {
-    bool alike = a->n_in == b->n_in;
+    bool alike = a->n_in == b->n_in && a->exact == b->exact;
     for (int i = 0; alike && i < a->n_in; i++) {
         const case_input *x = &a->in[i], *y = &b->in[i];
         alike = x->fill == y->fill && x->low == y->low && x->high == y->high && x->dtype == y->dtype &&
