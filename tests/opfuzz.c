@@ -6,9 +6,11 @@
  * reference refuses while it runs must be refused by all. See trial.h for how results are judged.
  *
  *     plumb-opfuzz [--seed N] [--count N] [--seconds N] [--filter OP] [--device NAME] [--processes N] [--heavy OPERATIONS]
+ *                  [--vendors]
  *     plumb-opfuzz --replay SEED:INDEX [--device NAME]
  *
- * A disagreement is shrunk and told in one line; a process that crashed is told with what to replay, and another goes on
+ * The libraries of plugins to the CPU take part with --vendors only: they are there to be compared with, and what they refuse
+ * is theirs. A disagreement is shrunk and told in one line; a process that crashed is told with what to replay, and another goes on
  * behind it. What is replayed depends on the cases that there are. Closing line: "N passed, N failed, N skipped". */
 #include "opfuzz.h"
 
@@ -29,6 +31,7 @@ static struct fuzz {
     uint64_t seed;
     double deadline, heavy;
     const char *filter, *device;
+    bool vendors;
     case_list cases;
     int n_ops;
     int first_case[MOST_OPS], n_cases[MOST_OPS]; /* of cases, ordered by op */
@@ -64,6 +67,9 @@ static enum verdict try_implementations(struct trial *trial, const struct descri
     int n = trial_providers(trial->context->device, provider, 16);
     enum verdict verdict = DECLINED;
     for (int p = 0; p < n; p++) {
+        if (!all->vendors && strcmp(provider[p]->name, "cpu.vendor") == 0) {
+            continue;
+        }
         for (int k = 0; k < provider[p]->count; k++) {
             const plumb_impl *impl = provider[p]->impls[k];
             if (strcmp(impl->op->name, d->one.op->name) != 0 || (only && impl != only) ||
@@ -303,7 +309,9 @@ static bool read_arguments(int argc, char **argv, int64_t *wanted, double *secon
         const char *value;
         unsigned long long seed;
         long long index;
-        if ((value = value_of("--seed", argc, argv, &i))) {
+        if (strcmp(argv[i], "--vendors") == 0) {
+            all->vendors = true;
+        } else if ((value = value_of("--seed", argc, argv, &i))) {
             all->seed = strtoull(value, NULL, 10);
         } else if ((value = value_of("--count", argc, argv, &i))) {
             *wanted = strtoll(value, NULL, 10);
@@ -364,7 +372,7 @@ int main(int argc, char **argv)
     processes = processes > MOST_PROCESSES ? MOST_PROCESSES : processes;
     if (!read_arguments(argc, argv, &wanted, &seconds, &processes, &replay)) {
         fprintf(stderr, "usage: %s [--seed N] [--count N] [--seconds N] [--filter OP] [--device NAME] [--processes N] "
-                "[--heavy OPERATIONS] [--replay SEED:INDEX]\n", argv[0]);
+                "[--heavy OPERATIONS] [--vendors] [--replay SEED:INDEX]\n", argv[0]);
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
