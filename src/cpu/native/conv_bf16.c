@@ -1,7 +1,11 @@
 /* conv2d of bf16 and its gradient of the data over channels-last pictures (conv_bf16.h).
  *
  * The filter is packed once per call into panels of target channels: for each tap, source channels in pairs. A chunk is a
- * run of rows by a few panels; panels change slowest, so that a panel stays in the second cache while rows pass it. */
+ * run of rows by a few panels; panels change slowest, so that a panel stays in the second cache while rows pass it.
+ *
+ * Where source channels are few, as of a stem, pairs of them would be half empty and sums many short ones. Then a row of taps
+ * counts as the channels of one (*folded*), and the source is copied with its padding on the left and right. Zeros are
+ * then multiplied, so it is done only with what is finite. */
 #include "cpu/native/conv_bf16.h"
 
 enum {
@@ -9,6 +13,7 @@ enum {
     PACK_PAIRS = 32,          /* rows of pairs that are packed as one chunk */
     LANES_WORTH = 16,         /* filters; */
     CHANNELS_WORTH = 8,       /* input channels, unless there are */
+    FOLD_CHANNELS = 5,        /* fewer are folded */
     MANY_LANES = 32,          /* so many filters */
     ENOUGH_CHUNKS = 16,       /* chunks are not made larger where there would be fewer, */
     CHUNK_CYCLES = 150 * 1000 /* nor than this */
@@ -28,7 +33,9 @@ typedef struct task {
     int64_t images, sources, targets, pairs; /* pairs of source channels */
     int64_t w_line, w_step;                  /* strides in w of target and source channels */
     int64_t column, row, image;              /* bytes between source positions */
-    bool copied;                             /* source channels are odd: they are copied to an even number */
+    bool copied;                             /* source channels are odd: they are copied to an even number; or folded */
+    int64_t fold, channels, left;            /* taps that are one (1: not folded), of so many channels; columns before */
+    char *spoiled;                           /* [images]: folded, something is not finite */
     int64_t step;                            /* target columns of a tile are so far apart, */
     bool over_images;                        /* unless its rows are images */
     int64_t height;                          /* of a tile, at most */
@@ -36,7 +43,7 @@ typedef struct task {
     int64_t width, panels;                   /* columns of a panel */
     int64_t packs;                           /* chunks of packing a panel */
     int64_t chunk_units, unit_chunks, chunk_panels;
-    size_t packed_at, table_at, run_at, copy_at, part_at; /* in the workspace; bias at 0 */
+    size_t packed_at, table_at, run_at, copy_at, spoiled_at, part_at; /* in the workspace; bias at 0 */
     const uint16_t *source;
     uint32_t *packed;
     int64_t *table; /* [target column][tap] source column or -1 */
@@ -107,7 +114,18 @@ static void choose_chunks(task *t)
     t->unit_chunks = plumb_parts(units, t->chunk_units);
 }
 
-static void plan(const plumb_call *call, bool adjoint, task *t)
+/* A row of taps becomes one tap of as many channels. */
+static void fold_row(task *t)
+{
+    plumb_pair_axis *row = &t->axis[1];
+    t->fold = row->taps, t->channels = t->sources, t->left = row->before;
+    t->sources *= row->taps;
+    row->source = plumb_most((row->target - 1) * row->stride + row->taps, row->before + row->source);
+    row->taps = 1, row->before = 0;
+    t->column = 2 * t->channels, t->row = 2 * plumb_round_up(t->channels * row->source + 1, 2);
+}
+
+static void plan(const plumb_call *call, bool adjoint, bool fold, task *t)
 {
     const plumb_view *source = &call->in[0], *w = &call->in[1], *target = &call->out[0];
     const plumb_attr_conv2d *attr = call->attr;
@@ -119,9 +137,13 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
     for (int d = 0; d < 2; d++)
         t->axis[d] = plumb_pair_axis_of(attr, source, w, target, d, adjoint);
     t->finish = plumb_pair_finish_for(call, adjoint ? PLUMB_ACTIVATION_NONE : attr->activation, bias);
+    t->fold = 1, t->column = 4 * ((t->sources + 1) / 2), t->row = t->column * source->dim[3];
+    if (fold && !adjoint && t->sources < FOLD_CHANNELS && t->axis[1].taps > 1 && t->axis[1].dilation == 1 &&
+        t->axis[1].target > 0)
+        fold_row(t);
     t->pairs = (t->sources + 1) / 2;
-    t->copied = t->sources % 2;
-    t->column = 4 * t->pairs, t->row = t->column * source->dim[3], t->image = t->row * source->dim[2];
+    t->copied = t->sources % 2 || t->fold > 1;
+    t->image = t->row * source->dim[2];
     t->step = adjoint ? attr->stride[1] : 1;
     t->width = (int64_t)t->kernels->vectors * t->kernels->lanes;
     t->panels = plumb_parts(t->targets, t->width);
@@ -133,7 +155,8 @@ static void plan(const plumb_call *call, bool adjoint, task *t)
     t->table_at = t->packed_at + plumb_lines(depth * plumb_round_up(t->targets, t->kernels->lanes), 4);
     t->run_at = t->table_at + plumb_lines(columns * t->axis[1].taps, sizeof(int64_t));
     t->copy_at = t->run_at + plumb_lines(columns, sizeof(run));
-    t->part_at = t->copy_at + (t->copied ? plumb_lines(t->images * t->image, 1) : 0);
+    t->spoiled_at = t->copy_at + (t->copied ? plumb_lines(t->images * t->image, 1) : 0);
+    t->part_at = t->spoiled_at + (t->fold > 1 ? plumb_lines(t->images, 1) : 0);
     t->part = plumb_lines(plumb_most(depth / plumb_most(t->pairs, 1), PLUMB_PAIR_ROWS) * PLUMB_PAIR_WIDTH, sizeof(float));
 }
 
@@ -157,6 +180,31 @@ static void find_columns(task *t)
 }
 
 /* ---- packing ---- */
+
+static bool is_finite(const uint16_t *x, int64_t count)
+{
+    uint32_t found = 0;
+    for (int64_t i = 0; i < count; i++)
+        found |= (x[i] & 0x7f80) == 0x7f80;
+    return !found;
+}
+
+/* Rows with their padding. */
+static void run_copy_folded(void *user, int64_t image, int worker)
+{
+    const task *t = user;
+    const int64_t height = t->source_view->dim[2], width = t->source_view->dim[3] * t->channels;
+    const uint16_t *from = (const uint16_t *)t->source_view->data + image * height * width;
+    char *to = (char *)(uintptr_t)t->source + image * t->image;
+    (void)worker;
+    t->spoiled[image] = !is_finite(from, height * width);
+    for (int64_t i = 0; i < height; i++, from += width, to += t->row) {
+        size_t before = (size_t)(t->left * t->column), bytes = (size_t)width * sizeof *from;
+        memset(to, 0, before);
+        memcpy(to + before, from, bytes);
+        memset(to + before + bytes, 0, (size_t)t->row - before - bytes);
+    }
+}
 
 static void run_copy(void *user, int64_t image, int worker)
 {
@@ -196,6 +244,21 @@ static void pack_lines(const task *t, const uint16_t *w, int64_t q, int64_t line
         }
 }
 
+static uint16_t folded_tap(const task *t, const uint16_t *w, int64_t at)
+{
+    int64_t tap = at / t->channels, channel = at % t->channels;
+    return at < t->sources ? w[channel * t->w_step + (t->axis[1].flip ? t->fold - 1 - tap : tap) * t->w->stride[3]] : 0;
+}
+
+static void pack_folded(const task *t, const uint16_t *w, int64_t q, int64_t lines, uint32_t *to, int64_t apart)
+{
+    for (int64_t ky = 0; ky < t->axis[0].taps; ky++, to += apart) {
+        const uint16_t *from = w + ky * t->w->stride[2];
+        for (int64_t j = 0; j < lines; j++, from += t->w_line)
+            to[j] = folded_tap(t, from, 2 * q) | (uint32_t)folded_tap(t, from, 2 * q + 1) << 16;
+    }
+}
+
 /* The same of a w that is packed, its taps together: pairs are made in its order, then transposed by the f32 kernels. */
 static void pack_packed(const task *t, const uint16_t *w, int64_t q, int64_t lines, uint32_t *to, int64_t apart,
                         uint32_t *pairs)
@@ -219,13 +282,15 @@ static void run_pack(void *user, int64_t chunk, int worker)
     uint32_t *to = (uint32_t *)(uintptr_t)panel_at(t, panel);
     uint32_t *work = (uint32_t *)(void *)(t->work + (size_t)worker * t->part);
     int64_t first = part * PACK_PAIRS, end = plumb_least(first + PACK_PAIRS, t->pairs);
-    bool packed = plumb_view_contiguous(t->w);
+    bool packed = plumb_view_contiguous(t->w) && t->fold == 1;
     if (packed && taps == 1 && t->w_step == 1 && t->sources % 2 == 0 && (uintptr_t)t->w->data % 4 == 0 && lines == width) {
         t->words->interleave(to + first * width, width, w + 2 * first, t->pairs, lines, end - first); /* pairs already */
         return;
     }
     for (int64_t q = first; q < end; q++) {
-        if (packed && 2 * q + 1 < t->sources)
+        if (t->fold > 1)
+            pack_folded(t, w, q, lines, to + q * width, apart);
+        else if (packed && 2 * q + 1 < t->sources)
             pack_packed(t, w, q, lines, to + q * width, apart, work);
         else
             pack_lines(t, w, q, lines, to + q * width, apart);
@@ -315,35 +380,48 @@ static void run_units(void *user, int64_t chunk, int worker)
     }
 }
 
-static plumb_status convolve(const plumb_call *call, bool adjoint)
+static plumb_status convolve(const plumb_call *call, bool adjoint, bool fold)
 {
     task t;
     char *work = call->workspace;
-    plan(call, adjoint, &t);
+    plan(call, adjoint, fold, &t);
     if (plumb_view_count(&call->out[0]) == 0)
         return PLUMB_OK;
     t.packed = (uint32_t *)(void *)(work + t.packed_at);
     t.table = (int64_t *)(void *)(work + t.table_at);
     t.runs = (run *)(void *)(work + t.run_at);
-    t.work = work + t.part_at;
+    t.work = work + t.part_at, t.spoiled = work + t.spoiled_at;
     t.source = t.copied ? (const uint16_t *)(void *)(work + t.copy_at) : t.source_view->data;
+    if (t.fold > 1) {
+        if (!plumb_view_dense(t.w) || !is_finite(t.w->data, plumb_view_count(t.w)))
+            return convolve(call, adjoint, false);
+        plumb_pool_run(call->pool, t.images, run_copy_folded, &t);
+        if (memchr(t.spoiled, true, (size_t)t.images))
+            return convolve(call, adjoint, false);
+    } else if (t.copied) {
+        plumb_pool_run(call->pool, t.images, run_copy, &t);
+    }
     if (t.packed_at) {
         plumb_pair_bias(call, &call->in[2], call->workspace);
         t.finish.bias = call->workspace;
     }
     find_columns(&t);
-    if (t.copied)
-        plumb_pool_run(call->pool, t.images, run_copy, &t);
     plumb_pool_run(call->pool, t.panels * t.packs, run_pack, &t);
     plumb_pool_run(call->pool, plumb_parts(t.panels, t.chunk_panels) * t.unit_chunks, run_units, &t);
     return PLUMB_OK;
 }
 
-static size_t workspace(const plumb_call *call, bool adjoint)
+static size_t workspace_of(const plumb_call *call, bool adjoint, bool fold)
 {
     task t;
-    plan(call, adjoint, &t);
+    plan(call, adjoint, fold, &t);
     return t.part_at + (size_t)plumb_pool_size(call->pool) * t.part;
+}
+
+static size_t workspace(const plumb_call *call, bool adjoint)
+{
+    size_t folded = workspace_of(call, adjoint, true), plain = workspace_of(call, adjoint, false);
+    return folded > plain ? folded : plain;
 }
 
 static bool forward_supports(const plumb_call *call)
@@ -352,7 +430,7 @@ static bool forward_supports(const plumb_call *call)
 }
 
 static size_t forward_workspace(const plumb_call *call) { return workspace(call, false); }
-static plumb_status forward_run(const plumb_call *call) { return convolve(call, false); }
+static plumb_status forward_run(const plumb_call *call) { return convolve(call, false, true); }
 
 static bool data_supports(const plumb_call *call)
 {
@@ -360,7 +438,7 @@ static bool data_supports(const plumb_call *call)
 }
 
 static size_t data_workspace(const plumb_call *call) { return workspace(call, true); }
-static plumb_status data_run(const plumb_call *call) { return convolve(call, true); }
+static plumb_status data_run(const plumb_call *call) { return convolve(call, true, false); }
 
 const plumb_impl plumb_impl_conv2d_bf16 = {
     .op = &plumb_op_conv2d,

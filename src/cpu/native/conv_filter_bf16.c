@@ -5,6 +5,10 @@
  * each tap adds its sums over them: rows of a tile are input channels, its lanes output channels, its segments the parts of
  * rows whose tap lies inside the picture.
  *
+ * Where input channels are few, as of a stem, they would leave tiles nearly empty. Then rows of a tile are the channels of
+ * all taps of a row of the filter, which lie one behind the other (*folded*); columns of padding are zeros in a load. What is
+ * not finite would meet those zeros: if such a gradient is not finite, it is computed again without.
+ *
  * Threads claim (part of the loads, block of input channels, of output channels); each has sums of its own, which are added
  * in order while they are turned into w's order. The cuts depend on shapes and the instruction set alone. */
 #include "cpu/native/conv_bf16.h"
@@ -26,6 +30,8 @@ typedef struct task {
     const plumb_view *x, *y;
     plumb_pair_axis axis[2]; /* from x to y */
     int64_t images, width;   /* columns of a panel */
+    int64_t fold;            /* taps that are one; 1: not folded */
+    int64_t x_width, x_left; /* columns of a row of x in a load; how many of them are before the picture's */
     int64_t couples, couples_at_once; /* pairs of pictures */
     int64_t rows_at_once, bands;      /* rows of dy in a load; loads of a picture */
     int64_t x_rows;                   /* most rows of x under a load's rows of one couple */
@@ -72,7 +78,7 @@ static void choose_loads(task *t)
     t->sums.parts = plumb_most(plumb_parts(t->loads, t->part_loads), 1);
 }
 
-static void plan(const plumb_call *call, task *t)
+static void plan(const plumb_call *call, bool fold, task *t)
 {
     const plumb_view *x = &call->in[0], *y = &call->in[1], *dw = &call->out[0];
     *t = (task){.kernels = plumb_pair_kernels_for(call->isa), .x = x, .y = y, .images = x->dim[0],
@@ -80,12 +86,16 @@ static void plan(const plumb_call *call, task *t)
     for (int d = 0; d < 2; d++)
         t->axis[d] = plumb_pair_axis_of(call->attr, x, dw, y, d, false);
     t->width = (int64_t)t->kernels->vectors * t->kernels->lanes;
+    const plumb_pair_axis *row = &t->axis[1];
+    fold = fold && row->taps > 1 && row->dilation == 1 && !row->flip && t->sums.ins < t->kernels->rows && row->target > 0;
+    t->fold = fold ? row->taps : 1, t->x_left = fold ? row->before : 0;
+    t->x_width = fold ? plumb_most((row->target - 1) * row->stride + row->taps, row->before + row->source) : row->source;
     choose_blocks(t);
     plumb_filter_sums_plan(call, &t->sums);
     choose_loads(t);
     int64_t all = t->sums.parts * t->sums.in_blocks * t->sums.out_blocks * t->sums.block;
     t->workers_at = t->sums.parts > 1 ? plumb_lines(all, sizeof(float)) : 0;
-    t->dy_at = plumb_lines(t->couples_at_once * t->x_rows * t->axis[1].source * t->sums.in_block, sizeof(uint32_t));
+    t->dy_at = plumb_lines(t->couples_at_once * t->x_rows * t->x_width * t->sums.in_block, sizeof(uint32_t));
     size_t dy = plumb_lines(t->couples_at_once * t->rows_at_once * t->axis[1].target * t->sums.out_block, sizeof(uint32_t));
     t->sums_at = t->dy_at + dy > t->sums.work ? t->dy_at + dy : t->sums.work;
     t->sums.worker = t->sums_at + (t->sums.parts > 1 ? 0 : plumb_lines(t->sums.block, sizeof(float)));
@@ -113,12 +123,20 @@ static void interleave_x(const load *l)
     const plumb_view *x = t->x;
     int64_t row = x->dim[3] * t->sums.ins, image = x->dim[2] * row;
     bool whole = l->ins == t->sums.ins;
+    int64_t after = (t->x_width - t->x_left - x->dim[3]) * l->ins, before = t->x_left * l->ins;
     for (int64_t c = 0; c < l->couples; c++) {
         const uint16_t *low = (const uint16_t *)x->data + 2 * (l->couple + c) * image + l->x_row * row + l->in;
         const uint16_t *high = 2 * (l->couple + c) + 1 < t->images ? low + image : NULL;
-        uint32_t *to = l->x + c * t->x_rows * x->dim[3] * l->ins;
+        uint32_t *to = l->x + c * t->x_rows * t->x_width * l->ins;
+        for (int64_t i = 0; i < l->x_rows && t->fold > 1; i++, to += after) {
+            memset(to, 0, (size_t)before * sizeof *to);
+            to += before;
+            t->kernels->interleave(to, low + i * row, high ? high + i * row : NULL, row);
+            to += row;
+            memset(to, 0, (size_t)after * sizeof *to);
+        }
         int64_t count = whole ? l->x_rows * row : l->ins, times = whole ? 1 : l->x_rows * x->dim[3];
-        for (int64_t i = 0; i < times; i++, to += count)
+        for (int64_t i = 0; i < times && t->fold == 1; i++, to += count)
             t->kernels->interleave(to, low + i * t->sums.ins, high ? high + i * t->sums.ins : NULL, count);
     }
 }
@@ -170,32 +188,33 @@ static void columns_inside(const plumb_pair_axis *axis, int64_t kx, int64_t *fro
         --*end;
 }
 
-/* All products of one tap of the load, added to sums (input, output). */
+/* All products of one tap of the load, folded: of a row of taps, added to sums (input, output). */
 static void run_tap(const load *l, int64_t ky, int64_t kx, float *sums, bool add)
 {
     const task *t = l->t;
-    const int64_t w = t->axis[1].source, ow = t->axis[1].target, height = t->kernels->rows;
-    int64_t a_at[PLUMB_PAIR_SEGMENTS], b_at[PLUMB_PAIR_SEGMENTS], positions[PLUMB_PAIR_SEGMENTS], from, end, n = 0;
-    columns_inside(&t->axis[1], kx, &from, &end);
+    const int64_t ow = t->axis[1].target, height = t->kernels->rows, rows = t->fold * l->ins;
+    int64_t a_at[PLUMB_PAIR_SEGMENTS], b_at[PLUMB_PAIR_SEGMENTS], positions[PLUMB_PAIR_SEGMENTS], from = 0, end = ow, n = 0;
+    if (t->fold == 1)
+        columns_inside(&t->axis[1], kx, &from, &end);
+    int64_t column = t->fold == 1 && from < end ? plumb_pair_source(&t->axis[1], from, kx) : 0;
     for (int64_t c = 0; c < l->couples && from < end; c++)
         for (int64_t i = 0; i < l->rows; i++) {
             int64_t at = plumb_pair_source(&t->axis[0], l->row + i, ky);
             if (at < 0)
                 continue;
-            int64_t x = (c * t->x_rows + at - l->x_row) * w + plumb_pair_source(&t->axis[1], from, kx);
-            a_at[n] = 4 * x * l->ins;
+            a_at[n] = 4 * ((c * t->x_rows + at - l->x_row) * t->x_width + column) * l->ins;
             positions[n++] = (c * l->rows + i) * ow + from;
         }
     plumb_pairs p = {.segments = n, .length = end - from, .a_at = a_at, .b_at = b_at, .a_row = 4,
                      .a_step = 4 * t->axis[1].stride * l->ins, .ldc = t->sums.out_block, .add = add};
-    for (int64_t column = 0; column < l->outs; column += t->width) {
-        int64_t width = panel_width(l, column);
-        p.b = (const char *)(l->dy + column / t->width * l->panel), p.b_step = 4 * width;
+    for (int64_t j = 0; j < l->outs; j += t->width) {
+        int64_t width = panel_width(l, j);
+        p.b = (const char *)(l->dy + j / t->width * l->panel), p.b_step = 4 * width;
         for (int64_t s = 0; s < n; s++)
             b_at[s] = positions[s] * 4 * width;
-        for (int64_t c = 0; c < l->ins; c += height) {
-            p.a = (const char *)(l->x + c), p.c = sums + c * t->sums.out_block + column;
-            t->kernels->tile[plumb_least(height, l->ins - c)][width / t->kernels->lanes](&p);
+        for (int64_t c = 0; c < rows; c += height) {
+            p.a = (const char *)(l->x + c), p.c = sums + c * t->sums.out_block + j;
+            t->kernels->tile[plumb_least(height, rows - c)][width / t->kernels->lanes](&p);
         }
     }
 }
@@ -270,7 +289,7 @@ static void run_part(void *user, int64_t chunk, int worker)
     float *sums = t->sums.parts > 1 ? t->sums.sums + chunk * t->sums.block : (float *)(void *)(work + t->sums_at);
     for (int64_t index = first; index < plumb_least(first + t->part_loads, t->loads); index++) {
         begin_load(&l, index);
-        for (int64_t tap = 0; tap < t->sums.taps; tap++)
+        for (int64_t tap = 0; tap < t->sums.taps; tap += t->fold)
             run_tap(&l, tap / t->axis[1].taps, tap % t->axis[1].taps, sums + tap * t->sums.in_block * t->sums.out_block,
                     index > first);
     }
@@ -284,17 +303,32 @@ static bool supports(const plumb_call *call)
            plumb_view_contiguous(&call->out[0]);
 }
 
-static size_t workspace(const plumb_call *call)
+static size_t workspace_of(const plumb_call *call, bool fold)
 {
     task t;
-    plan(call, &t);
+    plan(call, fold, &t);
     return t.workers_at + t.sums.worker * (size_t)plumb_pool_size(call->pool);
 }
 
-static plumb_status run(const plumb_call *call)
+static size_t workspace(const plumb_call *call)
+{
+    size_t folded = workspace_of(call, true), plain = workspace_of(call, false);
+    return folded > plain ? folded : plain;
+}
+
+static bool is_finite(const plumb_view *w)
+{
+    const uint16_t *at = w->data;
+    for (int64_t i = 0, count = plumb_view_count(w); i < count; i++)
+        if ((at[i] & 0x7f80) == 0x7f80)
+            return false;
+    return true;
+}
+
+static plumb_status run_as(const plumb_call *call, bool fold)
 {
     task t;
-    plan(call, &t);
+    plan(call, fold, &t);
     if (plumb_view_count(&call->out[0]) == 0)
         return PLUMB_OK;
     t.sums.sums = call->workspace;
@@ -306,7 +340,12 @@ static plumb_status run(const plumb_call *call)
     plumb_pool_run(call->pool, t.sums.parts * t.sums.in_blocks * t.sums.out_blocks, run_part, &t);
     if (t.sums.parts > 1)
         plumb_filter_sums_turn_all(call, &t.sums);
-    return PLUMB_OK;
+    return t.fold > 1 && !is_finite(&call->out[0]) ? run_as(call, false) : PLUMB_OK;
+}
+
+static plumb_status run(const plumb_call *call)
+{
+    return run_as(call, true);
 }
 
 const plumb_impl plumb_impl_conv2d_backward_filter_bf16 = {
