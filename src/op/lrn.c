@@ -5,7 +5,7 @@
  * - The window of channel c is c - before .. c + after. Where size is even, PyTorch's has one more before, ONNX's one more
  *   after: both can be said. alpha is divided by size, as both do (the paper does not).
  * - Backward computes d again from x, so nothing is kept for it. Its own gradient is that of the op written out, with an
- *   average over channels; it needs the number of channels to be known, and something to average. */
+ *   average over channels. */
 #include "op/compose.h"
 #include "op/forms.h"
 
@@ -49,6 +49,12 @@ static plumb_t composed(plumb_graph *g, const plumb_attr_lrn *attr, plumb_t x)
 static plumb_status gradient_backward(plumb_grad *q)
 {
     plumb_t in[2], y, dx = PLUMB_NONE;
+    plumb_shape s = plumb_shape_of(q->graph, q->in[0]);
+    if (plumb_shape_count(&s) == 0) { /* nothing to average */
+        for (int i = 0; i < 2; i++)
+            q->din[i] = plumb_full_like(q->graph, q->in[i], 0);
+        return PLUMB_OK;
+    }
     for (int i = 0; i < 2; i++)
         in[i] = plumb_fresh(q->graph, q->in[i]);
     y = composed(q->graph, q->attr, in[0]);

@@ -163,7 +163,7 @@ NATIVE_INLINE void backward_sums(plumb_dtype type, const struct work *w, int64_t
         return;
     }
     *plain = *weighted = 0;
-    for (int64_t k = c; k < c + channels; k++, x += w->s * size, dy += w->s * size) {
+    for (int64_t k = c; w->s > 0 && k < c + channels; k++, x += w->s * size, dy += w->s * size) {
         double first, second;
         row_products(type, x, dy, w->s, mean, &first, &second);
         *plain += first * (double)w->scale[k];
