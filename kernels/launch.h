@@ -182,6 +182,50 @@ typedef struct pk_pad { /* y is the padded one; backward: they are dx and dy */
 cudaError_t plumb_k_pad(cudaStream_t stream, const pk_pad *p, double value);
 cudaError_t plumb_k_pad_backward(cudaStream_t stream, const pk_pad *p);
 
+/* ---- resize.cu ---- */
+enum pk_resize_mode { PK_RESIZE_NEAREST, PK_RESIZE_LINEAR, PK_RESIZE_CUBIC };
+enum pk_resize_coordinates {
+    PK_RESIZE_HALF_PIXEL, PK_RESIZE_PYTORCH_HALF_PIXEL, PK_RESIZE_ALIGN_CORNERS, PK_RESIZE_ASYMMETRIC, PK_RESIZE_CROP
+};
+enum pk_resize_rounding { PK_RESIZE_ROUND_PREFER_FLOOR, PK_RESIZE_ROUND_PREFER_CEIL, PK_RESIZE_FLOOR, PK_RESIZE_CEIL };
+typedef struct pk_resize_axis { /* a dimension that changes, from n elements to m */
+    int64_t n, m;
+    double scale, start, end;
+    int32_t dim;
+} pk_resize_axis;
+typedef struct pk_resize { /* y is the resized one; backward: they are dx and dy */
+    pk_view x, y;
+    pk_resize_axis axis[3];
+    int32_t axes, mode, coordinates, nearest, exclude_outside;
+    double cubic_a, extrapolation;
+} pk_resize;
+cudaError_t plumb_k_resize(cudaStream_t stream, const pk_resize *r);
+cudaError_t plumb_k_resize_backward(cudaStream_t stream, const pk_resize *r);
+
+/* ---- detect.cu ---- */
+/* boxes (N, B, 4), scores (N, C, B) -> selection (N * C * most, 3), count; by centre or corners; see src/op/detect.c. */
+typedef struct pk_nms {
+    pk_view boxes, scores, selection;
+    int64_t *count;
+    void *workspace; /* plumb_k_nms_bytes(N * C, B, most) */
+    int64_t most;
+    double overlap, score;
+    int32_t centre, inclusive;
+} pk_nms;
+size_t plumb_k_nms_bytes(int64_t classes, int64_t boxes, int64_t most);
+cudaError_t plumb_k_nms(cudaStream_t stream, int dtype, const pk_nms *p);
+typedef struct pk_roi { /* backward: x and y are dx and dy */
+    pk_view x, rois, batch, y;
+    double scale;
+    int64_t sampling;
+    void *workspace; /* backward: plumb_k_roi_align_backward_bytes */
+    pk_fault *fault;
+    int32_t watch, aligned;
+} pk_roi;
+cudaError_t plumb_k_roi_align(cudaStream_t stream, int dtype, const pk_roi *r);
+size_t plumb_k_roi_align_backward_bytes(int64_t rois, int64_t bins_h, int64_t h, int64_t bins_w, int64_t w);
+cudaError_t plumb_k_roi_align_backward(cudaStream_t stream, int dtype, const pk_roi *r);
+
 /* ---- arrange.cu ---- */
 /* start + step * position; w: the position (no data), y. */
 cudaError_t plumb_k_iota(cudaStream_t stream, int dtype, double start, double step, const pk_walk *w);

@@ -56,6 +56,22 @@ class Recurrent(C.Structure):
     _fields_ = [("size", C.c_size_t), ("reverse", C.c_bool), ("relu", C.c_bool)]
 
 
+class Resize(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("mode", C.c_int), ("coordinates", C.c_int), ("nearest", C.c_int),
+                ("cubic_a", C.c_double), ("exclude_outside", C.c_bool), ("sizes", C.POINTER(C.c_int64)),
+                ("scales", C.POINTER(C.c_double)), ("crop", C.POINTER(C.c_double)), ("extrapolation", C.c_double)]
+
+
+class Nms(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("most", C.c_int64), ("overlap", C.c_double), ("score", C.c_double),
+                ("use_score", C.c_bool), ("inclusive", C.c_bool), ("centre", C.c_bool)]
+
+
+class Roi(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("height", C.c_int64), ("width", C.c_int64), ("scale", C.c_double),
+                ("sampling", C.c_int64), ("aligned", C.c_bool), ("max", C.c_bool)]
+
+
 class Loss(C.Structure):
     _fields_ = [("size", C.c_size_t), ("reduce", C.c_int), ("weights", C.c_uint64), ("class_weights", C.c_uint64),
                 ("ignore_index", C.c_int64), ("use_ignore_index", C.c_bool), ("label_smoothing", C.c_double),
@@ -528,6 +544,188 @@ def arranging(library, result):
         compare(library, result, name, [], lambda s, i, ours=ours: ours(s), lambda t, theirs=theirs: theirs)
 
 
+def resize_matrix(n, m, scale, mode, coordinates, rounding, a, exclude):
+    """How much of each element of x is in each of the result: the formulas of ONNX's Resize, one dimension."""
+    matrix = np.zeros((m, n))
+    for o in range(m):
+        x = {0: (o + 0.5) / scale - 0.5, 1: (o + 0.5) / scale - 0.5 if m > 1 else 0.0,
+             2: o * (n - 1) / (m - 1) if m > 1 else 0.0, 3: o / scale}[coordinates]
+        left = int(np.floor(x))
+        if mode == 0:
+            taps = {[int(np.ceil(x - 0.5)), int(np.floor(x + 0.5)), left, int(np.ceil(x))][rounding]: 1.0}
+        elif mode == 1:
+            taps = {left: 1 - (x - left), left + 1: x - left}
+        else:
+            def cubic(d):
+                return (a + 2) * d ** 3 - (a + 3) * d ** 2 + 1 if d <= 1 else a * (d ** 3 - 5 * d ** 2 + 8 * d - 4)
+            taps = {left + k: cubic(abs(x - left - k)) for k in (-1, 0, 1, 2)}
+        if exclude and mode:
+            taps = {i: w for i, w in taps.items() if 0 <= i < n}
+            taps = {i: w / sum(taps.values()) for i, w in taps.items()}
+        for i, w in taps.items():
+            matrix[o, min(max(i, 0), n - 1)] += w
+    return torch.tensor(matrix)
+
+
+def resizing(library, result):
+    spatial = random.randint(1, 3)
+    shape = dims(2, 1, 2) + dims(spatial, 1, 6)
+    x, sizes = normal(*shape), [-1, -1] + [random.randint(1, 9) for _ in range(spatial)]
+    for mode in range(3):
+        coordinates, rounding = random.randint(0, 3), random.randint(0, 3)
+        exclude, a = random.random() < 0.3, random.choice([-0.75, -0.5])
+        options = sized(Resize, mode=mode, coordinates=coordinates, nearest=rounding, cubic_a=a, exclude_outside=exclude)
+        given = int64s(sizes)
+        options.sizes = given
+        matrices = [resize_matrix(n, m, m / n, mode, coordinates, rounding, a, exclude)
+                    for n, m in zip(shape[2:], sizes[2:])]
+
+        def theirs(t, matrices=matrices):
+            y = t[0]
+            for d, matrix in enumerate(matrices):
+                y = torch.movedim(torch.tensordot(y, matrix, ([2 + d], [1])), -1, 2 + d)
+            return y
+        compare(library, result, "resize %s to %s mode %d coordinates %d rounding %d" %
+                (shape, sizes, mode, coordinates, rounding), [x], lambda s, i: s.op("resize", i[0], C.byref(options)), theirs)
+    name = {1: "linear", 2: "bilinear", 3: "trilinear"}[spatial]
+    for kind in [name, "nearest"] + (["bicubic"] if spatial == 2 else []):
+        corners = random.random() < 0.5 and kind != "nearest"
+        options = sized(Resize, mode={"nearest": 0, "bicubic": 2}.get(kind, 1), nearest=2,
+                        coordinates=3 if kind == "nearest" else 2 if corners else 0)
+        # Nearest minds the scale in one direction and the sizes in the other in PyTorch 1.13: of these they agree.
+        scale = 2.0 if kind == "nearest" else random.choice([0.5, 1.5, 2.0, 2.3])
+        by = (C.c_double * len(shape))(0, 0, *[scale] * spatial)
+        if all(int(n * scale) > 0 for n in shape[2:]):
+            options.scales = by
+            compare(library, result, "interpolate %s %s by %g corners %d" % (kind, shape, scale, corners), [x],
+                    lambda s, i: s.op("resize", i[0], C.byref(options)),
+                    lambda t, kind=kind: F.interpolate(t[0], scale_factor=scale, mode=kind, recompute_scale_factor=False,
+                                                       align_corners=None if kind == "nearest" else corners))
+
+
+def overlap_of(a, b, kind):
+    """Of one box and another, by hand; kind 0: IoU, 1: GIoU, 2: DIoU."""
+    inner = [max(0.0, min(a[2 + k], b[2 + k]) - max(a[k], b[k])) for k in (0, 1)]
+    hull = [max(a[2 + k], b[2 + k]) - min(a[k], b[k]) for k in (0, 1)]
+    shared = inner[0] * inner[1]
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    iou = shared / union
+    if kind == 1:
+        return iou - (hull[0] * hull[1] - union) / (hull[0] * hull[1])
+    apart = [(a[k] + a[2 + k] - b[k] - b[2 + k]) / 2 for k in (0, 1)]
+    return iou - (apart[0] ** 2 + apart[1] ** 2) / (hull[0] ** 2 + hull[1] ** 2) if kind == 2 else iou
+
+
+def corner_boxes(*shape):
+    low = np.random.random(shape + (2,)) * 4
+    return np.concatenate([low, low + np.random.random(shape + (2,)) * 4 + 0.1], axis=-1)
+
+
+def suppressed(boxes, scores, most, overlap, score, inclusive):
+    rows = []
+    for n in range(scores.shape[0]):
+        for c in range(scores.shape[1]):
+            order = [i for i in np.argsort(-scores[n, c], kind="stable") if scores[n, c, i] > score]
+            kept = []
+            for i in order:
+                seen = [overlap_of(boxes[n, j], boxes[n, i], 0) for j in kept]
+                if len(kept) < most and not any(v >= overlap if inclusive else v > overlap for v in seen):
+                    kept.append(i)
+            rows += [[n, c, i] for i in kept]
+    total = scores.shape[0] * scores.shape[1] * min(most, scores.shape[2])
+    return np.array(rows + [[-1] * 3] * (total - len(rows)), dtype="int64").reshape(total, 3), len(rows)
+
+
+def aligned_mean(x, roi, options):
+    """One box, every bin from the definition, differentiable in x."""
+    h, w = x.shape[1:]
+    shift = 0.5 if options.aligned else 0.0
+    x1, y1, x2, y2 = [v * options.scale - shift for v in roi]
+    wide, tall = (x2 - x1, y2 - y1) if options.aligned else (max(x2 - x1, 1.0), max(y2 - y1, 1.0))
+    bw, bh = wide / options.width, tall / options.height
+    nw = options.sampling or int(np.ceil(bw))
+    nh = options.sampling or int(np.ceil(bh))
+
+    def at(v, u):
+        if not (-1 <= v <= h and -1 <= u <= w):
+            return x[:, 0, 0] * 0
+        v, u = min(max(v, 0.0), h - 1.0), min(max(u, 0.0), w - 1.0)
+        i, j = min(int(v), max(h - 2, 0)), min(int(u), max(w - 2, 0))
+        a, b, k, m = v - i, u - j, min(i + 1, h - 1), min(j + 1, w - 1)
+        return (1 - a) * ((1 - b) * x[:, i, j] + b * x[:, i, m]) + a * ((1 - b) * x[:, k, j] + b * x[:, k, m])
+    bins = []
+    for p in range(options.height):
+        for q in range(options.width):
+            samples = [at(y1 + p * bh + (a + 0.5) * bh / nh, x1 + q * bw + (b + 0.5) * bw / nw)
+                       for a in range(nh) for b in range(nw)]
+            stacked = torch.stack(samples)
+            bins.append(stacked.amax(0) if options.max else stacked.mean(0))
+    return torch.stack(bins, dim=1).reshape(x.shape[0], options.height, options.width)
+
+
+def detection(library, result):
+    a, b = corner_boxes(random.randint(1, 4)), corner_boxes(random.randint(1, 4))
+    for kind in range(3):
+        compare(library, result, "box_overlap %d" % kind, [a[:, None], b],
+                lambda s, i, kind=kind: s.op("box_overlap", i[0], i[1], kind),
+                lambda t, kind=kind: torch.stack([torch.stack([overlap_of_tensors(p, q, kind) for q in t[1]])
+                                                  for p in t[0][:, 0]]))
+    pair, weights = corner_boxes(len(a)), (C.c_double * 4)(10, 10, 5, 5)
+
+    def encoded(t):
+        size, wide = t[1][:, 2:] - t[1][:, :2], t[0][:, 2:] - t[0][:, :2]
+        shift = (t[0][:, :2] + t[0][:, 2:] - t[1][:, :2] - t[1][:, 2:]) / 2 / size
+        return torch.cat([10 * shift, 5 * torch.log(wide / size)], dim=1)
+    compare(library, result, "box_encode", [a, pair], lambda s, i: s.op("box_encode", i[0], i[1], weights), encoded)
+    compare(library, result, "decode what was encoded", [a, pair],
+            lambda s, i: s.op("box_decode", s.op("box_encode", i[0], i[1], weights), i[1], weights, C.c_double(9)),
+            lambda t: t[0] + 0 * t[1])
+    h, w, n = dims(3, 1, 3)
+    cells, sizes = normal(n, h, w, 2, 4), np.random.random((2, 2))
+
+    def decoded(t):
+        x = (torch.sigmoid(t[0][..., 0]) + torch.arange(w)[None, None, :, None]) / w
+        y = (torch.sigmoid(t[0][..., 1]) + torch.arange(h)[None, :, None, None]) / h
+        return torch.stack([x, y, torch.exp(t[0][..., 2]) * t[1][:, 0], torch.exp(t[0][..., 3]) * t[1][:, 1]], dim=-1)
+    compare(library, result, "box_decode_cells", [cells, sizes], lambda s, i: s.op("box_decode_cells", i[0], i[1]), decoded)
+    ratios, areas = (C.c_double * 2)(0.5, 2), (C.c_double * 2)(8, 16)
+    wanted = [[x * 4 + 2 - s / r ** 0.5 / 2, y * 4 + 2 - s * r ** 0.5 / 2, x * 4 + 2 + s / r ** 0.5 / 2, y * 4 + 2 + s * r ** 0.5 / 2]
+              for y in range(h) for x in range(w) for r in (0.5, 2) for s in (8, 16)]
+    compare(library, result, "anchors", [], lambda s, i: s.op("anchors", F64, C.c_int64(h), C.c_int64(w), C.c_double(4),
+                                                              C.c_double(0.5), areas, 2, ratios, 2),
+            lambda t: torch.tensor(wanted, dtype=torch.float64))
+
+    boxes, scores = corner_boxes(n, 7), np.round(np.random.random((n, 2, 7)), 1)
+    most, overlap, inclusive = random.randint(1, 7), random.choice([0.1, 0.3, 0.5]), random.random() < 0.5
+    options = sized(Nms, most=most, overlap=overlap, score=0.2, use_score=True, inclusive=inclusive)
+    rows, count = suppressed(boxes, scores, most, overlap, 0.2, inclusive)
+    for which, want in ((0, rows), (1, np.array(count))):
+        compare(library, result, "non_max_suppression", [boxes, scores],
+                lambda s, i, which=which: s.op("output", s.op("non_max_suppression", i[0], i[1], C.byref(options)), which),
+                lambda t, want=want: torch.tensor(want), differentiable=[])
+    x, k = normal(n, 2, random.randint(2, 7), random.randint(2, 7)), random.randint(1, 3)
+    rois, batch = corner_boxes(k) - 1, np.random.randint(0, n, k)
+    for largest in (False, True):
+        roi = sized(Roi, height=random.randint(1, 3), width=random.randint(1, 3), scale=random.choice([0.5, 1.0]),
+                    sampling=random.randint(1, 3) if largest else random.randint(0, 3), aligned=random.random() < 0.5, max=largest)
+        compare(library, result, "roi_align max %d" % largest, [x, rois, batch],
+                lambda s, i: s.op("roi_align", i[0], i[1], i[2], C.byref(roi)),
+                lambda t: torch.stack([aligned_mean(t[0][m], r, roi) for r, m in zip(rois, batch)]), differentiable=[0])
+
+
+def overlap_of_tensors(a, b, kind):
+    """overlap_of, with gradients."""
+    inner = torch.relu(torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2]))
+    hull = torch.maximum(a[2:], b[2:]) - torch.minimum(a[:2], b[:2])
+    shared = inner.prod()
+    union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared
+    iou = shared / union
+    if kind == 1:
+        return iou - (hull.prod() - union) / hull.prod()
+    apart = (a[:2] + a[2:] - b[:2] - b[2:]) / 2
+    return iou - apart.square().sum() / hull.square().sum() if kind == 2 else iou
+
+
 def optimizers(library, result):
     """Five steps on sum((W x - t)^2); the parameters must follow PyTorch's."""
     lr = random.choice([0.01, 0.1])
@@ -574,7 +772,7 @@ def main():
     torch.set_num_threads(1)
     library, result = Library(options.library), Comparison()
     families = [elementwise, broadcasting, reductions, products, convolutions, pooling, batch_norm, recurrent, losses,
-                lookups, padding, scattering, arranging, optimizers]
+                lookups, padding, scattering, arranging, resizing, detection, optimizers]
     for family in families:
         before = result.passed
         for _ in range(options.cases):

@@ -158,6 +158,34 @@ typedef enum plumb_pad_mode { PLUMB_PAD_CONSTANT = 0, PLUMB_PAD_REFLECT, PLUMB_P
 PLUMB_API plumb_t plumb_pad(plumb_graph *g, plumb_t x, const int64_t *before, const int64_t *after, plumb_pad_mode mode,
                             double value);
 
+/* -- resizing: ONNX Resize of opset 17. Size and scale of every dimension of x, of which at most three change: a size of -1
+ *    follows from the scale, floor(size * scale); a scale of 0 from the sizes; neither: as it is. Nearest takes any dtype.
+ *    PyTorch's interpolate: nearest: ASYMMETRIC and FLOOR; bilinear, bicubic: HALF_PIXEL, or ALIGN_CORNERS. -- */
+typedef enum plumb_resize_mode { PLUMB_RESIZE_NEAREST = 0, PLUMB_RESIZE_LINEAR, PLUMB_RESIZE_CUBIC } plumb_resize_mode;
+typedef enum plumb_resize_coordinates { /* of element o of the result, in x */
+    PLUMB_RESIZE_HALF_PIXEL = 0,        /* (o + 1/2) / scale - 1/2 */
+    PLUMB_RESIZE_PYTORCH_HALF_PIXEL,    /* the same, but 0 where the result has one element */
+    PLUMB_RESIZE_ALIGN_CORNERS,         /* o (n - 1) / (m - 1) */
+    PLUMB_RESIZE_ASYMMETRIC,            /* o / scale */
+    PLUMB_RESIZE_CROP                   /* evenly between two fractions of n - 1 (tf_crop_and_resize) */
+} plumb_resize_coordinates;
+typedef enum plumb_resize_rounding {
+    PLUMB_RESIZE_ROUND_PREFER_FLOOR = 0, PLUMB_RESIZE_ROUND_PREFER_CEIL, PLUMB_RESIZE_FLOOR, PLUMB_RESIZE_CEIL
+} plumb_resize_rounding;
+typedef struct plumb_resize_options {
+    size_t size;
+    plumb_resize_mode mode;
+    plumb_resize_coordinates coordinates;
+    plumb_resize_rounding nearest;
+    double cubic_a;        /* 0: -0.75 */
+    bool exclude_outside;  /* linear, cubic: elements beyond the ends have no weight, instead of being those at the ends */
+    const int64_t *sizes;  /* a number for each dimension of x; NULL: all -1 */
+    const double *scales;  /* the same; NULL: all 0 */
+    const double *crop;    /* CROP: where to start in each dimension, then where to end, as fractions; NULL: 0 and 1 */
+    double extrapolation;  /* CROP: of what lies outside x */
+} plumb_resize_options;
+PLUMB_API plumb_t plumb_resize(plumb_graph *g, plumb_t x, const plumb_resize_options *options);
+
 /* -- linear algebra -- */
 /* op(a) * op(b) over the last two dimensions, (.., M, K) x (.., K, N) -> (.., M, N); leading dimensions broadcast.
  * transpose_x swaps that operand's last two dimensions. A vector is a row (a) or a column (b), and its dimension is dropped
@@ -388,6 +416,48 @@ typedef enum plumb_scatter_reduce {
 PLUMB_API plumb_t plumb_scatter_elements(plumb_graph *g, plumb_t x, plumb_t indices, plumb_t updates, int axis,
                                          plumb_scatter_reduce reduce);
 PLUMB_API plumb_t plumb_scatter_nd(plumb_graph *g, plumb_t x, plumb_t indices, plumb_t updates, plumb_scatter_reduce reduce);
+
+/* -- detection. A box is four numbers in the last dimension: corners x1, y1, x2, y2, or centre x, y, width, height. -- */
+PLUMB_API plumb_t plumb_boxes_to_corners(plumb_graph *g, plumb_t centre_boxes);
+PLUMB_API plumb_t plumb_boxes_to_centre(plumb_graph *g, plumb_t corner_boxes);
+/* How boxes of corners (.., 4) overlap, broadcasting, (..); for all pairs of (N, 4) and (M, 4): of (N, 1, 4) and (M, 4).
+ * Intersection over union, 0 of two empty boxes; its generalisation (Rezatofighi et al. 2019). */
+typedef enum plumb_overlap { PLUMB_IOU = 0, PLUMB_GIOU, PLUMB_DIOU } plumb_overlap;
+PLUMB_API plumb_t plumb_box_overlap(plumb_graph *g, plumb_t a, plumb_t b, plumb_overlap kind);
+/* Offsets from anchors, both of corners (.., 4) (Ren et al. 2015): (dx, dy) / size, log of the ratio of sizes, times weights
+ * (NULL: 1; SSD's variances are their reciprocals). Decoding limits the last two to `most` (0: no limit). */
+PLUMB_API plumb_t plumb_box_encode(plumb_graph *g, plumb_t boxes, plumb_t anchors, const double weights[4]);
+PLUMB_API plumb_t plumb_box_decode(plumb_graph *g, plumb_t deltas, plumb_t anchors, const double weights[4], double most);
+/* YOLO (Redmon & Farhadi 2017): t (N, H, W, A, 4) and the anchors' sizes (A, 2) -> centre boxes, in fractions of the picture:
+ * sigmoid(tx) from a cell's left edge, sizes times e^t. */
+PLUMB_API plumb_t plumb_box_decode_cells(plumb_graph *g, plumb_t t, plumb_t sizes);
+/* Anchors of corners, (height * width * n_sizes * n_ratios, 4): around (i + offset) * stride in each cell, of area size^2 and
+ * height / width = ratio; sizes turn slower than ratios. */
+PLUMB_API plumb_t plumb_anchors(plumb_graph *g, plumb_dtype dtype, int64_t height, int64_t width, double stride, double offset,
+                                const double *sizes, int n_sizes, const double *ratios, int n_ratios);
+typedef struct plumb_nms_options {
+    size_t size;
+    int64_t most;   /* selected for each class of each picture; 0: all */
+    double overlap; /* boxes whose intersection over union with a better one is above this are dropped */
+    double score;   /* only boxes above this are looked at */
+    bool use_score;
+    bool inclusive; /* drop also at the threshold */
+    bool centre;    /* boxes are given by their centre; else by any two opposite corners */
+} plumb_nms_options;
+/* boxes (N, B, 4), scores (N, C, B) -> selection i64 (N * C * most, 3): picture, class, box, by falling score within a class,
+ * of equal ones the first; behind the `count` (second output, i64 scalar) that were selected rows of -1. ONNX's
+ * NonMaxSuppression. Scores that are not a number are never selected. */
+PLUMB_API plumb_t plumb_non_max_suppression(plumb_graph *g, plumb_t boxes, plumb_t scores, const plumb_nms_options *options);
+typedef struct plumb_roi_options {
+    size_t size;
+    int64_t height, width; /* bins; 0: 1 */
+    double scale;          /* from boxes to elements of x; 0: 1 */
+    int64_t sampling;      /* samples along each side of a bin; 0: as many as the bin is elements wide, at least */
+    bool aligned;          /* elements are centred (half_pixel), and small boxes stay small; else sides are at least 1 */
+    bool max;              /* the largest sample instead of the average; needs `sampling` */
+} plumb_roi_options;
+/* x (N, C, H, W), boxes of corners (K, 4), the picture i32/i64 (K) that each is of -> (K, C, height, width). */
+PLUMB_API plumb_t plumb_roi_align(plumb_graph *g, plumb_t x, plumb_t rois, plumb_t batch, const plumb_roi_options *options);
 
 /* -- random: keyed (seed, stream, step, element), so equal on every device, thread count and after resume; each call
  *    gets a stream of its own. Training programs draw anew each step; inference programs pass x through dropout. -- */

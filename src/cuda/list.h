@@ -154,6 +154,13 @@ PLUMB_IMPL(lstm_backward, cuda)
 /* pad.c */
 PLUMB_IMPL(pad, cuda)
 PLUMB_IMPL(pad_backward, cuda)
+/* resize.c */
+PLUMB_IMPL(resize, cuda)
+PLUMB_IMPL(resize_backward, cuda)
+/* detect.c */
+PLUMB_IMPL(non_max_suppression, cuda)
+PLUMB_IMPL(roi_align, cuda)
+PLUMB_IMPL(roi_align_backward, cuda)
 /* arrange.c */
 PLUMB_IMPL(iota, cuda)
 PLUMB_IMPL(triangle, cuda)

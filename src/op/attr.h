@@ -123,6 +123,30 @@ typedef struct plumb_attr_pad {
 /* Which of n elements position p stands for (0 <= p < n: itself); -1: none, it has the value. */
 int64_t plumb_pad_source(int mode, int64_t p, int64_t n);
 
+/* resize (x); resize_backward (dy[, lender x]) */
+typedef struct plumb_attr_resize {
+    plumb_shape shape; /* LIKE: of x, resize_backward */
+    int32_t rank, mode, coordinates, nearest, exclude_outside;
+    int64_t size[PLUMB_MAX_RANK];                   /* -1: by the scale */
+    double scale[PLUMB_MAX_RANK];                   /* 0: result by operand; and no size: as it is */
+    double start[PLUMB_MAX_RANK], end[PLUMB_MAX_RANK]; /* of PLUMB_RESIZE_CROP, else 0 and 1 */
+    double cubic_a, extrapolation;
+} plumb_attr_resize;
+/* Along dimension d, of n elements in x and m in the result: what element o is made of; count 0: it is extrapolated. */
+typedef struct plumb_stencil { int count; int64_t at[4]; double weight[4]; } plumb_stencil;
+void plumb_resize_stencil(const plumb_attr_resize *attr, int d, int64_t n, int64_t m, int64_t o, plumb_stencil *s);
+bool plumb_resize_changes(const plumb_attr_resize *attr, int d, int64_t n, int64_t m); /* false: o is element o */
+
+/* non_max_suppression (boxes, scores) -> selection, count; most 0: all; roi_align (x, rois, batch), roi_align_backward (dy,
+ * rois, batch[, lender x]) */
+typedef struct plumb_attr_nms { int64_t most; double overlap, score; int32_t centre, inclusive; } plumb_attr_nms;
+typedef struct plumb_attr_roi {
+    plumb_shape shape; /* LIKE: of x, backward */
+    int64_t height, width, sampling;
+    double scale;
+    int32_t aligned;
+} plumb_attr_roi;
+
 /* iota (): start + step * the row-major position; an optional lender as full (LIKE); triangle (x): j - i >= k if upper,
  * else <= k, in the last two dimensions */
 typedef struct plumb_attr_iota { plumb_attr_made made; double start, step; } plumb_attr_iota;

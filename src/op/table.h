@@ -103,6 +103,13 @@ PLUMB_OP(slice_backward)
 /* pad.c */
 PLUMB_OP(pad)
 PLUMB_OP(pad_backward)
+/* resize.c */
+PLUMB_OP(resize)
+PLUMB_OP(resize_backward)
+/* detect.c: object detection */
+PLUMB_OP(non_max_suppression)
+PLUMB_OP(roi_align)
+PLUMB_OP(roi_align_backward)
 /* arrange.c: numbers in a row, triangles of matrices */
 PLUMB_OP(iota)
 PLUMB_OP(triangle)

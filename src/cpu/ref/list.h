@@ -154,6 +154,13 @@ PLUMB_IMPL(lstm_backward, ref)
 /* pad.c */
 PLUMB_IMPL(pad, ref)
 PLUMB_IMPL(pad_backward, ref)
+/* resize.c */
+PLUMB_IMPL(resize, ref)
+PLUMB_IMPL(resize_backward, ref)
+/* detect.c */
+PLUMB_IMPL(non_max_suppression, ref)
+PLUMB_IMPL(roi_align, ref)
+PLUMB_IMPL(roi_align_backward, ref)
 /* arrange.c */
 PLUMB_IMPL(iota, ref)
 PLUMB_IMPL(triangle, ref)
