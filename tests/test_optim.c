@@ -581,7 +581,7 @@ PLUMB_TEST(optim, weighted_average_forgets_and_is_corrected)
 
 PLUMB_TEST(optim, rules_have_names)
 {
-    CHECK(plumb_optimizer_count() == 7);
-    CHECK(strcmp(plumb_optimizer_rule(0), "sgd") == 0 && strcmp(plumb_optimizer_rule(6), "adamw") == 0);
-    CHECK(plumb_optimizer_rule(7) == NULL && plumb_optimizer_rule(-1) == NULL);
+    CHECK(plumb_optimizer_count() == 9);
+    CHECK(strcmp(plumb_optimizer_rule(0), "sgd") == 0 && strcmp(plumb_optimizer_rule(8), "muon") == 0);
+    CHECK(plumb_optimizer_rule(9) == NULL && plumb_optimizer_rule(-1) == NULL);
 }

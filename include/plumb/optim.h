@@ -8,24 +8,30 @@
 extern "C" {
 #endif
 
-/* rule: "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw". Fields a rule does not use are ignored.
+/* rule: "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lamb", "muon". Fields a rule does not use are ignored.
  *   sgd       W -= lr g
  *   momentum  v = beta v + (1 - beta) g; W -= lr v        (classic: v = beta v + g)
  *   nesterov  V = beta V + lr grad(W - beta V); W -= V, in the form that needs g at the stored point (Sutskever 2013)
  *   adagrad   G += g^2; W -= lr g / sqrt(G + eps)                                     (Duchi et al. 2011)
  *   rmsprop   s = beta2 s + (1 - beta2) g^2; W -= lr g / (sqrt(s) + eps)              (Hinton 2012)
  *   adam      m, s bias-corrected at read-out; W -= lr m^ / (sqrt(s^) + eps)          (Kingma & Ba 2015)
- *   adamw     adam, and W -= lr * weight_decay * W                                    (Loshchilov & Hutter 2019) */
+ *   adamw     adam, and W -= lr * weight_decay * W                                    (Loshchilov & Hutter 2019)
+ *   lamb      u = m^ / (sqrt(s^) + eps) + weight_decay W; W -= lr (|W| / |u|) u, a ratio for each parameter, which is 1 where
+ *             either norm is 0 and for parameters that do not decay                             (You et al. 2020)
+ *   muon      v = beta v + (1 - beta) g; n = (1 - beta) g + beta v; W -= lr sqrt(max(1, rows / columns)) NS(n) and
+ *             lr weight_decay W, NS: the nearest matrix with orthogonal rows or columns, about, by five steps of
+ *             X = 3.4445 X - 4.7750 (X X^T) X + 2.0315 (X X^T)^2 X from n / |n|. Of weights of rank >= 2, filters
+ *             (O, ...) as matrices of O rows; others by adamw with rate lr_others.      (Jordan et al. 2024) */
 typedef struct plumb_optimizer {
     size_t size;
     const char *rule;     /* NULL: "adam" */
     const char *name;     /* keys the moments "name/m:weight"; NULL: the rule's name. Two optimisers need two names. */
     double lr;            /* 0: the rule's default (adam 1e-3, sgd 1e-2 ...). Lives in the state as "NAME/lr:". */
-    double momentum;      /* beta of momentum and nesterov; 0: 0.9 */
+    double momentum;      /* beta of momentum and nesterov; 0: 0.9 (muon 0.95) */
     bool classic;         /* momentum without the (1 - beta) */
-    double beta1, beta2;  /* 0: 0.9 (adam), 0.999 (adam) or 0.9 (rmsprop) */
-    double epsilon;       /* 0: 1e-8 */
-    double weight_decay;  /* decoupled; adamw's default 0.01 */
+    double beta1, beta2;  /* 0: 0.9 (adam), 0.999 (adam), 0.9 (rmsprop) or 0.95 (muon's others) */
+    double epsilon;       /* 0: 1e-8 (lamb 1e-6) */
+    double weight_decay;  /* decoupled; adamw's and lamb's default 0.01 */
     double l2, l1;        /* lambda, added to the gradient: l2*W, l1*sign(W) (sign(0) = 0) */
     bool decay_all;       /* weight decay, L2 and L1 on biases and other rank-1 parameters too */
     double clip_norm;     /* 0: none; scales all gradients so that their global L2 norm is at most this */
@@ -36,6 +42,9 @@ typedef struct plumb_optimizer {
                              so that small gradients are not lost in f16: a number, or PLUMB_DYNAMIC_LOSS_SCALE.
                              0: dynamic with precision PLUMB_F16, else none; PLUMB_ZERO: none */
     int64_t loss_scale_every; /* the dynamic scale doubles after so many good steps; 0: 2000 */
+    bool per_example;     /* l2 and l1 are divided by the size of the batch (PLUMB_BATCH): lambda / m */
+    double average;       /* beta of an average of the weights, see below; PLUMB_POLYAK: of all steps alike; 0: none */
+    double lr_others;     /* muon: the rate of the other parameters beside lr's first value; both move together. 0: 3e-4 */
 } plumb_optimizer;
 
 /* The scale starts at 2^16 and lives in the state as "NAME/loss_scale:". A step whose gradients are not finite is skipped
@@ -45,6 +54,13 @@ typedef struct plumb_optimizer {
 #define PLUMB_DYNAMIC_LOSS_SCALE (-1.0)
 #define PLUMB_LEAST_LOSS_SCALE 1.0
 
+/* Averaged weights (Polyak & Juditsky 1992), often better than the last ones: after each applied step
+ * a = beta a + (1 - beta) W, corrected for having started at 0 (so a is W after the first); with PLUMB_POLYAK the plain
+ * mean. They lie in the state as "NAME/average:PARAMETER"; this exchanges them with the parameters, for evaluation, and
+ * back when it is called again. */
+#define PLUMB_POLYAK 1.0
+PLUMB_API plumb_status plumb_swap_average(plumb_state *state, const char *optimizer);
+
 #define PLUMB_OPTIMIZER(rule_name, ...) (&(plumb_optimizer){.size = sizeof(plumb_optimizer), .rule = rule_name, __VA_ARGS__})
 #define PLUMB_SGD(...) PLUMB_OPTIMIZER("sgd", __VA_ARGS__)
 #define PLUMB_MOMENTUM(...) PLUMB_OPTIMIZER("momentum", __VA_ARGS__)
@@ -53,6 +69,8 @@ typedef struct plumb_optimizer {
 #define PLUMB_RMSPROP(...) PLUMB_OPTIMIZER("rmsprop", __VA_ARGS__)
 #define PLUMB_ADAM(...) PLUMB_OPTIMIZER("adam", __VA_ARGS__)
 #define PLUMB_ADAMW(...) PLUMB_OPTIMIZER("adamw", __VA_ARGS__)
+#define PLUMB_LAMB(...) PLUMB_OPTIMIZER("lamb", __VA_ARGS__)
+#define PLUMB_MUON(...) PLUMB_OPTIMIZER("muon", __VA_ARGS__)
 
 /* Appends gradients and the update of `parameters` (NULL, 0: the graph's trainable variables) as effects. */
 PLUMB_API plumb_status plumb_minimize(plumb_graph *graph, plumb_t loss, const plumb_t *parameters, int count,

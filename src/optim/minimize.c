@@ -5,6 +5,7 @@
  *   "NAME/m:PARAMETER". Names with a ':' belong to optimisers; weights-only files leave them out.
  * - All parameters that share a dtype and whether they decay are one update op. Parameters of rank >= 2 decay; biases
  *   and scales do only with `decay_all`.
+ * - An average of the weights is one more update op, over all of them, that reads their new values.
  * - Clipping looks at the loss's gradients, before L2 and L1 are added: scale = min(1, clip / norm).
  * - With a loss scale S the gradients are those of S * loss, and the update's `scale` is 1 / S (times clipping's, which
  *   looks at the true norm). S is a power of two when it is dynamic, so both are exact. How S moves is a few scalar ops
@@ -13,24 +14,11 @@
  *   statistics alone too. It is all_finite(loss, gradients, what those assigns would write): a huge input can leave
  *   loss and gradients finite and still overflow a running variance. Without skip_bad_steps the flag is a constant 1. */
 #include "graph/graph.h"
-#include "optim/rules.h"
+#include "optim/step.h"
 
 #include <math.h>
 
-/* Everything a step is made of. */
-struct minimizer {
-    plumb_graph *graph;
-    plumb_context *context;
-    struct plumb_recipe recipe;
-    int count;
-    plumb_t *parameter, *gradient; /* [count] */
-    plumb_dtype dtype;             /* of lr and of the norm: f64 if any parameter is */
-    plumb_t loss, apply, lr, step, scale;
-    plumb_t loss_scale, good_steps; /* PLUMB_NONE where the loss is not scaled, the scale not dynamic */
-};
-
-/* A state variable of the optimiser: "NAME/WHAT:OF" */
-static plumb_t own_variable(struct minimizer *m, const char *what, const char *of, plumb_dtype dtype,
+plumb_t plumb_step_variable(struct minimizer *m, const char *what, const char *of, plumb_dtype dtype,
                             plumb_shape shape, double value)
 {
     struct plumb_text text = {.context = m->context};
@@ -121,7 +109,7 @@ static bool check_all(struct minimizer *m)
 
 /* ---- what is common to all updates ---- */
 
-static plumb_t converted(struct minimizer *m, plumb_t x, plumb_dtype dtype)
+plumb_t plumb_step_converted(const struct minimizer *m, plumb_t x, plumb_dtype dtype)
 {
     return plumb_dtype_of(m->graph, x) == dtype ? x : plumb_cast(m->graph, x, dtype);
 }
@@ -146,7 +134,7 @@ static plumb_t clip_scale(struct minimizer *m, plumb_t *some)
         int n = gradients_of(m, dtypes[d], some);
         if (n == 0)
             continue;
-        plumb_t part = converted(m, plumb_sum_squares(m->graph, some, n), m->dtype);
+        plumb_t part = plumb_step_converted(m, plumb_sum_squares(m->graph, some, n), m->dtype);
         total = total == PLUMB_NONE ? part : plumb_add(m->graph, total, part);
     }
     plumb_t root = plumb_sqrt(m->graph, total);
@@ -180,8 +168,11 @@ static void head(struct minimizer *m, plumb_t *some)
     } else {
         m->apply = plumb_full(g, PLUMB_U8, PLUMB_SCALAR_SHAPE, 1);
     }
-    m->lr = own_variable(m, "lr", "", m->dtype, PLUMB_SCALAR_SHAPE, m->recipe.lr);
-    m->step = own_variable(m, "step", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
+    m->lr = plumb_step_variable(m, "lr", "", m->dtype, PLUMB_SCALAR_SHAPE, m->recipe.lr);
+    m->lr_others = m->recipe.lr_others > 0 && m->recipe.lr > 0
+                       ? plumb_affine(g, m->lr, m->recipe.lr_others / m->recipe.lr, 0)
+                       : m->lr;
+    m->step = plumb_step_variable(m, "step", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
     m->scale = m->recipe.clip_norm > 0 ? clip_scale(m, some) : plumb_scalar(g, m->dtype, 1);
     if (m->loss_scale != PLUMB_NONE)
         m->scale = plumb_div(g, m->scale, m->loss_scale);
@@ -198,12 +189,12 @@ static plumb_t scaled_loss(struct minimizer *m)
     if (m->recipe.loss_scale == 0)
         return m->loss;
     if (m->recipe.loss_scale == PLUMB_DYNAMIC_LOSS_SCALE) {
-        m->loss_scale = own_variable(m, "loss_scale", "", m->dtype, PLUMB_SCALAR_SHAPE, LOSS_SCALE_START);
-        m->good_steps = own_variable(m, "good_steps", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
+        m->loss_scale = plumb_step_variable(m, "loss_scale", "", m->dtype, PLUMB_SCALAR_SHAPE, LOSS_SCALE_START);
+        m->good_steps = plumb_step_variable(m, "good_steps", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
     } else {
         m->loss_scale = plumb_scalar(g, m->dtype, m->recipe.loss_scale);
     }
-    return plumb_mul(g, m->loss, converted(m, m->loss_scale, plumb_dtype_of(g, m->loss)));
+    return plumb_mul(g, m->loss, plumb_step_converted(m, m->loss_scale, plumb_dtype_of(g, m->loss)));
 }
 
 /* good' = apply and fewer than `every` so far ? good + 1 : 0; scale' = apply ? (doubled if that was the last) : halved */
@@ -224,58 +215,147 @@ static void move_loss_scale(struct minimizer *m)
 
 /* ---- updates ---- */
 
-static plumb_t gate_of(const struct minimizer *m) { return m->recipe.skip_bad_steps ? m->apply : PLUMB_NONE; }
+plumb_t plumb_step_gate(const struct minimizer *m) { return m->recipe.skip_bad_steps ? m->apply : PLUMB_NONE; }
 
-/* Whether the attributes treat parameter i as one that decays. */
-static bool decays(const struct minimizer *m, int i)
+bool plumb_step_decays(const struct minimizer *m, int i)
 {
     return m->recipe.decay_all || plumb_shape_of(m->graph, m->parameter[i]).rank >= 2;
 }
 
-/* One op for the parameters of `dtype` that do or do not decay. `in` has room for all of them. */
+/* One op for the parameters of `dtype` that do or do not decay and have no new value yet. `in` has room for all of them. */
 static void update_group(struct minimizer *m, plumb_dtype dtype, bool decaying, bool split, plumb_t *in)
 {
     const struct plumb_rule *rule = m->recipe.rule;
     plumb_attr_update attr = m->recipe.attr;
     int n = PLUMB_UPDATE_HEAD;
     for (int i = 0; i < m->count; i++) {
-        if (plumb_dtype_of(m->graph, m->parameter[i]) != dtype || (split && decays(m, i) != decaying))
+        if (plumb_dtype_of(m->graph, m->parameter[i]) != dtype || m->updated[i] != PLUMB_NONE ||
+            (split && plumb_step_decays(m, i) != decaying))
             continue;
         in[n++] = m->parameter[i];
         in[n++] = m->gradient[i];
-        for (int s = 0; s < rule->slots; s++)
-            in[n++] = own_variable(m, rule->slot[s], plumb_name_of(m->graph, m->parameter[i]), dtype,
-                                   plumb_shape_of(m->graph, m->parameter[i]), 0);
+        for (int s = 0; s < attr.slots; s++)
+            in[n++] = plumb_step_variable(m, rule->slot[s], plumb_name_of(m->graph, m->parameter[i]), dtype,
+                                          plumb_shape_of(m->graph, m->parameter[i]), 0);
     }
     if (n == PLUMB_UPDATE_HEAD)
         return;
     if (!decaying)
         attr.weight_decay = attr.l2 = attr.l1 = 0;
     in[0] = m->apply;
-    in[1] = converted(m, m->lr, dtype);
-    in[2] = converted(m, m->scale, dtype);
+    in[1] = plumb_step_converted(m, m->lr_others, dtype);
+    in[2] = plumb_step_converted(m, m->scale, dtype);
     in[3] = m->step;
     plumb_t first = plumb_emit(m->graph, rule->op, &attr, in, n);
     plumb_named(m->graph, first, m->recipe.name);
-    for (int i = PLUMB_UPDATE_HEAD, out = 0; i < n; i++) {
-        bool gradient = (i - PLUMB_UPDATE_HEAD) % (2 + rule->slots) == 1;
-        if (!gradient)
-            plumb_assign(m->graph, in[i], plumb_output(m->graph, first, out++), gate_of(m));
+    for (int i = PLUMB_UPDATE_HEAD, out = 0, which = 0; i < n; i++) {
+        int k = (i - PLUMB_UPDATE_HEAD) % (2 + attr.slots);
+        if (k == 1)
+            continue;
+        plumb_t value = plumb_output(m->graph, first, out++);
+        plumb_assign(m->graph, in[i], value, plumb_step_gate(m));
+        if (k == 0) {
+            while (m->parameter[which] != in[i])
+                which++;
+            m->updated[which] = value;
+        }
     }
+}
+
+/* a + w (p' - a) for all parameters: a step of sgd from a, "gradient" p', with rate -w and decay -1. w makes the average that of
+ * weights (1 - beta) beta^k, or of equal ones. */
+static void average_group(struct minimizer *m, plumb_dtype dtype, plumb_t weight, plumb_t *in)
+{
+    plumb_attr_update attr;
+    int n = PLUMB_UPDATE_HEAD;
+    memset(&attr, 0, sizeof attr);
+    attr.weight_decay = -1;
+    for (int i = 0; i < m->count; i++) {
+        if (plumb_dtype_of(m->graph, m->parameter[i]) != dtype)
+            continue;
+        in[n++] = plumb_step_variable(m, "average", plumb_name_of(m->graph, m->parameter[i]), dtype,
+                                      plumb_shape_of(m->graph, m->parameter[i]), 0);
+        in[n++] = m->updated[i];
+    }
+    if (n == PLUMB_UPDATE_HEAD)
+        return;
+    in[0] = m->apply;
+    in[1] = plumb_neg(m->graph, plumb_step_converted(m, weight, dtype));
+    in[2] = plumb_scalar(m->graph, dtype, 1);
+    in[3] = m->step;
+    plumb_t first = plumb_emit(m->graph, &plumb_op_sgd_update, &attr, in, n);
+    for (int i = PLUMB_UPDATE_HEAD, out = 0; i < n; i += 2)
+        plumb_assign(m->graph, in[i], plumb_output(m->graph, first, out++), plumb_step_gate(m));
+}
+
+static void averages(struct minimizer *m, plumb_t *in)
+{
+    plumb_graph *g = m->graph;
+    double beta = m->recipe.average;
+    if (beta == 0)
+        return;
+    plumb_t t = plumb_affine(g, plumb_cast(g, m->step, PLUMB_F64), 1, 1), weight = plumb_reciprocal(g, t);
+    if (beta < 1) { /* (1 - beta) / (1 - beta^t) */
+        plumb_t rest = plumb_affine(g, plumb_pow(g, plumb_scalar(g, PLUMB_F64, beta), t), -1, 1);
+        weight = plumb_affine(g, plumb_reciprocal(g, rest), 1 - beta, 0);
+    }
+    average_group(m, PLUMB_F32, weight, in);
+    average_group(m, PLUMB_F64, weight, in);
+}
+
+/* What l2 and l1 add, over the size of the batch, goes to the gradients here; the update ops know plain lambdas only. */
+static void regularize(struct minimizer *m)
+{
+    plumb_graph *g = m->graph;
+    plumb_attr_update *a = &m->recipe.attr;
+    bool composed = m->recipe.per_example || m->recipe.rule->by_tensor;
+    if (!composed || (a->l2 == 0 && a->l1 == 0))
+        return;
+    plumb_t share = plumb_scalar(g, m->dtype, 1);
+    if (m->recipe.per_example) {
+        plumb_t ones = plumb_full(g, m->dtype, PLUMB_SHAPE(PLUMB_BATCH), 1);
+        share = plumb_reciprocal(g, plumb_sum(g, ones, NULL, 0, false));
+    }
+    for (int i = 0; i < m->count; i++) {
+        plumb_t p = m->parameter[i], d = m->gradient[i];
+        plumb_dtype dtype = plumb_dtype_of(g, p);
+        d = plumb_mul(g, d, plumb_step_converted(m, m->scale, dtype));
+        if (plumb_step_decays(m, i)) {
+            plumb_t penalty = a->l2 > 0 ? plumb_affine(g, p, a->l2, 0) : PLUMB_NONE;
+            if (a->l1 > 0) {
+                plumb_t sign = plumb_affine(g, plumb_sign(g, p), a->l1, 0);
+                penalty = penalty == PLUMB_NONE ? sign : plumb_add(g, penalty, sign);
+            }
+            d = plumb_add(g, d, plumb_mul(g, penalty, plumb_step_converted(m, share, dtype)));
+        }
+        m->gradient[i] = d;
+    }
+    m->scale = plumb_scalar(g, m->dtype, 1);
+    a->l2 = a->l1 = 0;
 }
 
 static void updates(struct minimizer *m, plumb_t *in)
 {
+    regularize(m);
+    const struct plumb_rule *rule = m->recipe.rule;
     const plumb_attr_update *a = &m->recipe.attr;
     bool split = a->weight_decay > 0 || a->l2 > 0 || a->l1 > 0;
     const plumb_dtype dtypes[] = {PLUMB_F32, PLUMB_F64};
+    for (int d = 0; rule->at_once && d < 2; d++)
+        rule->at_once(m, dtypes[d], in);
+    for (int i = 0; rule->by_tensor && i < m->count; i++) {
+        m->updated[i] = rule->by_tensor(m, i);
+        if (m->updated[i] != PLUMB_NONE)
+            plumb_assign(m->graph, m->parameter[i], m->updated[i], plumb_step_gate(m));
+    }
     for (int d = 0; d < 2; d++) {
         update_group(m, dtypes[d], true, split, in);
         if (split)
             update_group(m, dtypes[d], false, split, in);
     }
+    averages(m, in);
     plumb_t next = plumb_add(m->graph, m->step, plumb_scalar(m->graph, PLUMB_I64, 1));
-    plumb_assign(m->graph, m->step, next, gate_of(m));
+    plumb_assign(m->graph, m->step, next, plumb_step_gate(m));
 }
 
 static void minimize(struct minimizer *m, plumb_t *room)
@@ -305,18 +385,19 @@ plumb_status plumb_minimize(plumb_graph *graph, plumb_t loss, const plumb_t *par
     m.count = parameters ? count : plumb_parameters(graph, NULL, 0);
     size_t n = m.count > 0 ? (size_t)m.count : 0, each = 2 + PLUMB_OPTIM_SLOTS;
     size_t effects = (size_t)plumb_graph_get(graph)->n_effects;
-    /* parameters, gradients, and the inputs of an op over all of them and the effects there are */
-    plumb_t *memory = plumb_alloc(m.context, sizeof *memory * (n * (2 + each) + PLUMB_UPDATE_HEAD + effects));
+    /* parameters, gradients, new values, and the inputs of an op over all of them and the effects there are */
+    plumb_t *memory = plumb_zalloc(m.context, sizeof *memory * (n * (3 + each) + PLUMB_UPDATE_HEAD + effects));
     if (!memory)
         return PLUMB_FAILED;
     m.parameter = memory;
     m.gradient = memory + n;
+    m.updated = memory + 2 * n;
     if (parameters)
         memcpy(m.parameter, parameters, sizeof *memory * n);
     else
         plumb_parameters(graph, m.parameter, m.count);
     if (check_all(&m))
-        minimize(&m, memory + 2 * n);
+        minimize(&m, memory + 3 * n);
     plumb_free(m.context, memory);
     return plumb_graph_status(graph);
 }

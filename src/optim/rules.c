@@ -1,9 +1,9 @@
 /* Which rules there are, their defaults, and which numbers make sense.
  *
  * Decided here: a field of 0 means the default and PLUMB_ZERO, told apart by its sign, means zero. Weight decay is
- * decoupled (W -= lr * weight_decay * W) under every rule; only adamw has some by default. The formulas are in
- * src/op/update.c. */
-#include "optim/rules.h"
+ * decoupled (W -= lr * weight_decay * W) under every rule; only adamw and lamb have some by default. The formulas are in
+ * src/op/update.c and include/plumb/optim.h. */
+#include "optim/step.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -54,6 +54,27 @@ static const struct plumb_rule rules[] = {
      .beta2 = 0.999,
      .epsilon = 1e-8,
      .weight_decay = 0.01},
+    {.name = "lamb",
+     .op = &plumb_op_adam_update,
+     .slots = 2,
+     .slot = {"m", "v"},
+     .lr = 1e-3,
+     .beta1 = 0.9,
+     .beta2 = 0.999,
+     .epsilon = 1e-6,
+     .weight_decay = 0.01,
+     .at_once = plumb_lamb_directions,
+     .by_tensor = plumb_lamb_tensor},
+    {.name = "muon",
+     .op = &plumb_op_adam_update,
+     .slots = 2,
+     .slot = {"m", "v"},
+     .lr = 2e-2,
+     .beta1 = 0.9,
+     .beta2 = 0.95,
+     .epsilon = 1e-8,
+     .by_tensor = plumb_muon_tensor,
+     .momentum = 0.95},
 };
 #define RULES ((int)(sizeof rules / sizeof *rules))
 
@@ -133,7 +154,7 @@ static bool check_recipe(plumb_graph *graph, const struct plumb_recipe *r)
         double value;
     } amount[] = {
         {"lr", r->lr}, {"weight_decay", a->weight_decay}, {"l2", a->l2},
-        {"l1", a->l1}, {"clip_norm", r->clip_norm},
+        {"l1", a->l1}, {"clip_norm", r->clip_norm}, {"lr_others", r->lr_others},
     };
     for (size_t i = 0; i < sizeof amount / sizeof *amount; i++) {
         bool good = amount[i].value >= 0 && isfinite(amount[i].value);
@@ -145,6 +166,9 @@ static bool check_recipe(plumb_graph *graph, const struct plumb_recipe *r)
                "positive and finite, or PLUMB_DYNAMIC_LOSS_SCALE"))
         return false;
     if (!check(graph, r, "loss_scale_every", (double)r->loss_scale_every, r->loss_scale_every > 0, "positive"))
+        return false;
+    if (!check(graph, r, "average", r->average, r->average >= 0 && r->average <= 1, "in [0, 1]") ||
+        !check(graph, r, "momentum", r->momentum, r->momentum >= 0 && r->momentum < 1, "in [0, 1)"))
         return false;
     return check(graph, r, beta1, a->beta1, a->beta1 >= 0 && a->beta1 < 1, "in [0, 1)") &&
            check(graph, r, "beta2", a->beta2, a->beta2 >= 0 && a->beta2 < 1, "in [0, 1)") &&
@@ -171,6 +195,10 @@ bool plumb_recipe_read(plumb_graph *graph, const plumb_optimizer *optimizer, str
     recipe->loss_scale = choose(o.loss_scale, o.precision == PLUMB_F16 ? PLUMB_DYNAMIC_LOSS_SCALE : 0);
     recipe->loss_scale_every = o.loss_scale_every ? o.loss_scale_every : 2000;
     recipe->skip_bad_steps = o.skip_bad_steps || recipe->loss_scale == PLUMB_DYNAMIC_LOSS_SCALE;
+    recipe->per_example = o.per_example;
+    recipe->average = o.average;
+    recipe->momentum = rule->momentum > 0 ? choose(o.momentum, rule->momentum) : 0;
+    recipe->lr_others = rule->momentum > 0 ? choose(o.lr_others, 3e-4) : 0;
     plumb_attr_update *a = &recipe->attr;
     a->slots = rule->slots;
     a->weight_decay = choose(o.weight_decay, rule->weight_decay);

@@ -7,6 +7,8 @@
 
 #define PLUMB_OPTIM_SLOTS 2
 
+struct minimizer;
+
 struct plumb_rule {
     const char *name;
     const plumb_op *op;
@@ -15,6 +17,12 @@ struct plumb_rule {
     double lr;                           /* defaults, where the caller's field is 0 */
     double beta1, beta2, epsilon, weight_decay;
     bool uses_momentum; /* beta1 comes from plumb_optimizer.momentum */
+    /* Composed of ops rather than one (layerwise.c). by_tensor: this takes each parameter it is asked about, once the step is
+     * known, and returns its new value, or PLUMB_NONE for those that `op` is for. */
+    plumb_t (*by_tensor)(struct minimizer *m, int i);
+    /* Before that, over all parameters of a dtype at once. */
+    void (*at_once)(struct minimizer *m, plumb_dtype dtype, plumb_t *in);
+    double momentum; /* where beta1 is Adam's and there is one, too */
 };
 
 /* An optimiser with its defaults filled in and its numbers checked. */
@@ -25,7 +33,8 @@ struct plumb_recipe {
     double loss_scale;        /* 0: none; PLUMB_DYNAMIC_LOSS_SCALE */
     int64_t loss_scale_every;
     plumb_dtype precision;
-    bool decay_all, skip_bad_steps;
+    bool decay_all, skip_bad_steps, per_example;
+    double average, momentum, lr_others;
     plumb_attr_update attr;
 };
 

@@ -95,3 +95,44 @@ plumb_status plumb_get_steps(const plumb_state *state, const char *optimizer, in
     plumb_free(plumb_handle_context(state), name);
     return status;
 }
+
+/* ---- averaged weights ---- */
+
+static plumb_status swap(plumb_state *state, const char *average, const char *parameter)
+{
+    plumb_context *context = plumb_handle_context(state);
+    plumb_shape shape = plumb_state_shape(state, average);
+    size_t bytes = plumb_dtype_size(plumb_state_dtype(state, average)) * (size_t)plumb_shape_count(&shape);
+    unsigned char *both = plumb_alloc(context, 2 * bytes + 1);
+    if (!both)
+        return PLUMB_FAILED;
+    plumb_status status = plumb_state_get(state, average, both, bytes);
+    status = status ? status : plumb_state_get(state, parameter, both + bytes, bytes);
+    status = status ? status : plumb_state_set(state, average, both + bytes, bytes);
+    status = status ? status : plumb_state_set(state, parameter, both, bytes);
+    plumb_free(context, both);
+    return status;
+}
+
+plumb_status plumb_swap_average(plumb_state *state, const char *optimizer)
+{
+    char *name = own_name(state, optimizer, "step");
+    if (!name)
+        return PLUMB_BAD_INPUT;
+    plumb_context *context = plumb_handle_context(state);
+    size_t own = strlen(name) - strlen("step:"), length = own + strlen("average:");
+    int found = 0;
+    plumb_status status = PLUMB_OK;
+    for (int i = 0; i < plumb_state_count(state) && status == PLUMB_OK; i++) {
+        const char *entry = plumb_state_name(state, i);
+        if (strncmp(entry, name, own) == 0 && strncmp(entry + own, "average:", length - own) == 0) {
+            found++;
+            status = swap(state, entry, entry + length);
+        }
+    }
+    if (status == PLUMB_OK && found == 0)
+        status = plumb_fail(context, PLUMB_BAD_INPUT, "optimizer '%.*s' keeps no average (plumb_optimizer.average)",
+                            (int)own - 1, name);
+    plumb_free(context, name);
+    return status;
+}
