@@ -82,17 +82,39 @@ typedef struct pk_turn {
 cudaError_t plumb_k_turn(cudaStream_t stream, int size, const pk_turn *t);
 
 /* ---- reduce.cu ---- */
-enum pk_fold { PK_SUM, PK_MEAN, PK_MAX, PK_MIN, PK_ARGMAX, PK_SUM_SQUARES, PK_ALL_FINITE };
-enum { PK_FOLD_SLOT = 16 }; /* bytes that one partial result may take */
+enum pk_fold {
+    PK_SUM, PK_MEAN, PK_MAX, PK_MIN, PK_ARGMAX, PK_ARGMAX_LAST, PK_ARGMIN, PK_ARGMIN_LAST, PK_SUM_SQUARES,
+    PK_ALL_FINITE, PK_PROD, PK_ABS_SUM, PK_SQUARE_SUM, PK_VARIANCE, PK_LOG_SUM_EXP, PK_ANY, PK_ALL
+};
+enum { PK_FOLD_SLOT = 24 }; /* bytes that one partial result may take */
 /* kept: two operands, x without the dimensions that are reduced, and y. gone: one operand, those dimensions of x
  * (data unused). They are cut into `chunks`. With one chunk and no `partial` y is written; else the partial result of
  * chunk c for kept element k goes to place first + k * chunks + c of `partial`. columns: neighbours among the kept
  * elements lie side by side, or little is reduced; else a block works on each kept element. */
 cudaError_t plumb_k_fold(cudaStream_t stream, enum pk_fold what, int dtype, const pk_walk *kept, const pk_walk *gone,
-                         int columns, int64_t chunks, void *partial, int64_t first);
-/* Joins `chunks` partial results of each kept element in a fixed tree; `count` elements were reduced to each (mean). */
+                         int columns, int64_t chunks, void *partial, int64_t first, int64_t count);
+/* Joins `chunks` partial results of each kept element in a fixed tree. Both: `count` is what a mean and a variance divide
+ * by. */
 cudaError_t plumb_k_fold_finish(cudaStream_t stream, enum pk_fold what, int dtype, const pk_walk *kept, int64_t count,
                                 int64_t chunks, const void *partial);
+
+/* ---- along.cu ---- */
+/* Cumulative sums. x, y without the axis, and along it n elements. */
+typedef struct pk_scan {
+    pk_walk walk;
+    int64_t n, x_step, y_step;
+    int32_t exclusive, reverse;
+} pk_scan;
+cudaError_t plumb_k_scan(cudaStream_t stream, int dtype, const pk_scan *s);
+/* The first k of n elements in their order, and where they were: x, values, indices (i64) without the axis. */
+typedef struct pk_order {
+    pk_walk walk;
+    int64_t n, k, step[3];
+    void *workspace; /* plumb_k_order_bytes(walk.count, n) */
+    int32_t descending;
+} pk_order;
+size_t plumb_k_order_bytes(int64_t lanes, int64_t n);
+cudaError_t plumb_k_order(cudaStream_t stream, int dtype, const pk_order *o);
 
 /* ---- softmax.cu ---- */
 enum pk_softmax { PK_SOFTMAX, PK_SOFTMAX_BACKWARD, PK_LOG_SOFTMAX, PK_LOG_SOFTMAX_BACKWARD, PK_HARDMAX };
@@ -233,9 +255,10 @@ cudaError_t plumb_k_iota(cudaStream_t stream, int dtype, double start, double st
 cudaError_t plumb_k_triangle(cudaStream_t stream, int size, int64_t k, int upper, const pk_walk *w);
 
 /* ---- random.cu ---- */
-enum pk_random { PK_DROPOUT, PK_UNIFORM, PK_NORMAL };
+enum pk_random { PK_DROPOUT, PK_UNIFORM, PK_NORMAL, PK_BERNOULLI, PK_BERNOULLI_OF, PK_INTEGERS };
 /* Element e, in row-major order, is made of word e % 4 of block e / 4. Dropout keeps words >= `least` and multiplies by
- * a; uniform is a + b u, `below` where that rounds to `high` or more; normal is a + b z. */
+ * a; uniform is a + b u, `below` where that rounds to `high` or more; normal is a + b z; Bernoulli is 1 for words below
+ * `least` (or below x's element times 2^32); integers are a + word * least / 2^32. */
 typedef struct pk_random_of {
     pk_walk x, y;       /* in order; x of dropout */
     const int64_t *key; /* {seed, step}, `key_step` apart */

@@ -117,6 +117,31 @@ struct op_normal {
     }
 };
 
+struct op_bernoulli {
+    static constexpr bool reads = false;
+    template <class T> static __device__ T of(const pk_random_of &r, uint32_t word, T)
+    {
+        return store<T>(word < r.least ? 1.0 : 0.0);
+    }
+};
+
+struct op_bernoulli_of {
+    static constexpr bool reads = true;
+    template <class T> static __device__ T of(const pk_random_of &, uint32_t word, T p)
+    {
+        double chance = (double)load(p);
+        return is_nan(chance) ? p : store<T>(uniform_of(word) < chance ? 1.0 : 0.0);
+    }
+};
+
+struct op_integers {
+    static constexpr bool reads = false;
+    template <class T> static __device__ T of(const pk_random_of &r, uint32_t word, T)
+    {
+        return store<T>((int64_t)r.a + (int64_t)(word * r.least >> 32));
+    }
+};
+
 /* Packed: the four elements of a block lie side by side and are moved together. */
 template <class T, class Op, bool packed> __global__ void __launch_bounds__(PK_THREADS) draw(const pk_random_of r)
 {
@@ -174,6 +199,9 @@ template <class T> cudaError_t random_of(cudaStream_t stream, enum pk_random wha
     case PK_DROPOUT: return draw_of<T, op_dropout>(stream, r);
     case PK_UNIFORM: return draw_of<T, op_uniform>(stream, r);
     case PK_NORMAL: return draw_of<T, op_normal>(stream, r);
+    case PK_BERNOULLI: return draw_of<T, op_bernoulli>(stream, r);
+    case PK_BERNOULLI_OF: return draw_of<T, op_bernoulli_of>(stream, r);
+    case PK_INTEGERS: break;
     }
     return cudaErrorInvalidValue;
 }
@@ -189,6 +217,10 @@ extern "C" cudaError_t plumb_k_random(cudaStream_t stream, enum pk_random what, 
 #define ROW(number_of_type, T) \
     case number_of_type: return random_of<T>(stream, what, r);
         PK_FLOAT_CASES(ROW)
+#undef ROW
+#define ROW(number_of_type, T) \
+    case number_of_type: return what == PK_INTEGERS ? draw_of<T, op_integers>(stream, r) : cudaErrorInvalidValue;
+        ROW(PK_I32, int32_t) ROW(PK_I64, int64_t) ROW(PK_U8, uint8_t)
 #undef ROW
     default: return cudaErrorInvalidValue;
     }

@@ -24,7 +24,97 @@ template <class T> struct fold_sum {
 
 template <class T> struct fold_mean : fold_sum<T> {
     typedef typename fold_sum<T>::A A;
-    static __device__ T finish(A a, int64_t count) { return store<T>((number<T>)(a / (A)count)); }
+    static __device__ T finish(A a, int64_t count) { return store<T>((number<T>)a / (number<T>)count); }
+};
+
+template <class T> struct fold_prod : fold_sum<T> {
+    typedef typename fold_sum<T>::A A;
+    static __device__ A start() { return 1; }
+    static __device__ A take(A a, T x, int64_t) { return a * (A)load(x); }
+    static __device__ A join(A a, A b) { return a * b; }
+};
+
+template <class T> struct fold_abs_sum : fold_sum<T> {
+    typedef typename fold_sum<T>::A A;
+    static __device__ A take(A a, T x, int64_t)
+    {
+        return a + (load(x) < 0 ? (A)0 - (A)load(x) : (A)load(x));
+    }
+};
+
+template <class T> struct fold_square_sum : fold_sum<T> {
+    typedef typename fold_sum<T>::A A;
+    static __device__ A take(A a, T x, int64_t) { return a + (A)load(x) * (A)load(x); }
+};
+
+/* Number, mean, sum of squared differences from it; two parts join by Chan, Golub & LeVeque (1979). */
+template <class N> struct spread {
+    N mean, squares;
+    int64_t count;
+};
+
+template <class T> struct fold_variance {
+    typedef number<T> N;
+    typedef spread<N> A;
+    typedef T Y;
+    static __device__ A start() { return A{0, 0, 0}; }
+    static __device__ A take(A a, T x, int64_t)
+    {
+        N value = load(x), from = value - a.mean, mean = a.mean + from / (N)(a.count + 1);
+        return A{mean, a.squares + from * (value - mean), a.count + 1};
+    }
+    static __device__ A join(A a, A b)
+    {
+        if (a.count == 0 || b.count == 0) {
+            return a.count == 0 ? b : a;
+        }
+        N total = (N)(a.count + b.count), apart = b.mean - a.mean, share = (N)b.count / total;
+        return A{a.mean + apart * share, a.squares + b.squares + apart * apart * (N)a.count * share, a.count + b.count};
+    }
+    static __device__ Y finish(A a, int64_t divisor) { return store<T>(a.squares / (N)divisor); }
+};
+
+/* The greatest element and the sum of e^(x - it): 0 while there is nothing but minus infinity. */
+template <class N> struct scaled_sum {
+    N most, sum;
+};
+
+template <class T> struct fold_log_sum_exp {
+    typedef number<T> N;
+    typedef scaled_sum<N> A;
+    typedef T Y;
+    static __device__ A start() { return A{-(N)INFINITY, 0}; }
+    static __device__ A join(A a, A b)
+    {
+        N most = is_nan(a.most) ? a.most : b.most > a.most || is_nan(b.most) ? b.most : a.most;
+        if (!(m_abs(most) < (N)INFINITY)) {
+            return A{most, 0};
+        }
+        return A{most, a.sum * m_exp(a.most - most) + b.sum * m_exp(b.most - most)};
+    }
+    static __device__ A take(A a, T x, int64_t) { return join(a, A{load(x), 1}); }
+    static __device__ Y finish(A a, int64_t)
+    {
+        return store<T>(m_abs(a.most) < (N)INFINITY ? a.most + m_log(a.sum) : a.most);
+    }
+};
+
+template <class T> struct fold_any {
+    typedef uint32_t A;
+    typedef uint8_t Y;
+    static __device__ A start() { return 0; }
+    static __device__ A take(A a, T x, int64_t) { return a | (uint32_t)(load(x) != 0); }
+    static __device__ A join(A a, A b) { return a | b; }
+    static __device__ Y finish(A a, int64_t) { return (uint8_t)a; }
+};
+
+template <class T> struct fold_all_true {
+    typedef uint32_t A;
+    typedef uint8_t Y;
+    static __device__ A start() { return 1; }
+    static __device__ A take(A a, T x, int64_t) { return a & (uint32_t)(load(x) != 0); }
+    static __device__ A join(A a, A b) { return a & b; }
+    static __device__ Y finish(A a, int64_t) { return (uint8_t)a; }
 };
 
 template <class N> struct limits;
@@ -64,7 +154,7 @@ template <class N> struct place {
     int64_t at; /* -1: nothing yet */
 };
 
-template <class T> struct fold_argmax {
+template <class T, bool smaller, bool last> struct fold_place {
     typedef place<number<T>> A;
     typedef int64_t Y;
     static __device__ A start() { return A{0, -1}; }
@@ -78,13 +168,17 @@ template <class T> struct fold_argmax {
             return nan_a ? a : b;
         }
         if (nan_a || a.best == b.best) {
-            return a.at < b.at ? a : b;
+            return (a.at < b.at) != last ? a : b;
         }
-        return a.best > b.best ? a : b;
+        return (a.best > b.best) != smaller ? a : b;
     }
     static __device__ A take(A a, T x, int64_t at) { return join(a, A{load(x), at}); }
     static __device__ Y finish(A a, int64_t) { return a.at; }
 };
+template <class T> struct fold_argmax : fold_place<T, false, false> {};
+template <class T> struct fold_argmax_last : fold_place<T, false, true> {};
+template <class T> struct fold_argmin : fold_place<T, true, false> {};
+template <class T> struct fold_argmin_last : fold_place<T, true, true> {};
 
 template <class T> struct fold_sum_squares {
     typedef number<T> A;
@@ -132,7 +226,7 @@ template <class F, int THREADS> __device__ inline void join_block(typename F::A 
 
 template <class T, class F>
 __global__ void __launch_bounds__(ROW_THREADS)
-    fold_rows(const pk_walk kept, const pk_walk gone, int64_t chunks, typename F::A *partial, int64_t first)
+    fold_rows(const pk_walk kept, const pk_walk gone, int64_t chunks, typename F::A *partial, int64_t first, int64_t count)
 {
     typedef typename F::A A;
     PLUMB_SHARED(A, held, [ROW_THREADS]);
@@ -151,7 +245,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
             if (partial) {
                 partial[first + k * chunks + blockIdx.y] = held[0];
             } else {
-                ((typename F::Y *)kept.data[1])[base[1]] = F::finish(held[0], gone.count);
+                ((typename F::Y *)kept.data[1])[base[1]] = F::finish(held[0], count);
             }
         }
         __syncthreads();
@@ -160,7 +254,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
 
 template <class T, class F>
 __global__ void __launch_bounds__(COLUMN_WIDTH *COLUMN_HEIGHT)
-    fold_columns(const pk_walk kept, const pk_walk gone, int64_t chunks, typename F::A *partial, int64_t first)
+    fold_columns(const pk_walk kept, const pk_walk gone, int64_t chunks, typename F::A *partial, int64_t first, int64_t count)
 {
     typedef typename F::A A;
     PLUMB_SHARED(A, held, [COLUMN_HEIGHT][COLUMN_WIDTH]);
@@ -185,7 +279,7 @@ __global__ void __launch_bounds__(COLUMN_WIDTH *COLUMN_HEIGHT)
             if (partial) {
                 partial[first + k * chunks + blockIdx.y] = mine;
             } else {
-                ((typename F::Y *)kept.data[1])[base[1]] = F::finish(mine, gone.count);
+                ((typename F::Y *)kept.data[1])[base[1]] = F::finish(mine, count);
             }
         }
         __syncthreads();
@@ -244,10 +338,10 @@ template <class T, class F> cudaError_t fold_of(const fold_call &c)
         return PLUMB_LAUNCH((fold_columns<T, F>),
                             dim3(grid_for((c.kept->count + COLUMN_WIDTH - 1) / COLUMN_WIDTH), (unsigned)c.chunks),
                             dim3(COLUMN_WIDTH, COLUMN_HEIGHT), 0, c.stream, *c.kept, *c.gone, c.chunks, (A *)c.partial,
-                            c.first);
+                            c.first, c.count);
     }
     return PLUMB_LAUNCH((fold_rows<T, F>), dim3(grid_for(c.kept->count), (unsigned)c.chunks), ROW_THREADS, 0, c.stream,
-                        *c.kept, *c.gone, c.chunks, (A *)c.partial, c.first);
+                        *c.kept, *c.gone, c.chunks, (A *)c.partial, c.first, c.count);
 }
 
 template <template <class> class F> cudaError_t fold_floats(int dtype, const fold_call &c)
@@ -276,10 +370,20 @@ cudaError_t fold(enum pk_fold what, int dtype, const fold_call &c)
 {
     switch (what) {
     case PK_SUM: return fold_all<fold_sum>(dtype, c);
-    case PK_MEAN: return fold_floats<fold_mean>(dtype, c);
+    case PK_MEAN: return fold_all<fold_mean>(dtype, c);
     case PK_MAX: return fold_all<fold_max>(dtype, c);
     case PK_MIN: return fold_all<fold_min>(dtype, c);
     case PK_ARGMAX: return fold_all<fold_argmax>(dtype, c);
+    case PK_ARGMAX_LAST: return fold_all<fold_argmax_last>(dtype, c);
+    case PK_ARGMIN: return fold_all<fold_argmin>(dtype, c);
+    case PK_ARGMIN_LAST: return fold_all<fold_argmin_last>(dtype, c);
+    case PK_PROD: return fold_all<fold_prod>(dtype, c);
+    case PK_ABS_SUM: return fold_all<fold_abs_sum>(dtype, c);
+    case PK_SQUARE_SUM: return fold_all<fold_square_sum>(dtype, c);
+    case PK_VARIANCE: return fold_floats<fold_variance>(dtype, c);
+    case PK_LOG_SUM_EXP: return fold_floats<fold_log_sum_exp>(dtype, c);
+    case PK_ANY: return fold_all<fold_any>(dtype, c);
+    case PK_ALL: return fold_all<fold_all_true>(dtype, c);
     case PK_SUM_SQUARES: return fold_floats<fold_sum_squares>(dtype, c);
     case PK_ALL_FINITE: return fold_floats<fold_all_finite>(dtype, c);
     }
@@ -289,9 +393,10 @@ cudaError_t fold(enum pk_fold what, int dtype, const fold_call &c)
 } // namespace
 
 extern "C" cudaError_t plumb_k_fold(cudaStream_t stream, enum pk_fold what, int dtype, const pk_walk *kept,
-                                    const pk_walk *gone, int columns, int64_t chunks, void *partial, int64_t first)
+                                    const pk_walk *gone, int columns, int64_t chunks, void *partial, int64_t first,
+                                    int64_t count)
 {
-    return fold(what, dtype, fold_call{stream, kept, gone, columns, chunks, gone->count, partial, first});
+    return fold(what, dtype, fold_call{stream, kept, gone, columns, chunks, count, partial, first});
 }
 
 extern "C" cudaError_t plumb_k_fold_finish(cudaStream_t stream, enum pk_fold what, int dtype, const pk_walk *kept,

@@ -3,7 +3,7 @@
 gradient are compared, and the parameters after five steps of each optimiser. The library is driven through its public
 C interface by ctypes, so this is also a test of calling it from another language.
 
-    tests/torch_oracle.py [--library build/lib/libplumb.so] [--cases 40] [--seed 1]
+    tests/torch_oracle.py [--only FAMILY] [--library build/lib/libplumb.so] [--cases 40] [--seed 1]
 
 The last line is "N passed, N failed, N skipped"; without PyTorch everything is skipped."""
 import argparse
@@ -15,6 +15,7 @@ try:
     import numpy as np
     import torch
     import torch.nn.functional as F
+    from plain_optimizers import Lamb, Muon
 except ImportError:
     print("torch_oracle: PyTorch or NumPy is not installed; nothing was compared")
     print("0 passed, 0 failed, 1 skipped")
@@ -89,7 +90,8 @@ class Optimizer(C.Structure):
                 ("momentum", C.c_double), ("classic", C.c_bool), ("beta1", C.c_double), ("beta2", C.c_double),
                 ("epsilon", C.c_double), ("weight_decay", C.c_double), ("l2", C.c_double), ("l1", C.c_double),
                 ("decay_all", C.c_bool), ("clip_norm", C.c_double), ("skip_bad_steps", C.c_bool), ("precision", C.c_int),
-                ("loss_scale", C.c_double), ("loss_scale_every", C.c_int64)]
+                ("loss_scale", C.c_double), ("loss_scale_every", C.c_int64), ("per_example", C.c_bool),
+                ("average", C.c_double), ("lr_others", C.c_double)]
 
 
 def sized(kind, **fields):
@@ -307,10 +309,65 @@ def reductions(library, result):
         compare(library, result, "%s %s over %s" % (name, shape, axes), [normal(*shape)],
                 lambda s, i, n=name: s.op(n, i[0], list_, len(axes), keep),
                 lambda t, f=function: f(t[0], dim=axes, keepdim=keep))
+    x = normal(*shape)
+    for p in (0.0, 1.0, 2.0, 3.5, float("inf"), float("-inf")):
+        compare(library, result, "norm %g %s over %s" % (p, shape, axes), [x],
+                lambda s, i, p=p: s.op("norm", i[0], C.c_double(p), list_, len(axes), keep),
+                lambda t, p=p: torch.linalg.vector_norm(t[0], p, dim=axes, keepdim=keep) + 0 * t[0].sum())
+    count = int(np.prod([shape[a] for a in axes]))
+    for less in (0, 1) if count > 1 else (0,):
+        compare(library, result, "variance %d %s over %s" % (less, shape, axes), [x + 5],
+                lambda s, i, n=less: s.op("variance", i[0], list_, len(axes), n, keep),
+                lambda t, n=less: torch.var(t[0], dim=axes, correction=n, keepdim=keep))
+        compare(library, result, "deviation %d %s over %s" % (less, shape, axes), [x + 5],
+                lambda s, i, n=less: s.op("deviation", i[0], list_, len(axes), n, keep),
+                lambda t, n=less: torch.std(t[0], dim=axes, correction=n, keepdim=keep))
+    compare(library, result, "log_sum_exp %s over %s" % (shape, axes), [x * 40],
+            lambda s, i: s.op("log_sum_exp", i[0], list_, len(axes), keep),
+            lambda t: torch.logsumexp(t[0], dim=axes, keepdim=keep))
     axis = random.randrange(len(shape))
+    holes = np.where(np.random.random(shape) < 0.3, 0, x)
+    compare(library, result, "prod %s axis %d" % (shape, axis), [holes],
+            lambda s, i: s.op("prod", i[0], (C.c_int * 1)(axis), 1, keep), lambda t: torch.prod(t[0], axis, keepdim=keep))
+    compare(library, result, "prod %s" % (shape,), [x], lambda s, i: s.op("prod", i[0], None, 0, False),
+            lambda t: torch.prod(t[0]))
+    for name, function in {"any": torch.any, "all": torch.all}.items():
+        compare(library, result, "%s %s axis %d" % (name, shape, axis), [holes],
+                lambda s, i, n=name: s.op(n, i[0], (C.c_int * 1)(axis), 1, keep),
+                lambda t, f=function: f(t[0] != 0, axis, keep).to(torch.uint8), differentiable=[])
+    for name, function in {"argmax": torch.argmax, "argmin": torch.argmin}.items():
+        compare(library, result, "%s %s axis %d" % (name, shape, axis), [x],
+                lambda s, i, n=name: s.op(n, i[0], axis, keep), lambda t, f=function: f(t[0], axis, keep),
+                differentiable=[])
     for name, function in {"softmax": F.softmax, "log_softmax": F.log_softmax}.items():
         compare(library, result, "%s %s axis %d" % (name, shape, axis), [normal(*shape) * 5],
                 lambda s, i, n=name: s.op(n, i[0], axis), lambda t, f=function: f(t[0], dim=axis))
+
+
+def along(library, result):
+    shape = dims(random.randint(1, 4))
+    axis = random.randrange(len(shape))
+    x = normal(*shape)
+    holes = np.where(np.random.random(shape) < 0.2, 0, x)
+    compare(library, result, "cumsum %s axis %d" % (shape, axis), [x],
+            lambda s, i: s.op("cumsum", i[0], axis - len(shape), False, False), lambda t: torch.cumsum(t[0], axis))
+    compare(library, result, "cumsum %s axis %d, reverse" % (shape, axis), [x],
+            lambda s, i: s.op("cumsum", i[0], axis, False, True),
+            lambda t: torch.flip(torch.cumsum(torch.flip(t[0], [axis]), axis), [axis]))
+    compare(library, result, "cumprod %s axis %d" % (shape, axis), [holes], lambda s, i: s.op("cumprod", i[0], axis),
+            lambda t: torch.cumprod(t[0], axis))
+    odd = np.where(np.random.random(shape) < 0.2, np.nan, np.round(x))
+    for down in (False, True):
+        compare(library, result, "sort %s axis %d %d" % (shape, axis, down), [x],
+                lambda s, i: s.op("sort", i[0], axis, down), lambda t: torch.sort(t[0], axis, down)[0])
+        compare(library, result, "argsort with ties and NaN %s axis %d %d" % (shape, axis, down), [odd],
+                lambda s, i: s.op("argsort", i[0], axis, down),
+                lambda t: torch.sort(t[0], dim=axis, descending=down, stable=True)[1], differentiable=[])
+        k = random.randint(1, shape[axis])
+        for part in range(2):
+            compare(library, result, "top_k %d %s axis %d smallest %d" % (k, shape, axis, down), [x],
+                    lambda s, i: s.op("output", s.op("top_k", i[0], C.c_int64(k), axis, down), part),
+                    lambda t: torch.topk(t[0], k, axis, not down)[part], differentiable=[] if part else [0])
 
 
 def products(library, result):
@@ -738,8 +795,11 @@ def optimizers(library, result):
         "rmsprop": (dict(beta2=0.95), lambda p: torch.optim.RMSprop(p, lr, alpha=0.95)),
         "adam": (dict(beta1=0.8, beta2=0.99), lambda p: torch.optim.Adam(p, lr, betas=(0.8, 0.99))),
         "adamw": (dict(weight_decay=decay or -0.0), lambda p: torch.optim.AdamW(p, lr, weight_decay=decay)),
+        "lamb": (dict(beta1=0.8, beta2=0.99, weight_decay=0.02), lambda p: Lamb(p, lr)),
+        "muon": (dict(momentum=0.9, weight_decay=0.02), lambda p: Muon(p, lr)),
     }
-    w, x, t = normal(3, 4), normal(4, 5), normal(3, 5)
+    rows = random.randint(1, 7)
+    w, x, t = normal(rows, 4), normal(4, 5), normal(rows, 5)
     for rule, (options, make) in rules.items():
         with Session(library) as s:
             ids = [s.variable(a) for a in (w, x, t)]
@@ -766,14 +826,15 @@ def main():
     parser.add_argument("--library", default="build/lib/libplumb.so")
     parser.add_argument("--cases", type=int, default=40, help="rounds of each family")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="one family")
     options = parser.parse_args()
     random.seed(options.seed)
     np.random.seed(options.seed)
     torch.set_num_threads(1)
     library, result = Library(options.library), Comparison()
-    families = [elementwise, broadcasting, reductions, products, convolutions, pooling, batch_norm, recurrent, losses,
+    families = [elementwise, broadcasting, reductions, along, products, convolutions, pooling, batch_norm, recurrent, losses,
                 lookups, padding, scattering, arranging, resizing, detection, optimizers]
-    for family in families:
+    for family in [f for f in families if options.only in (None, f.__name__)]:
         before = result.passed
         for _ in range(options.cases):
             family(library, result)

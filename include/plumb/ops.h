@@ -104,12 +104,37 @@ PLUMB_API plumb_t plumb_clamp(plumb_graph *g, plumb_t x, double low, double high
 PLUMB_API plumb_t plumb_cast(plumb_graph *g, plumb_t x, plumb_dtype to);   /* rounded once, to even; to an integer: toward zero, saturating, NaN to 0. Truth values: not_equal to 0 */
 PLUMB_API plumb_t plumb_stop_gradient(plumb_graph *g, plumb_t x);          /* x, with gradient 0 */
 
-/* -- reductions over `axes` (NULL, 0: all); keep: leave size-1 dimensions -- */
+/* -- reductions over `axes` (NULL, 0: all); keep: leave size-1 dimensions. sum, mean, max, min, prod, abs_sum and
+ *    square_sum take integers too: sums and products wrap, a mean is the sum (64 bits) divided toward zero. Over no
+ *    elements: sums 0, prod 1, mean and variance NaN, log_sum_exp -infinity, any 0, all 1; max, min, argmax, argmin and
+ *    means of integers are refused. -- */
 PLUMB_API plumb_t plumb_sum(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);
 PLUMB_API plumb_t plumb_mean(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);
 PLUMB_API plumb_t plumb_max(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep); /* gradient shared equally by ties */
 PLUMB_API plumb_t plumb_min(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);
+PLUMB_API plumb_t plumb_prod(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep); /* its gradient, right with zeros, needs known sizes along the axes */
+PLUMB_API plumb_t plumb_abs_sum(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);    /* the L1 norm; gradient sign(x), 0 at 0 */
+PLUMB_API plumb_t plumb_square_sum(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);
+/* sum |x - mean|^2 / (n - correction), stable: correction 0 is the biased variance, 1 the unbiased one; n <= correction: NaN
+ * or infinity. The deviation is its root, with gradient 0 where it is 0. */
+PLUMB_API plumb_t plumb_variance(plumb_graph *g, plumb_t x, const int *axes, int n_axes, int correction, bool keep);
+PLUMB_API plumb_t plumb_deviation(plumb_graph *g, plumb_t x, const int *axes, int n_axes, int correction, bool keep);
+/* (sum |x|^p)^(1/p); p infinite: the largest (smallest) |x|; 0: how many are not 0. Gradient 0 where the norm is 0. */
+PLUMB_API plumb_t plumb_norm(plumb_graph *g, plumb_t x, double p, const int *axes, int n_axes, bool keep);
+PLUMB_API plumb_t plumb_log_sum_exp(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep); /* ln sum e^x, shifted by the maximum; of -infinities alone: -infinity, gradient 0 */
+PLUMB_API plumb_t plumb_any(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep); /* u8: is any not 0? NaN is not 0; every dtype */
+PLUMB_API plumb_t plumb_all(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep);
 PLUMB_API plumb_t plumb_argmax(plumb_graph *g, plumb_t x, int axis, bool keep); /* i64, the first of ties; NaN wins */
+PLUMB_API plumb_t plumb_argmin(plumb_graph *g, plumb_t x, int axis, bool keep);
+PLUMB_API plumb_t plumb_argmax_last(plumb_graph *g, plumb_t x, int axis, bool keep); /* the last of ties */
+PLUMB_API plumb_t plumb_argmin_last(plumb_graph *g, plumb_t x, int axis, bool keep);
+/* -- along one axis. The order is PyTorch's: NaN after everything else, -0 equal to 0, and among equals the lower index first
+ *    whichever the direction (stable), on every device. sort and top_k: values, second output i64 indices; any dtype. -- */
+PLUMB_API plumb_t plumb_cumsum(plumb_graph *g, plumb_t x, int axis, bool exclusive, bool reverse); /* exclusive: without the element itself; integers wrap */
+PLUMB_API plumb_t plumb_cumprod(plumb_graph *g, plumb_t x, int axis); /* the axis' size must be known; a composition of log2(n) products */
+PLUMB_API plumb_t plumb_sort(plumb_graph *g, plumb_t x, int axis, bool descending);
+PLUMB_API plumb_t plumb_argsort(plumb_graph *g, plumb_t x, int axis, bool descending);
+PLUMB_API plumb_t plumb_top_k(plumb_graph *g, plumb_t x, int64_t k, int axis, bool smallest); /* in their order; k <= size */
 #define PLUMB_AXES(...) (const int[]){__VA_ARGS__}, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
 
 /* -- shape -- */
@@ -464,6 +489,12 @@ PLUMB_API plumb_t plumb_roi_align(plumb_graph *g, plumb_t x, plumb_t rois, plumb
 PLUMB_API plumb_t plumb_dropout(plumb_graph *g, plumb_t x, double drop); /* inverted; drop in [0, 1) */
 PLUMB_API plumb_t plumb_random_uniform(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double low, double high);
 PLUMB_API plumb_t plumb_random_normal(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double mean, double deviation);
+PLUMB_API plumb_t plumb_random_bernoulli(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double p); /* 1 with probability p, else 0 */
+PLUMB_API plumb_t plumb_random_integers(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, int64_t low, int64_t high); /* i32, i64, u8 in [low, high); high - low <= 2^32, |low| <= 2^53 */
+PLUMB_API plumb_t plumb_random_permutation(plumb_graph *g, int64_t n); /* i64 (n): 0 .. n-1, shuffled by sorting 32-bit random keys */
+PLUMB_API plumb_t plumb_random_uniform_like(plumb_graph *g, plumb_t x, double low, double high); /* of x's dtype and shape */
+PLUMB_API plumb_t plumb_random_normal_like(plumb_graph *g, plumb_t x, double mean, double deviation);
+PLUMB_API plumb_t plumb_bernoulli(plumb_graph *g, plumb_t p); /* 1 with the element's probability, else 0; NaN stays; no gradient */
 
 /* -- checks -- */
 PLUMB_API plumb_t plumb_all_finite(plumb_graph *g, const plumb_t *x, int count); /* u8 scalar */

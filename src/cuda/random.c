@@ -50,14 +50,38 @@ static plumb_status run_random_normal(const plumb_call *call)
     return launch(call, PK_NORMAL, &r);
 }
 
-#define ROW(op_name)                                                                                                  \
+static plumb_status run_random_bernoulli(const plumb_call *call)
+{
+    pk_random_of r = random_of(call, &call->in[0]);
+    r.least = (uint64_t)ceil(r.a * 0x1p32);
+    return launch(call, PK_BERNOULLI, &r);
+}
+
+static plumb_status run_random_integers(const plumb_call *call)
+{
+    pk_random_of r = random_of(call, &call->in[0]);
+    r.least = (uint64_t)(r.b - r.a);
+    return launch(call, PK_INTEGERS, &r);
+}
+
+static plumb_status run_bernoulli(const plumb_call *call)
+{
+    pk_random_of r = random_of(call, &call->in[1]);
+    r.x = plumb_cuda_walk_in_order(&call->in[0]);
+    return launch(call, PK_BERNOULLI_OF, &r);
+}
+
+#define ROW(op_name, which_dtypes)                                                                                    \
     const plumb_impl plumb_impl_##op_name##_cuda = {                                                                  \
         .op = &plumb_op_##op_name,                                                                                    \
         .name = "cuda.native",                                                                                        \
-        .dtypes = PLUMB_FLOATS,                                                                                       \
+        .dtypes = (which_dtypes),                                                                                     \
         .run = run_##op_name,                                                                                         \
     };
 
-ROW(dropout)
-ROW(random_uniform)
-ROW(random_normal)
+ROW(dropout, PLUMB_FLOATS)
+ROW(random_uniform, PLUMB_FLOATS)
+ROW(random_normal, PLUMB_FLOATS)
+ROW(random_bernoulli, PLUMB_FLOATS)
+ROW(random_integers, PLUMB_INTS)
+ROW(bernoulli, PLUMB_FLOATS)

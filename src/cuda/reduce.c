@@ -64,7 +64,7 @@ static struct split split_call(const plumb_call *call)
         return split_by(x, out, axes, true);
     }
     const plumb_attr_reduce *attr = call->attr;
-    if (strcmp(call->op->name, "argmax") == 0) {
+    if (strncmp(call->op->name, "arg", 3) == 0) {
         axes = 1u << (attr->axis + (attr->axis < 0 ? x->rank : 0));
     } else {
         axes = attr->all ? (1u << x->rank) - 1u : attr->axes;
@@ -78,19 +78,33 @@ static size_t partial_bytes(const plumb_call *call)
     return s.chunks > 1 ? (size_t)(s.kept.count * s.chunks) * PK_FOLD_SLOT : 0;
 }
 
+static int64_t divisor(const plumb_call *call, enum pk_fold what, int64_t count)
+{
+    int64_t less = what == PK_VARIANCE ? ((const plumb_attr_reduce *)call->attr)->correction : 0;
+    return count > less ? count - less : 0;
+}
+
 static plumb_status run_fold(const plumb_call *call, enum pk_fold what)
 {
     struct split s = split_call(call);
     cudaStream_t stream = plumb_cuda_stream(call);
     int dtype = (int)call->in[0].dtype;
     void *partial = s.chunks > 1 ? call->workspace : NULL;
+    int64_t count = divisor(call, what, s.gone.count);
     plumb_status status = plumb_cuda_check(
-        call, "plumb_k_fold", plumb_k_fold(stream, what, dtype, &s.kept, &s.gone, s.columns, s.chunks, partial, 0));
+        call, "plumb_k_fold",
+        plumb_k_fold(stream, what, dtype, &s.kept, &s.gone, s.columns, s.chunks, partial, 0, count));
     if (status == PLUMB_OK && partial) {
         status = plumb_cuda_check(call, "plumb_k_fold_finish",
-                                  plumb_k_fold_finish(stream, what, dtype, &s.kept, s.gone.count, s.chunks, partial));
+                                  plumb_k_fold_finish(stream, what, dtype, &s.kept, count, s.chunks, partial));
     }
     return status;
+}
+
+static plumb_status run_place(const plumb_call *call, enum pk_fold first)
+{
+    bool last = ((const plumb_attr_reduce *)call->attr)->last;
+    return run_fold(call, first == PK_ARGMAX ? last ? PK_ARGMAX_LAST : PK_ARGMAX : last ? PK_ARGMIN_LAST : PK_ARGMIN);
 }
 
 /* ---- over many tensors: each leaves partial results, all of which are joined at the end ---- */
@@ -123,7 +137,7 @@ static plumb_status run_over_all(const plumb_call *call, enum pk_fold what)
         struct split s = split_all(&call->in[i], &call->out[0]);
         status = plumb_cuda_check(call, "plumb_k_fold",
                                   plumb_k_fold(stream, what, (int)call->in[i].dtype, &s.kept, &s.gone, s.columns,
-                                               s.chunks, call->workspace, first));
+                                               s.chunks, call->workspace, first, 0));
         first += s.chunks;
     }
     if (status != PLUMB_OK) {
@@ -151,10 +165,18 @@ static plumb_status run_over_all(const plumb_call *call, enum pk_fold what)
     };
 
 ROW(sum, run_fold, PK_SUM, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
-ROW(mean, run_fold, PK_MEAN, partial_bytes, PLUMB_FLOATS, 0)
+ROW(mean, run_fold, PK_MEAN, partial_bytes, PLUMB_ALL_DTYPES, 0)
 ROW(max, run_fold, PK_MAX, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
 ROW(min, run_fold, PK_MIN, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
-ROW(argmax, run_fold, PK_ARGMAX, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
+ROW(argmax, run_place, PK_ARGMAX, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
+ROW(argmin, run_place, PK_ARGMIN, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
+ROW(prod, run_fold, PK_PROD, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
+ROW(abs_sum, run_fold, PK_ABS_SUM, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
+ROW(square_sum, run_fold, PK_SQUARE_SUM, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
+ROW(variance, run_fold, PK_VARIANCE, partial_bytes, PLUMB_FLOATS, 0)
+ROW(log_sum_exp, run_fold, PK_LOG_SUM_EXP, partial_bytes, PLUMB_FLOATS, 0)
+ROW(any, run_fold, PK_ANY, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
+ROW(all, run_fold, PK_ALL, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
 ROW(sum_to, run_fold, PK_SUM, partial_bytes, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
 ROW(all_finite, run_over_all, PK_ALL_FINITE, all_partial_bytes, PLUMB_FLOATS, PLUMB_IMPL_EXACT)
 ROW(sum_squares, run_over_all, PK_SUM_SQUARES, all_partial_bytes, PLUMB_FLOATS, PLUMB_IMPL_EXACT)

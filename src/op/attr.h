@@ -19,8 +19,18 @@ typedef struct plumb_attr_numbers { double a, b; } plumb_attr_numbers; /* affine
                                                                           alpha; huber: delta; clamp: low, high */
 typedef struct plumb_attr_cast { plumb_attr_made made; } plumb_attr_cast; /* made.shape unused (rank 0) */
 
-/* sum, mean, max, min: axes as a bit mask, normalised by the builder; argmax: one axis */
-typedef struct plumb_attr_reduce { uint32_t axes; int32_t keep; int32_t axis; int32_t all; } plumb_attr_reduce; /* all: every axis, whatever the rank */
+/* sum and others: axes as a bit mask, normalised by the builder; argmax, argmin: one axis */
+typedef struct plumb_attr_reduce {
+    uint32_t axes;
+    int32_t keep, axis;
+    int32_t all;        /* every axis, whatever the rank */
+    int32_t last;       /* argmax, argmin: of ties the last one */
+    int32_t correction; /* variance: divides by the number of elements less this */
+} plumb_attr_reduce;
+
+typedef struct plumb_attr_scan { int32_t axis, exclusive, reverse; } plumb_attr_scan; /* cumsum */
+/* sort, top_k (x) -> values, indices: k of them (sort: all, k is -1) in their order along the axis */
+typedef struct plumb_attr_order { int64_t k; int32_t axis, descending; } plumb_attr_order;
 
 typedef struct plumb_attr_shape { plumb_shape shape; } plumb_attr_shape; /* reshape, expand, sum_to (LIKE: min_in 1; rank -1 while a lender is there);
                                                                             reshape may hold one PLUMB_INFER */
@@ -152,7 +162,8 @@ typedef struct plumb_attr_roi {
 typedef struct plumb_attr_iota { plumb_attr_made made; double start, step; } plumb_attr_iota;
 typedef struct plumb_attr_triangle { int64_t k; int32_t upper; } plumb_attr_triangle;
 
-/* dropout (x, key); random_uniform, random_normal (key): a low, b high; a mean, b deviation */
+/* dropout (x, key); bernoulli (p, key); random_uniform, random_integers, random_normal, random_bernoulli (key): a low, b high;
+ * a mean, b deviation; a the probability of 1 */
 typedef struct plumb_attr_random { plumb_attr_made made; uint32_t stream; double a, b; /* dropout: a = drop */ } plumb_attr_random;
 
 /* Updates: inputs apply (u8), lr (f32 or f64 scalar), scale (scalar, multiplies every gradient), step (i64: updates

@@ -6,6 +6,9 @@
  * - dropout keeps an element where its uniform number is >= drop and scales it by 1/(1 - drop) ("inverted";
  *   Srivastava et al. 2014), so inference is the identity. Its gradient is dropout of dy with the same stream and
  *   key, that is, the same mask: no mask is stored. A dropped element is 0 even if x is not finite there.
+ * - bernoulli is 1 where the uniform number is below p, so never for p <= 0 and always for p >= 1. random_integers is
+ *   low + floor(word * (high - low) / 2^32), in whole numbers. A permutation is the stable order of random words: two
+ *   equal words (n^2 / 2^33 of them are to be expected) keep their order.
  * - random_uniform is low + (high - low) u in double, rounded once; what rounds up to `high` steps down to the
  *   numbers just below it, so the interval stays half open in narrow types. random_normal is mean +
  *   deviation z, z from the shared polynomial. */
@@ -34,13 +37,14 @@ static plumb_status infer_dropout(plumb_infer *q)
     return PLUMB_OK;
 }
 
-static plumb_status check_made(plumb_infer *q)
+static plumb_status check_made(plumb_infer *q, bool floats)
 {
     const plumb_attr_random *attr = q->attr;
     if (check_key(q, 0))
         return PLUMB_BAD_INPUT;
-    if (!plumb_dtype_is_float(attr->made.dtype))
-        return plumb_refuse(q, "makes floating numbers, not %s", plumb_dtype_name(attr->made.dtype));
+    if (plumb_dtype_is_float(attr->made.dtype) != floats || attr->made.dtype == PLUMB_NO_DTYPE)
+        return plumb_refuse(q, "makes %s numbers, not %s", floats ? "floating" : "whole",
+                            plumb_dtype_name(attr->made.dtype));
     plumb_shape shape = plumb_bound(q, attr->made.shape);
     if (shape.rank < 0 || shape.rank > PLUMB_MAX_RANK)
         return plumb_refuse(q, "rank %d", shape.rank);
@@ -54,7 +58,7 @@ static plumb_status check_made(plumb_infer *q)
 static plumb_status infer_uniform(plumb_infer *q)
 {
     const plumb_attr_random *attr = q->attr;
-    if (check_made(q))
+    if (check_made(q, true))
         return PLUMB_BAD_INPUT;
     if (!(attr->a <= attr->b) || !isfinite(attr->a) || !isfinite(attr->b))
         return plumb_refuse(q, "[%g, %g) is no interval", attr->a, attr->b);
@@ -64,11 +68,37 @@ static plumb_status infer_uniform(plumb_infer *q)
 static plumb_status infer_normal(plumb_infer *q)
 {
     const plumb_attr_random *attr = q->attr;
-    if (check_made(q))
+    if (check_made(q, true))
         return PLUMB_BAD_INPUT;
     if (!isfinite(attr->a) || !isfinite(attr->b) || attr->b < 0)
         return plumb_refuse(q, "mean %g, standard deviation %g", attr->a, attr->b);
     return PLUMB_OK;
+}
+
+static plumb_status infer_made_bernoulli(plumb_infer *q)
+{
+    const plumb_attr_random *attr = q->attr;
+    if (check_made(q, true))
+        return PLUMB_BAD_INPUT;
+    if (!(attr->a >= 0 && attr->a <= 1))
+        return plumb_refuse(q, "the probability %g is outside [0, 1]", attr->a);
+    return PLUMB_OK;
+}
+
+static plumb_status infer_integers(plumb_infer *q)
+{
+    const plumb_attr_random *attr = q->attr;
+    if (check_made(q, false))
+        return PLUMB_BAD_INPUT;
+    if (!(fabs(attr->a) <= 0x1p53) || !(attr->b > attr->a) || !(attr->b - attr->a <= 0x1p32))
+        return plumb_refuse(q, "[%.0f, %.0f) must hold 1 to 2^32 whole numbers", attr->a, attr->b);
+    return PLUMB_OK;
+}
+
+static plumb_status infer_bernoulli(plumb_infer *q)
+{
+    q->out[0] = q->in[0];
+    return plumb_need_float(q, 0) || check_key(q, 1) ? PLUMB_BAD_INPUT : PLUMB_OK;
 }
 
 static plumb_status gradient_dropout(plumb_grad *q)
@@ -82,7 +112,8 @@ static plumb_status gradient_dropout(plumb_grad *q)
 
 static plumb_status no_gradient(plumb_grad *q)
 {
-    q->din[0] = PLUMB_NO_GRADIENT;
+    for (int i = 0; i < q->n_in; i++)
+        q->din[i] = PLUMB_NO_GRADIENT;
     return PLUMB_OK;
 }
 
@@ -132,34 +163,53 @@ const plumb_op plumb_op_dropout = {
     .pictures = 0x1 | 0x1 << 16, /* x, y */
 };
 
-const plumb_op plumb_op_random_uniform = {
-    .name = "random_uniform",
-    .typed = -1,
-    .min_in = 1,
-    .max_in = 1,
-    .n_out = 1,
-    .attr_size = sizeof(plumb_attr_random),
-    .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE,
-    .infer = infer_uniform,
-    .gradient = no_gradient,
-    .flops = flops_random,
-    .tolerance = PLUMB_TOL_NORM,
-    .print = print_range,
-};
+#define MADE(op_name, rule, how)                                                                             \
+    const plumb_op plumb_op_##op_name = {                                                                    \
+        .name = #op_name,                                                                                    \
+        .typed = -1,                                                                                         \
+        .min_in = 1,                                                                                         \
+        .max_in = 1,                                                                                         \
+        .n_out = 1,                                                                                          \
+        .attr_size = sizeof(plumb_attr_random),                                                              \
+        .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE,                                                           \
+        .infer = rule,                                                                                       \
+        .gradient = no_gradient,                                                                             \
+        .flops = flops_random,                                                                               \
+        .tolerance = how,                                                                                    \
+        .print = print_range,                                                                                \
+    };
 
-const plumb_op plumb_op_random_normal = {
-    .name = "random_normal",
-    .typed = -1,
-    .min_in = 1,
-    .max_in = 1,
+MADE(random_uniform, infer_uniform, PLUMB_TOL_NORM)
+MADE(random_normal, infer_normal, PLUMB_TOL_NORM)
+MADE(random_bernoulli, infer_made_bernoulli, PLUMB_TOL_EXACT)
+MADE(random_integers, infer_integers, PLUMB_TOL_EXACT)
+
+static plumb_t itself(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
+{
+    (void)graph;
+    (void)attr;
+    (void)in;
+    return out[0];
+}
+
+static void print_stream(const void *attr, struct plumb_text *text)
+{
+    plumb_text_add(text, "stream=%u", ((const plumb_attr_random *)attr)->stream);
+}
+
+const plumb_op plumb_op_bernoulli = {
+    .name = "bernoulli",
+    .min_in = 2,
+    .max_in = 2,
     .n_out = 1,
     .attr_size = sizeof(plumb_attr_random),
-    .flags = PLUMB_OP_RANDOM | PLUMB_OP_DTYPE,
-    .infer = infer_normal,
+    .flags = PLUMB_OP_RANDOM,
+    .infer = infer_bernoulli,
     .gradient = no_gradient,
     .flops = flops_random,
-    .tolerance = PLUMB_TOL_NORM,
-    .print = print_range,
+    .tolerance = PLUMB_TOL_EXACT,
+    .branch = itself,
+    .print = print_stream,
 };
 
 plumb_t plumb_dropout(plumb_graph *g, plumb_t x, double drop)
@@ -199,4 +249,42 @@ plumb_t plumb_random_normal(plumb_graph *g, plumb_dtype dtype, plumb_shape shape
                             double deviation)
 {
     return draw(g, &plumb_op_random_normal, dtype, &shape, mean, deviation);
+}
+
+plumb_t plumb_random_bernoulli(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, double p)
+{
+    bool is_float = plumb_dtype_is_float(dtype);
+    plumb_t y = draw(g, &plumb_op_random_bernoulli, is_float ? dtype : PLUMB_F32, &shape, p, 0);
+    return is_float ? y : plumb_cast(g, y, dtype);
+}
+
+plumb_t plumb_random_integers(plumb_graph *g, plumb_dtype dtype, plumb_shape shape, int64_t low, int64_t high)
+{
+    return draw(g, &plumb_op_random_integers, dtype, &shape, (double)low, (double)high);
+}
+
+plumb_t plumb_random_permutation(plumb_graph *g, int64_t n)
+{
+    plumb_t words = plumb_random_integers(g, PLUMB_I64, PLUMB_SHAPE(n), 0, (int64_t)1 << 32);
+    return plumb_argsort(g, words, 0, false);
+}
+
+plumb_t plumb_random_uniform_like(plumb_graph *g, plumb_t x, double low, double high)
+{
+    plumb_shape shape = plumb_shape_of(g, x);
+    return draw(g, &plumb_op_random_uniform, plumb_dtype_of(g, x), &shape, low, high);
+}
+
+plumb_t plumb_random_normal_like(plumb_graph *g, plumb_t x, double mean, double deviation)
+{
+    plumb_shape shape = plumb_shape_of(g, x);
+    return draw(g, &plumb_op_random_normal, plumb_dtype_of(g, x), &shape, mean, deviation);
+}
+
+plumb_t plumb_bernoulli(plumb_graph *g, plumb_t p)
+{
+    plumb_attr_random attr;
+    memset(&attr, 0, sizeof attr);
+    attr.stream = plumb_next_stream(g);
+    return plumb_emit(g, &plumb_op_bernoulli, &attr, (const plumb_t[]){p, plumb_random_key(g)}, 2);
 }

@@ -1,23 +1,23 @@
 /* Ops that make fewer elements out of many: sums, means, extrema over axes, the adjoint of expand, and the
- * two checks over many tensors that training steps are gated by.
+ * two checks over many tensors that training steps are gated by. Further reductions are in statistics.c.
  *
- * Decided here: a sum over nothing is 0, a mean over nothing is not a number, a maximum over nothing is
- * refused. Axes are a bit mask once built. A gradient finds its way back by broadcasting: reduced dimensions
+ * Decided here: a sum over nothing is 0, a mean over nothing is not a number (of integers refused), a maximum over
+ * nothing is refused. A mean of integers is their sum (64 bits, wrapping) divided toward zero. Axes are a bit mask once built. A gradient finds its way back by broadcasting: reduced dimensions
  * are put back at size 1 where alignment at the right would not do, and the tensor that was reduced lends its
  * shape, which may be symbolic. */
-#include "op/attr.h"
+#include "op/reduce.h"
 
-static uint32_t reduced_axes(const plumb_attr_reduce *attr, int rank)
+uint32_t plumb_reduced_axes(const plumb_attr_reduce *attr, int rank)
 {
     return attr->all ? (1u << rank) - 1u : attr->axes;
 }
 
-static plumb_status infer_reduce(plumb_infer *q)
+plumb_status plumb_infer_reduce(plumb_infer *q)
 {
     const plumb_attr_reduce *attr = q->attr;
     const plumb_shape *x = &q->in[0].shape;
     plumb_shape *out = &q->out[0].shape;
-    uint32_t axes = reduced_axes(attr, x->rank);
+    uint32_t axes = plumb_reduced_axes(attr, x->rank);
     if (axes >> x->rank) {
         char text[160];
         return plumb_refuse(q, "an axis is outside the shape %s", plumb_shape_text(x, text, sizeof text));
@@ -33,26 +33,27 @@ static plumb_status infer_reduce(plumb_infer *q)
     return PLUMB_OK;
 }
 
-static plumb_status infer_mean(plumb_infer *q)
-{
-    return plumb_need_float(q, 0) ? PLUMB_BAD_INPUT : infer_reduce(q);
-}
-
+/* For what makes no sense of no elements. */
 static plumb_status infer_extremum(plumb_infer *q)
 {
     const plumb_shape *x = &q->in[0].shape;
-    uint32_t axes = reduced_axes(q->attr, x->rank);
+    uint32_t axes = plumb_reduced_axes(q->attr, x->rank);
     char text[160];
     for (int d = 0; d < x->rank; d++) {
         if (axes >> d & 1 && x->dim[d] == 0) {
-            return plumb_refuse(q, "nothing to choose from along axis %d of %s", d,
+            return plumb_refuse(q, "nothing is there along axis %d of %s", d,
                                 plumb_shape_text(x, text, sizeof text));
         }
     }
-    return infer_reduce(q);
+    return plumb_infer_reduce(q);
 }
 
-static plumb_status infer_argmax(plumb_infer *q)
+static plumb_status infer_mean(plumb_infer *q)
+{
+    return plumb_dtype_is_float(q->in[0].dtype) ? plumb_infer_reduce(q) : infer_extremum(q);
+}
+
+static plumb_status infer_arg(plumb_infer *q)
 {
     plumb_attr_reduce attr = *(const plumb_attr_reduce *)q->attr;
     plumb_infer along = *q;
@@ -120,52 +121,61 @@ static plumb_status infer_sum_squares(plumb_infer *q)
 /* `d`, of the result's shape, made to broadcast against the operand: reduced dimensions return at size 1.
  * Where they were kept, or all stood in front, `d` does so already. Otherwise a reduction that keeps them
  * lends its shape. */
-static plumb_t unreduced(const plumb_grad *q, plumb_t d)
+plumb_t plumb_unreduced(const plumb_grad *q, plumb_t d)
 {
     plumb_attr_reduce attr = *(const plumb_attr_reduce *)q->attr;
-    uint32_t axes = reduced_axes(&attr, plumb_shape_of(q->graph, q->in[0]).rank);
+    uint32_t axes = plumb_reduced_axes(&attr, plumb_shape_of(q->graph, q->in[0]).rank);
     if (attr.keep || (axes & (axes + 1)) == 0) {
         return d;
     }
     attr.keep = 1;
+    attr.last = attr.correction = 0;
     return plumb_reshape_like(q->graph, d, plumb_emit(q->graph, &plumb_op_sum, &attr, q->in, 1));
 }
 
 static plumb_status sum_gradient(plumb_grad *q)
 {
-    q->din[0] = plumb_expand_like(q->graph, unreduced(q, q->dout[0]), q->in[0]);
+    q->din[0] = plumb_expand_like(q->graph, plumb_unreduced(q, q->dout[0]), q->in[0]);
     return PLUMB_OK;
 }
 
-/* One over the number of elements averaged, while that number is still a symbol: ones are summed, in f32 at
+/* One over the number of elements reduced, less some, while that number is still a symbol: ones are summed, in f32 at
  * least because f16 ends at 65504. */
-static plumb_t one_over_count(const plumb_grad *q, plumb_dtype dtype)
+static plumb_t one_over_count(const plumb_grad *q, plumb_dtype dtype, int less)
 {
     plumb_graph *g = q->graph;
     plumb_attr_leaf ones;
+    plumb_attr_reduce attr = *(const plumb_attr_reduce *)q->attr;
     memset(&ones, 0, sizeof ones);
     ones.made.shape.rank = -1;
     ones.made.dtype = dtype == PLUMB_F64 ? PLUMB_F64 : PLUMB_F32;
     ones.value = 1;
+    attr.correction = 0;
     plumb_t count = plumb_emit(g, &plumb_op_full, &ones, q->in, 1);
-    plumb_t inverse = plumb_reciprocal(g, plumb_emit(g, &plumb_op_sum, q->attr, &count, 1));
+    count = plumb_emit(g, &plumb_op_sum, &attr, &count, 1);
+    plumb_t inverse = plumb_reciprocal(g, less ? plumb_affine(g, count, 1, -less) : count);
     return dtype == ones.made.dtype ? inverse : plumb_cast(g, inverse, dtype);
+}
+
+plumb_t plumb_over_count(const plumb_grad *q, plumb_t d, int less)
+{
+    plumb_shape x = plumb_shape_of(q->graph, q->in[0]), over = {0};
+    uint32_t axes = plumb_reduced_axes(q->attr, x.rank);
+    for (int i = 0; i < x.rank; i++) {
+        if (axes >> i & 1) {
+            over.dim[over.rank++] = x.dim[i];
+        }
+    }
+    int64_t count = plumb_shape_count(&over);
+    if (count < 0) {
+        return plumb_mul(q->graph, d, one_over_count(q, plumb_dtype_of(q->graph, q->in[0]), less));
+    }
+    return plumb_affine(q->graph, d, 1.0 / (double)(count > less ? count - less : 1), 0);
 }
 
 static plumb_status mean_gradient(plumb_grad *q)
 {
-    plumb_graph *g = q->graph;
-    plumb_shape x = plumb_shape_of(g, q->in[0]), averaged = {0};
-    uint32_t axes = reduced_axes(q->attr, x.rank);
-    for (int d = 0; d < x.rank; d++) {
-        if (axes >> d & 1) {
-            averaged.dim[averaged.rank++] = x.dim[d];
-        }
-    }
-    int64_t count = plumb_shape_count(&averaged);
-    plumb_t d = count >= 0 ? plumb_affine(g, q->dout[0], 1.0 / (double)(count > 0 ? count : 1), 0)
-                           : plumb_mul(g, q->dout[0], one_over_count(q, plumb_dtype_of(g, q->in[0])));
-    q->din[0] = plumb_expand_like(g, unreduced(q, d), q->in[0]);
+    q->din[0] = plumb_expand_like(q->graph, plumb_unreduced(q, plumb_over_count(q, q->dout[0], 0)), q->in[0]);
     return PLUMB_OK;
 }
 
@@ -173,7 +183,7 @@ static plumb_status mean_gradient(plumb_grad *q)
 static plumb_t chosen(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
 {
     plumb_grad q = {.graph = graph, .attr = attr, .in = in};
-    return plumb_equal(graph, in[0], unreduced(&q, out[0]));
+    return plumb_equal(graph, in[0], plumb_unreduced(&q, out[0]));
 }
 
 static plumb_status extremum_gradient(plumb_grad *q)
@@ -182,7 +192,7 @@ static plumb_status extremum_gradient(plumb_grad *q)
     plumb_dtype dtype = plumb_dtype_of(g, q->in[0]);
     plumb_t mask = plumb_cast(g, chosen(g, q->attr, q->in, q->out), dtype);
     plumb_t ties = plumb_emit(g, &plumb_op_sum, q->attr, &mask, 1);
-    q->din[0] = plumb_mul(g, mask, unreduced(q, plumb_div(g, q->dout[0], ties)));
+    q->din[0] = plumb_mul(g, mask, plumb_unreduced(q, plumb_div(g, q->dout[0], ties)));
     return PLUMB_OK;
 }
 
@@ -197,7 +207,7 @@ static plumb_status sum_to_gradient(plumb_grad *q)
     return PLUMB_OK;
 }
 
-static plumb_status no_gradient(plumb_grad *q)
+plumb_status plumb_reduce_no_gradient(plumb_grad *q)
 {
     for (int i = 0; i < q->n_in; i++) {
         q->din[i] = PLUMB_NO_GRADIENT;
@@ -220,7 +230,7 @@ static plumb_status sum_squares_gradient(plumb_grad *q)
 
 /* ---- facts ---- */
 
-static double read_elements(const plumb_call *call)
+double plumb_reduce_reads(const plumb_call *call)
 {
     double count = 0;
     for (int i = 0; i < call->n_in; i++) {
@@ -229,13 +239,13 @@ static double read_elements(const plumb_call *call)
     return count;
 }
 
-static double read_per_result(const plumb_call *call)
+double plumb_reduce_terms(const plumb_call *call)
 {
     int64_t results = plumb_view_count(&call->out[0]);
     return (double)plumb_view_count(&call->in[0]) / (double)(results > 0 ? results : 1);
 }
 
-static double square_and_add(const plumb_call *call) { return 2 * read_elements(call); }
+static double square_and_add(const plumb_call *call) { return 2 * plumb_reduce_reads(call); }
 
 static plumb_t the_result(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
 {
@@ -259,7 +269,7 @@ static bool view_sum_to(const void *attr, const plumb_view *in, plumb_view *out,
     return true;
 }
 
-static void print_reduce(const void *attr, struct plumb_text *text)
+void plumb_print_reduce(const void *attr, struct plumb_text *text)
 {
     const plumb_attr_reduce *a = attr;
     const char *gap = "axes=";
@@ -270,37 +280,28 @@ static void print_reduce(const void *attr, struct plumb_text *text)
         }
     }
     plumb_text_add(text, "%s%s", a->all ? "all axes" : "", a->keep ? " kept" : "");
+    if (a->correction) {
+        plumb_text_add(text, " correction=%d", a->correction);
+    }
 }
 
-static void print_argmax(const void *attr, struct plumb_text *text)
+static void print_arg(const void *attr, struct plumb_text *text)
 {
     const plumb_attr_reduce *a = attr;
-    plumb_text_add(text, "axis=%d%s", a->axis, a->keep ? " kept" : "");
+    plumb_text_add(text, "axis=%d%s%s", a->axis, a->keep ? " kept" : "", a->last ? " last" : "");
 }
 
-#define REDUCE(op_name, rule, rule_of_gradient, ...)                                                         \
-    const plumb_op plumb_op_##op_name = {                                                                    \
-        .name = #op_name,                                                                                    \
-        .min_in = 1,                                                                                         \
-        .max_in = 1,                                                                                         \
-        .n_out = 1,                                                                                          \
-        .attr_size = sizeof(plumb_attr_reduce),                                                              \
-        .infer = infer_##rule,                                                                               \
-        .gradient = rule_of_gradient,                                                                        \
-        .flops = read_elements,                                                                              \
-        .terms = read_per_result,                                                                            \
-        __VA_ARGS__,                                                                                         \
-    };
-
-REDUCE(sum, reduce, sum_gradient, .tolerance = PLUMB_TOL_DOT, .print = print_reduce,
-       .precision = PLUMB_PRECISION_ADJOINT)
-REDUCE(mean, mean, mean_gradient, .tolerance = PLUMB_TOL_DOT, .print = print_reduce)
-REDUCE(max, extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_reduce,
-       .branch = chosen, .precision = PLUMB_PRECISION_FOLLOW)
-REDUCE(min, extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_reduce,
-       .branch = chosen, .precision = PLUMB_PRECISION_FOLLOW)
-REDUCE(argmax, argmax, no_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_argmax, .branch = the_result,
-       .precision = PLUMB_PRECISION_FOLLOW)
+PLUMB_REDUCE(sum, plumb_infer_reduce, sum_gradient, .tolerance = PLUMB_TOL_DOT, .print = plumb_print_reduce,
+             .precision = PLUMB_PRECISION_ADJOINT)
+PLUMB_REDUCE(mean, infer_mean, mean_gradient, .tolerance = PLUMB_TOL_DOT, .print = plumb_print_reduce)
+PLUMB_REDUCE(max, infer_extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = plumb_print_reduce,
+             .branch = chosen, .precision = PLUMB_PRECISION_FOLLOW)
+PLUMB_REDUCE(min, infer_extremum, extremum_gradient, .tolerance = PLUMB_TOL_EXACT, .print = plumb_print_reduce,
+             .branch = chosen, .precision = PLUMB_PRECISION_FOLLOW)
+PLUMB_REDUCE(argmax, infer_arg, plumb_reduce_no_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_arg,
+             .branch = the_result, .precision = PLUMB_PRECISION_FOLLOW)
+PLUMB_REDUCE(argmin, infer_arg, plumb_reduce_no_gradient, .tolerance = PLUMB_TOL_EXACT, .print = print_arg,
+             .branch = the_result, .precision = PLUMB_PRECISION_FOLLOW)
 
 const plumb_op plumb_op_sum_to = {
     .name = "sum_to",
@@ -312,8 +313,8 @@ const plumb_op plumb_op_sum_to = {
     .infer = infer_sum_to,
     .gradient = sum_to_gradient,
     .view = view_sum_to,
-    .flops = read_elements,
-    .terms = read_per_result,
+    .flops = plumb_reduce_reads,
+    .terms = plumb_reduce_terms,
     .tolerance = PLUMB_TOL_DOT,
     .print = plumb_print_shape,
     .precision = PLUMB_PRECISION_FOLLOW,
@@ -325,8 +326,8 @@ const plumb_op plumb_op_all_finite = {
     .max_in = -1,
     .n_out = 1,
     .infer = infer_all_finite,
-    .gradient = no_gradient,
-    .flops = read_elements,
+    .gradient = plumb_reduce_no_gradient,
+    .flops = plumb_reduce_reads,
     .tolerance = PLUMB_TOL_EXACT,
     .branch = the_result,
 };
@@ -339,18 +340,20 @@ const plumb_op plumb_op_sum_squares = {
     .infer = infer_sum_squares,
     .gradient = sum_squares_gradient,
     .flops = square_and_add,
-    .terms = read_elements,
+    .terms = plumb_reduce_reads,
     .tolerance = PLUMB_TOL_DOT,
 };
 
 /* ---- builders ---- */
 
-static plumb_t reduce(plumb_graph *g, const plumb_op *op, plumb_t x, const int *axes, int n_axes, bool keep)
+plumb_t plumb_reduce_by(plumb_graph *g, const plumb_op *op, plumb_t x, const int *axes, int n_axes, bool keep,
+                        int correction)
 {
     int rank = plumb_shape_of(g, x).rank;
     plumb_attr_reduce attr;
     memset(&attr, 0, sizeof attr);
     attr.keep = keep;
+    attr.correction = correction;
     attr.all = !axes || n_axes <= 0;
     for (int i = 0; !attr.all && i < n_axes && plumb_dtype_of(g, x) != PLUMB_NO_DTYPE; i++) {
         int axis = axes[i] < 0 ? axes[i] + rank : axes[i];
@@ -363,33 +366,39 @@ static plumb_t reduce(plumb_graph *g, const plumb_op *op, plumb_t x, const int *
     return plumb_emit(g, op, &attr, &x, 1);
 }
 
-plumb_t plumb_sum(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep)
-{
-    return reduce(g, &plumb_op_sum, x, axes, n_axes, keep);
-}
+PLUMB_REDUCE_BUILDER(sum)
+PLUMB_REDUCE_BUILDER(mean)
+PLUMB_REDUCE_BUILDER(max)
+PLUMB_REDUCE_BUILDER(min)
 
-plumb_t plumb_mean(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep)
-{
-    return reduce(g, &plumb_op_mean, x, axes, n_axes, keep);
-}
-
-plumb_t plumb_max(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep)
-{
-    return reduce(g, &plumb_op_max, x, axes, n_axes, keep);
-}
-
-plumb_t plumb_min(plumb_graph *g, plumb_t x, const int *axes, int n_axes, bool keep)
-{
-    return reduce(g, &plumb_op_min, x, axes, n_axes, keep);
-}
-
-plumb_t plumb_argmax(plumb_graph *g, plumb_t x, int axis, bool keep)
+static plumb_t arg(plumb_graph *g, const plumb_op *op, plumb_t x, int axis, bool keep, bool last)
 {
     plumb_attr_reduce attr;
     memset(&attr, 0, sizeof attr);
     attr.axis = axis;
     attr.keep = keep;
-    return plumb_emit(g, &plumb_op_argmax, &attr, &x, 1);
+    attr.last = last;
+    return plumb_emit(g, op, &attr, &x, 1);
+}
+
+plumb_t plumb_argmax(plumb_graph *g, plumb_t x, int axis, bool keep)
+{
+    return arg(g, &plumb_op_argmax, x, axis, keep, false);
+}
+
+plumb_t plumb_argmax_last(plumb_graph *g, plumb_t x, int axis, bool keep)
+{
+    return arg(g, &plumb_op_argmax, x, axis, keep, true);
+}
+
+plumb_t plumb_argmin(plumb_graph *g, plumb_t x, int axis, bool keep)
+{
+    return arg(g, &plumb_op_argmin, x, axis, keep, false);
+}
+
+plumb_t plumb_argmin_last(plumb_graph *g, plumb_t x, int axis, bool keep)
+{
+    return arg(g, &plumb_op_argmin, x, axis, keep, true);
 }
 
 plumb_t plumb_all_finite(plumb_graph *g, const plumb_t *x, int count)

@@ -1,6 +1,8 @@
 /* Cases of the random ops. Their keys are inputs, so a case always draws the same numbers. */
 #include "cases.h"
 
+#include <math.h>
+
 static const double keys[][2] = {{1, 0}, {42, 7}, {-3, 1e9}, {9e15, 12345678901.0}};
 
 static case_input key(int i)
@@ -80,11 +82,54 @@ static void made_case(case_list *list, const plumb_op *op, plumb_shape shape, in
     add_case(list, &one);
 }
 
+static void bernoulli_cases(case_list *list)
+{
+    static const double chances[] = {0.5, 0, 1, 0.25, 0.9};
+    static const double given[7] = {0, 1, NAN, 0.5, -3, 2, INFINITY};
+    for (int i = 0; i < SHAPES; i++) {
+        char text[128];
+        plumb_attr_random attr = numbers((uint32_t)i * 77777, 0, 0);
+        op_case one = make_case(&plumb_op_bernoulli, &attr, "%s", plumb_shape_text(&shapes[i], text, sizeof(text)));
+        one.in[one.n_in++] = floats_in(shapes[i], 0, 1);
+        one.in[one.n_in++] = key(i);
+        one.mostly_zero = true;
+        add_case(list, &one);
+        made_case(list, &plumb_op_random_bernoulli, shapes[i], i, chances[i % 5], 0, PLUMB_OK);
+        list->items[list->count - 1].mostly_zero = true;
+    }
+    plumb_attr_random attr = numbers(9, 0, 0);
+    op_case one = make_case(&plumb_op_bernoulli, &attr, "no probabilities, and not a number");
+    one.in[one.n_in++] = (case_input){.shape = PLUMB_SHAPE(7), .fill = CASE_GIVEN, .given = given};
+    one.in[one.n_in++] = key(3);
+    one.mostly_zero = true;
+    add_case(list, &one);
+    made_case(list, &plumb_op_random_bernoulli, PLUMB_SHAPE(3), 0, 1.5, 0, PLUMB_BAD_INPUT);
+    made_case(list, &plumb_op_random_bernoulli, PLUMB_SHAPE(3), 0, -0.5, 0, PLUMB_BAD_INPUT);
+}
+
+static void integer_cases(case_list *list)
+{
+    static const double ranges[][2] = {{0, 10}, {-5, 5}, {7, 8}, {0, 256}, {0, 1}};
+    for (int i = 0; i < SHAPES; i++) {
+        made_case(list, &plumb_op_random_integers, shapes[i], i, ranges[i % 5][0], ranges[i % 5][1], PLUMB_OK);
+        list->items[list->count - 1].dtypes = PLUMB_INTS;
+        list->items[list->count - 1].mostly_zero = true;
+    }
+    made_case(list, &plumb_op_random_integers, PLUMB_SHAPE(40), 3, -0x1p53, -0x1p53 + 0x1p32, PLUMB_OK);
+    list->items[list->count - 1].dtypes = PLUMB_BIT(PLUMB_I64);
+    made_case(list, &plumb_op_random_integers, PLUMB_SHAPE(3), 0, 5, 5, PLUMB_BAD_INPUT);
+    list->items[list->count - 1].dtypes = PLUMB_INTS;
+    made_case(list, &plumb_op_random_integers, PLUMB_SHAPE(3), 0, 0, 0x1p33, PLUMB_BAD_INPUT);
+    list->items[list->count - 1].dtypes = PLUMB_INTS;
+}
+
 void cases_random(case_list *list)
 {
     static const double ranges[][2] = {{0, 1}, {-2, 3}, {100, 101}, {5, 5}, {-1e-3, 1e-3}};
     static const double normals[][2] = {{0, 1}, {3, 0.5}, {-10, 4}, {2, 0}, {0, 1e-2}};
     dropout_cases(list);
+    bernoulli_cases(list);
+    integer_cases(list);
     for (int i = 0; i < SHAPES; i++) {
         made_case(list, &plumb_op_random_uniform, shapes[i], i, ranges[i % 5][0], ranges[i % 5][1], PLUMB_OK);
         made_case(list, &plumb_op_random_normal, shapes[i], i, normals[i % 5][0], normals[i % 5][1],

@@ -50,7 +50,7 @@ static void add_forms(case_list *list, const plumb_op *op, bool choice)
                      "");
         }
     }
-    if (op != &plumb_op_mean) {
+    {
         const struct form *rows = &forms[8];
         add_form(list, op, rows, false, integers(PLUMB_NO_DTYPE, rows->shape, -40, 40),
                  PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64), ", integers");
@@ -85,14 +85,15 @@ static void add_empty(case_list *list)
 }
 
 /* Ties: the gradient is shared, which difference quotients cannot see; argmax takes the first. */
-static void add_ties(case_list *list, const plumb_op *op)
+static void add_ties(case_list *list, const plumb_op *op, bool last)
 {
     static const double tied[12] = {1, 3, 3, 2, -1, -1, -1, -1, 0, -5, 3, 3};
     plumb_attr_reduce attr;
     memset(&attr, 0, sizeof(attr));
     attr.axes = 2;
     attr.axis = 1;
-    op_case one = make_case(op, &attr, "3x4 with ties");
+    attr.last = last;
+    op_case one = make_case(op, &attr, "3x4 with ties%s", last ? ", last" : "");
     one.n_in = 1;
     one.dtypes = PLUMB_FLOATS | PLUMB_BIT(PLUMB_I32) | PLUMB_BIT(PLUMB_I64);
     one.in[0] = (case_input){.shape = PLUMB_SHAPE(3, 4), .fill = CASE_GIVEN, .given = tied};
@@ -101,7 +102,7 @@ static void add_ties(case_list *list, const plumb_op *op)
     add_case(list, &one);
 }
 
-static void add_argmax(case_list *list)
+static void add_arg(case_list *list, const plumb_op *op)
 {
     static const struct {
         plumb_shape shape;
@@ -123,14 +124,16 @@ static void add_argmax(case_list *list)
             memset(&attr, 0, sizeof(attr));
             attr.axis = rows[i].axis;
             attr.keep = keep;
-            op_case one = make_case(&plumb_op_argmax, &attr, "%s%s", rows[i].label, keep ? ", kept" : "");
+            attr.last = i % 2;
+            op_case one = make_case(op, &attr, "%s%s", rows[i].label, keep ? ", kept" : "");
             one.n_in = 1;
             one.in[0] = distinct(rows[i].shape);
             one.mostly_zero = true;
             add_case(list, &one);
         }
     }
-    add_ties(list, &plumb_op_argmax);
+    add_ties(list, op, false);
+    add_ties(list, op, true);
 }
 
 static void add_sum_to(case_list *list)
@@ -240,7 +243,8 @@ static void add_refusals(case_list *list)
 {
     const plumb_shape six = PLUMB_SHAPE(2, 3);
     refuse(list, &plumb_op_sum, 4, 0, floats(six), "refused: axis 2 of 2");
-    refuse(list, &plumb_op_mean, 1, 0, integers(PLUMB_I32, six, 0, 9), "refused: integers");
+    refuse(list, &plumb_op_mean, 2, 0, integers(PLUMB_I32, PLUMB_SHAPE(2, 0), 0, 9), "refused: of no integers");
+    refuse(list, &plumb_op_argmin, 0, 1, floats(PLUMB_SHAPE(3, 0)), "refused: the least of nothing");
     refuse(list, &plumb_op_max, 2, 0, floats(PLUMB_SHAPE(3, 0)), "refused: the greatest of nothing");
     refuse(list, &plumb_op_min, 1, 0, floats(PLUMB_SHAPE(0, 3)), "refused: the least of nothing");
     refuse(list, &plumb_op_argmax, 0, 2, floats(six), "refused: axis 2 of 2");
@@ -270,9 +274,10 @@ void cases_reduce(case_list *list)
         add_long(list, ops[i]);
     }
     add_empty(list);
-    add_ties(list, &plumb_op_max);
-    add_ties(list, &plumb_op_min);
-    add_argmax(list);
+    add_ties(list, &plumb_op_max, false);
+    add_ties(list, &plumb_op_min, false);
+    add_arg(list, &plumb_op_argmax);
+    add_arg(list, &plumb_op_argmin);
     add_sum_to(list);
     add_checks(list);
     add_refusals(list);

@@ -24,7 +24,7 @@ PLUMB_TEST(launchers, refuse_unknown_types)
     REFUSED(plumb_k_move(NULL, 3, &w, &w));
     const pk_turn turn = {.rest = w, .rows = 1, .columns = 1};
     REFUSED(plumb_k_turn(NULL, 3, &turn));
-    REFUSED(plumb_k_fold(NULL, PK_SUM, UNKNOWN, &w, &w, 0, 1, NULL, 0));
+    REFUSED(plumb_k_fold(NULL, PK_SUM, UNKNOWN, &w, &w, 0, 1, NULL, 0, 1));
     REFUSED(plumb_k_fold_finish(NULL, PK_SUM, UNKNOWN, &w, 1, 1, NULL));
     const pk_lanes lanes = {.walk = w, .n = 1};
     REFUSED(plumb_k_softmax(NULL, PK_SOFTMAX, PK_I32, &lanes));

@@ -1,4 +1,4 @@
-/* Reductions of f32: sum, mean, max, min over any axes, and the adjoint of broadcasting.
+/* Reductions of f32: sum (of squares, of absolute values), mean, max, min over any axes, the adjoint of broadcasting.
  *
  * The operand's dimensions are merged where they can be and divided into those that stay and those that go;
  * the one that lies innermost in memory decides the form. If it goes, a result is a sum of rows, kept in
@@ -7,6 +7,8 @@
  * and are joined in order. */
 #include "cpu/native/vector.h"
 #include "op/attr.h"
+
+#include <math.h>
 
 enum { STRIP = 256, PIECE = 1 << 12, CHUNK = 1 << 15, MOST_PARTS = 64, BLOCK = 256 };
 
@@ -142,12 +144,16 @@ NATIVE_INLINE float later(float a, float b, bool smaller) /* not-a-number stays,
     return (smaller ? b < a : b > a) || b != b ? (a != a ? a : b) : a;
 }
 
-NATIVE_INLINE double sum_row(const float *x, int64_t step, int64_t n)
+enum taken { ITSELF, ABSOLUTE, SQUARE };
+
+NATIVE_INLINE float made_of(float x, enum taken what) { return what == SQUARE ? x * x : what == ABSOLUTE ? fabsf(x) : x; }
+
+NATIVE_INLINE double sum_row_of(const float *x, int64_t step, int64_t n, enum taken what)
 {
     double total = 0;
     if (step != 1) {
         for (int64_t i = 0; i < n; i++) {
-            total += (double)x[i * step];
+            total += (double)made_of(x[i * step], what);
         }
         return total;
     }
@@ -157,16 +163,22 @@ NATIVE_INLINE double sum_row(const float *x, int64_t step, int64_t n)
         int64_t end = n - i < BLOCK ? n : i + BLOCK;
         for (; i + NATIVE_LANES <= end; i += NATIVE_LANES) {
             for (int l = 0; l < NATIVE_LANES; l++) {
-                lane[l] += x[i + l];
+                lane[l] += made_of(x[i + l], what);
             }
         }
         total += (double)native_sum_join(lane);
     }
     for (; i < n; i++) {
-        total += (double)x[i];
+        total += (double)made_of(x[i], what);
     }
     return total;
 }
+
+NATIVE_INLINE double sum_row(const float *x, int64_t step, int64_t n) { return sum_row_of(x, step, n, ITSELF); }
+
+NATIVE_INLINE double abs_sum_row(const float *x, int64_t step, int64_t n) { return sum_row_of(x, step, n, ABSOLUTE); }
+
+NATIVE_INLINE double square_sum_row(const float *x, int64_t step, int64_t n) { return sum_row_of(x, step, n, SQUARE); }
 
 NATIVE_INLINE double extremum_row(const float *x, int64_t step, int64_t n, bool smaller)
 {
@@ -220,6 +232,8 @@ NATIVE_INLINE double min_row(const float *x, int64_t step, int64_t n)
         }                                                                                                    \
     }
 STRIP_KERNEL(sum, a + b)
+STRIP_KERNEL(abs_sum, a + fabsf(b))
+STRIP_KERNEL(square_sum, a + b * b)
 STRIP_KERNEL(max, later(a, b, false))
 STRIP_KERNEL(min, later(a, b, true))
 
@@ -237,7 +251,12 @@ typedef void strip_kernel(float *acc, const float *x, int64_t step, int width, i
     {                                                                                                        \
         name##_strip(acc, x, step, width, row_step, count);                                                  \
     }
-#define ALL_KERNELS(isa, TARGET) KERNELS(sum, isa, TARGET) KERNELS(max, isa, TARGET) KERNELS(min, isa, TARGET)
+#define ALL_KERNELS(isa, TARGET)                                                                             \
+    KERNELS(sum, isa, TARGET)                                                                                \
+    KERNELS(abs_sum, isa, TARGET)                                                                            \
+    KERNELS(square_sum, isa, TARGET)                                                                         \
+    KERNELS(max, isa, TARGET)                                                                                \
+    KERNELS(min, isa, TARGET)
 NATIVE_EACH_ISA(ALL_KERNELS)
 
 /* ---- work ---- */
@@ -414,3 +433,5 @@ RUN(mean, SUM, sum, true)
 RUN(max, MAX, max, false)
 RUN(min, MIN, min, false)
 RUN(sum_to, SUM, sum, false)
+RUN(abs_sum, SUM, abs_sum, false)
+RUN(square_sum, SUM, square_sum, false)

@@ -70,9 +70,56 @@ static plumb_status run_random_normal(const plumb_call *call)
     return PLUMB_OK;
 }
 
-const plumb_impl plumb_impl_dropout_ref = {
-    .op = &plumb_op_dropout, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .run = run_dropout};
-const plumb_impl plumb_impl_random_uniform_ref = {
-    .op = &plumb_op_random_uniform, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .run = run_random_uniform};
-const plumb_impl plumb_impl_random_normal_ref = {
-    .op = &plumb_op_random_normal, .name = "cpu.ref", .dtypes = PLUMB_FLOATS, .run = run_random_normal};
+/* Words below p * 2^32, compared exactly. */
+static plumb_status run_random_bernoulli(const plumb_call *call)
+{
+    const plumb_view *y = &call->out[0];
+    double p = ((const plumb_attr_random *)call->attr)->a;
+    struct draw d = draw_begin(call, &call->in[0]);
+    struct walk w;
+    walk_begin(&w, y->rank, y->dim);
+    int at = walk_add(&w, y);
+    for (int64_t e = 0; w.left > 0; walk_step(&w), e++)
+        view_put(y, w.at[at], plumb_uniform_of_word(draw_word(&d, e)) < p ? 1 : 0);
+    return PLUMB_OK;
+}
+
+static plumb_status run_random_integers(const plumb_call *call)
+{
+    const plumb_attr_random *attr = call->attr;
+    const plumb_view *y = &call->out[0];
+    uint64_t range = (uint64_t)(attr->b - attr->a);
+    struct draw d = draw_begin(call, &call->in[0]);
+    struct walk w;
+    walk_begin(&w, y->rank, y->dim);
+    int at = walk_add(&w, y);
+    for (int64_t e = 0; w.left > 0; walk_step(&w), e++)
+        view_put_int(y, w.at[at], (int64_t)attr->a + (int64_t)(draw_word(&d, e) * range >> 32));
+    return PLUMB_OK;
+}
+
+static plumb_status run_bernoulli(const plumb_call *call)
+{
+    const plumb_view *p = &call->in[0], *y = &call->out[0];
+    struct draw d = draw_begin(call, &call->in[1]);
+    struct walk w;
+    walk_begin(&w, y->rank, y->dim);
+    int a = walk_add(&w, p), b = walk_add(&w, y);
+    for (int64_t e = 0; w.left > 0; walk_step(&w), e++) {
+        double chance = view_get(p, w.at[a]);
+        double one = plumb_uniform_of_word(draw_word(&d, e)) < chance ? 1 : 0;
+        view_put(y, w.at[b], isnan(chance) ? chance : one);
+    }
+    return PLUMB_OK;
+}
+
+#define ROW(op_name, which_dtypes)                                                                           \
+    const plumb_impl plumb_impl_##op_name##_ref = {                                                          \
+        .op = &plumb_op_##op_name, .name = "cpu.ref", .dtypes = (which_dtypes), .run = run_##op_name};
+
+ROW(dropout, PLUMB_FLOATS)
+ROW(random_uniform, PLUMB_FLOATS)
+ROW(random_normal, PLUMB_FLOATS)
+ROW(random_bernoulli, PLUMB_FLOATS)
+ROW(random_integers, PLUMB_INTS)
+ROW(bernoulli, PLUMB_FLOATS)

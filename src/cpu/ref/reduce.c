@@ -1,75 +1,7 @@
-/* Reference: reductions. A result element is found by walking the part of the operand that it stands for, in
- * row-major order: `kept` are the dimensions that remain, `gone` those that are reduced. Sums are kept in
- * double. */
-#include "cpu/ref/walk.h"
-#include "op/attr.h"
+/* Reference: reductions. Sums are kept in double. */
+#include "cpu/ref/fold.h"
 
 #include <math.h>
-
-/* The operand split in two, and the result without the size-1 dimensions that the reduction left. */
-struct split {
-    plumb_view kept, gone, out;
-};
-
-static void append(plumb_view *to, const plumb_view *from, int d)
-{
-    to->dim[to->rank] = from->dim[d];
-    to->stride[to->rank++] = from->stride[d];
-}
-
-/* kept_place: result dimension d - shift is operand dimension d; otherwise reduced dimensions were left
- * out. */
-static struct split split_by(const plumb_view *x, const plumb_view *out, uint32_t axes, bool kept_place)
-{
-    struct split s = {.kept = *x, .gone = *x, .out = *out};
-    int shift = x->rank - out->rank, next = 0;
-    s.kept.rank = s.gone.rank = s.out.rank = 0;
-    for (int d = 0; d < x->rank; d++) {
-        if (axes >> d & 1) {
-            append(&s.gone, x, d);
-        } else {
-            append(&s.kept, x, d);
-            append(&s.out, out, kept_place ? d - shift : next++);
-        }
-    }
-    return s;
-}
-
-static struct split split_axes(const plumb_call *call)
-{
-    const plumb_attr_reduce *attr = call->attr;
-    uint32_t axes = attr->all ? (1u << call->in[0].rank) - 1u : attr->axes;
-    return split_by(&call->in[0], &call->out[0], axes, attr->keep);
-}
-
-/* Calls fold(start of the part, its dimensions) for every result element and stores what it returns. */
-static plumb_status fold_floats(const struct split *s, double (*fold)(const plumb_view *part))
-{
-    struct walk w;
-    plumb_view part = s->gone;
-    size_t size = plumb_dtype_size(part.dtype);
-    walk_begin(&w, s->kept.rank, s->kept.dim);
-    int x = walk_add(&w, &s->kept), y = walk_add(&w, &s->out);
-    for (; w.left > 0; walk_step(&w)) {
-        part.data = (char *)s->gone.data + w.at[x] * (int64_t)size;
-        view_put(&s->out, w.at[y], fold(&part));
-    }
-    return PLUMB_OK;
-}
-
-static plumb_status fold_integers(const struct split *s, int64_t (*fold)(const plumb_view *part))
-{
-    struct walk w;
-    plumb_view part = s->gone;
-    size_t size = plumb_dtype_size(part.dtype);
-    walk_begin(&w, s->kept.rank, s->kept.dim);
-    int x = walk_add(&w, &s->kept), y = walk_add(&w, &s->out);
-    for (; w.left > 0; walk_step(&w)) {
-        part.data = (char *)s->gone.data + w.at[x] * (int64_t)size;
-        view_put_int(&s->out, w.at[y], fold(&part));
-    }
-    return PLUMB_OK;
-}
 
 static double sum_of(const plumb_view *part)
 {
@@ -94,6 +26,8 @@ static int64_t integer_sum_of(const plumb_view *part)
     }
     return (int64_t)sum;
 }
+
+static int64_t integer_mean_of(const plumb_view *part) { return integer_sum_of(part) / plumb_view_count(part); }
 
 static double mean_of(const plumb_view *part) { return sum_of(part) / (double)plumb_view_count(part); }
 
@@ -137,19 +71,34 @@ static int64_t integer_max_of(const plumb_view *part) { return integer_extremum_
 
 static int64_t integer_min_of(const plumb_view *part) { return integer_extremum_of(part, true); }
 
-/* Of one dimension; integers are compared as integers. */
-static int64_t argmax_of(const plumb_view *part)
+/* Of one dimension; integers are compared as integers. A later one must be better, or as good if the last is wanted. */
+static int64_t place_of(const plumb_view *part, bool smaller, bool last)
 {
     int64_t best = 0;
     for (int64_t i = 1; i < part->dim[0]; i++) {
         int64_t here = i * part->stride[0], there = best * part->stride[0];
-        bool wins = plumb_dtype_is_float(part->dtype)
-                        ? beats(view_get(part, here), view_get(part, there), false)
-                        : view_get_int(part, here) > view_get_int(part, there);
-        best = wins ? i : best;
+        bool wins, ties;
+        if (plumb_dtype_is_float(part->dtype)) {
+            double a = view_get(part, here), b = view_get(part, there);
+            wins = beats(a, b, smaller);
+            ties = a == b || (isnan(a) && isnan(b));
+        } else {
+            int64_t a = view_get_int(part, here), b = view_get_int(part, there);
+            wins = smaller ? a < b : a > b;
+            ties = a == b;
+        }
+        best = wins || (ties && last) ? i : best;
     }
     return best;
 }
+
+static int64_t first_max(const plumb_view *part) { return place_of(part, false, false); }
+
+static int64_t last_max(const plumb_view *part) { return place_of(part, false, true); }
+
+static int64_t first_min(const plumb_view *part) { return place_of(part, true, false); }
+
+static int64_t last_min(const plumb_view *part) { return place_of(part, true, true); }
 
 static plumb_status run_sum(const plumb_call *call)
 {
@@ -160,7 +109,7 @@ static plumb_status run_sum(const plumb_call *call)
 static plumb_status run_mean(const plumb_call *call)
 {
     struct split s = split_axes(call);
-    return fold_floats(&s, mean_of);
+    return plumb_dtype_is_float(s.out.dtype) ? fold_floats(&s, mean_of) : fold_integers(&s, integer_mean_of);
 }
 
 static plumb_status run_max(const plumb_call *call)
@@ -175,13 +124,18 @@ static plumb_status run_min(const plumb_call *call)
     return plumb_dtype_is_float(s.out.dtype) ? fold_floats(&s, min_of) : fold_integers(&s, integer_min_of);
 }
 
-static plumb_status run_argmax(const plumb_call *call)
+static plumb_status run_place(const plumb_call *call, int64_t (*first)(const plumb_view *part),
+                              int64_t (*last)(const plumb_view *part))
 {
     const plumb_attr_reduce *attr = call->attr;
     int axis = attr->axis + (attr->axis < 0 ? call->in[0].rank : 0);
     struct split s = split_by(&call->in[0], &call->out[0], 1u << axis, attr->keep);
-    return fold_integers(&s, argmax_of);
+    return fold_integers(&s, attr->last ? last : first);
 }
+
+static plumb_status run_argmax(const plumb_call *call) { return run_place(call, first_max, last_max); }
+
+static plumb_status run_argmin(const plumb_call *call) { return run_place(call, first_min, last_min); }
 
 static plumb_status run_sum_to(const plumb_call *call)
 {
@@ -253,10 +207,11 @@ static plumb_status run_all_finite(const plumb_call *call)
     };
 
 ROW(sum, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
-ROW(mean, PLUMB_FLOATS, 0)
+ROW(mean, PLUMB_ALL_DTYPES, 0)
 ROW(max, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
 ROW(min, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
 ROW(argmax, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
+ROW(argmin, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
 ROW(sum_to, PLUMB_ALL_DTYPES, PLUMB_IMPL_EXACT)
 ROW(all_finite, PLUMB_FLOATS, PLUMB_IMPL_EXACT)
 ROW(sum_squares, PLUMB_FLOATS, PLUMB_IMPL_EXACT)
