@@ -30,20 +30,29 @@ static int64_t integer_absolute(const plumb_view *part) { return (int64_t)wrappe
 
 static int64_t integer_squares(const plumb_view *part) { return (int64_t)wrapped_squares(part); }
 
+/* sum += x, with what rounding takes from it kept in *low (Kahan 1965): equal terms err alike, so that thousands of them
+ * would be too far off to judge others in f64. */
+static void add_exactly(double *sum, double *low, double x)
+{
+    double term = x + *low, total = *sum + term;
+    *low = term - (total - *sum);
+    *sum = total;
+}
+
 /* The sum of (x - mean)^2: two passes. */
 static double scatter(const plumb_view *part)
 {
     struct walk w;
-    double mean = 0, total = 0, count = (double)plumb_view_count(part);
+    double sum[2] = {0, 0}, low[2] = {0, 0}, mean = 0;
     for (int pass = 0; pass < 2; pass++) {
         walk_begin(&w, part->rank, part->dim);
         for (int at = walk_add(&w, part); w.left > 0; walk_step(&w)) {
             double x = view_get(part, w.at[at]);
-            mean += pass == 0 ? x / count : 0;
-            total += pass == 1 ? (x - mean) * (x - mean) : 0;
+            add_exactly(&sum[pass], &low[pass], pass ? (x - mean) * (x - mean) : x);
         }
+        mean = sum[0] / (double)plumb_view_count(part);
     }
-    return total;
+    return sum[1];
 }
 
 static double log_sum_exp(const plumb_view *part)
