@@ -133,7 +133,7 @@ typedef struct pk_cross_entropy {
     double hit, miss;
     int64_t ignore;
     pk_fault *fault;
-    int32_t watch, use_ignore;
+    int32_t watch, use_ignore, logarithms; /* logarithms: logits are log-probabilities */
 } pk_cross_entropy;
 cudaError_t plumb_k_cross_entropy(cudaStream_t stream, const pk_cross_entropy *c);
 cudaError_t plumb_k_cross_entropy_backward(cudaStream_t stream, const pk_cross_entropy *c);

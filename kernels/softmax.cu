@@ -199,6 +199,13 @@ template <class T> __device__ inline number<T> target_mass(const pk_cross_entrop
     return share > 0 ? share * class_weight<T>(c, k) : 0;
 }
 
+/* Log-probabilities need no shift: moments whose logarithm is 0. */
+template <int G, class T>
+__device__ inline moments<number<T>> moments_of_row(const pk_cross_entropy &c, line<const T> x, int64_t classes)
+{
+    return c.logarithms ? moments<number<T>>{0, 1} : moments_of<G>(x, classes);
+}
+
 enum label_kind { LABELLED, IGNORED, WRONG };
 
 template <int G> __device__ inline label_kind read_label(const pk_cross_entropy &c, int64_t n, int64_t *label)
@@ -228,11 +235,12 @@ template <class T, int G> __global__ void __launch_bounds__(PK_THREADS) cross_en
         N total = kind == WRONG ? (N)NAN : 0, weight = total;
         if (kind == LABELLED) {
             line<const T> x = {(const T *)c.logits.data + n * c.logits.stride[0], c.logits.stride[1]};
-            moments<N> m = moments_of<G>(x, classes);
+            moments<N> m = moments_of_row<G, T>(c, x, classes);
             N shift = m_log(m.sum);
             for (int64_t k = member<G>(); k < classes; k += G) {
                 N mass = target_mass<T>(c, label, k), log_p = load(x[k]) - m.most - shift;
-                if (mass != 0 || is_nan(log_p)) {
+                bool asked = !c.logarithms || k == label || c.miss > 0;
+                if (mass != 0 || (is_nan(log_p) && asked)) {
                     total -= mass * log_p;
                 }
             }
@@ -262,15 +270,15 @@ template <class T, int G> __global__ void __launch_bounds__(PK_THREADS) cross_en
             }
             continue;
         }
-        moments<N> m = moments_of<G>(x, classes);
+        moments<N> m = moments_of_row<G, T>(c, x, classes);
         N mass = 0, d = element<T>(c.dloss, n);
         for (int64_t k = member<G>(); k < classes; k += G) {
             mass += target_mass<T>(c, label, k);
         }
         mass = meet<G>(mass, the_sum());
         for (int64_t k = member<G>(); k < classes; k += G) {
-            N p = m_exp(load(x[k]) - m.most) / m.sum;
-            dx[k] = store<T>(d * (p * mass - target_mass<T>(c, label, k)));
+            N push = c.logarithms ? 0 : m_exp(load(x[k]) - m.most) / m.sum * mass;
+            dx[k] = store<T>(d * (push - target_mass<T>(c, label, k)));
         }
     }
 }

@@ -76,7 +76,8 @@ class Roi(C.Structure):
 class Loss(C.Structure):
     _fields_ = [("size", C.c_size_t), ("reduce", C.c_int), ("weights", C.c_uint64), ("class_weights", C.c_uint64),
                 ("ignore_index", C.c_int64), ("use_ignore_index", C.c_bool), ("label_smoothing", C.c_double),
-                ("delta", C.c_double)]
+                ("delta", C.c_double), ("pos_weight", C.c_uint64), ("margin", C.c_double), ("squared", C.c_bool),
+                ("gamma", C.c_double), ("alpha", C.c_double), ("log_targets", C.c_bool)]
 
 
 class Compile(C.Structure):
@@ -832,8 +833,9 @@ def main():
     np.random.seed(options.seed)
     torch.set_num_threads(1)
     library, result = Library(options.library), Comparison()
+    import torch_losses
     families = [elementwise, broadcasting, reductions, along, products, convolutions, pooling, batch_norm, recurrent, losses,
-                lookups, padding, scattering, arranging, resizing, detection, optimizers]
+                lookups, padding, scattering, arranging, resizing, detection, optimizers] + torch_losses.families
     for family in [f for f in families if options.only in (None, f.__name__)]:
         before = result.passed
         for _ in range(options.cases):

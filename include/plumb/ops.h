@@ -405,19 +405,61 @@ typedef struct plumb_loss_options {
     int64_t ignore_index;  /* cross-entropy: this label counts for nothing */
     bool use_ignore_index;
     double label_smoothing;/* cross-entropy: in [0, 1) */
-    double delta;          /* Huber; 0: 1 */
+    double delta;          /* Huber, smooth L1; 0: 1 */
+    plumb_t pos_weight;    /* bce_with_logits: factor of the positive part, broadcastable to the logits */
+    double margin;         /* 0: 1, cosine_embedding: 0; PLUMB_ZERO: none */
+    bool squared;          /* triplets: of squared distances; hinge, multi_margin: the square */
+    double gamma;          /* focal; 0: 2; PLUMB_ZERO: cross-entropy itself */
+    double alpha;          /* focal_with_logits: weight alpha of positives, 1 - alpha of negatives; 0: both 1 */
+    bool log_targets;      /* kl_divergence: targets are logarithms, too */
 } plumb_loss_options;
-/* logits (N, C); labels i32 or i64 (N). A label outside [0, C) is an error of the run, unless ignored. When every
- * label is ignored the mean is 0. */
+/* Losses of integer labels: logits (N, C, d1, ..), labels i32 or i64 (N, d1, ..), each position d1, .. an example. A label
+ * outside [0, C) is an error of the run, unless ignored. When every label is ignored the mean and its gradient are 0 (in
+ * PyTorch NaN). The loss of NONE is shaped as the labels. */
 PLUMB_API plumb_t plumb_softmax_cross_entropy(plumb_graph *g, plumb_t logits, plumb_t labels, const plumb_loss_options *options);
-/* logits and targets (N, C), targets a distribution (one-hot or soft). */
+PLUMB_API plumb_t plumb_nll(plumb_graph *g, plumb_t log_probabilities, plumb_t labels, const plumb_loss_options *options); /* negative log-likelihood */
+PLUMB_API plumb_t plumb_softmax_focal(plumb_graph *g, plumb_t logits, plumb_t labels, const plumb_loss_options *options);  /* (1-p)^gamma (-ln p), Lin et al. 2017 */
+PLUMB_API plumb_t plumb_perplexity(plumb_graph *g, plumb_t logits, plumb_t labels, const plumb_loss_options *options);     /* exp(mean cross-entropy) */
+/* Hinge loss among classes, scores (N, C): mean over the C classes of max(0, margin - s[label] + s[c]), 0 for c = label. */
+PLUMB_API plumb_t plumb_multi_margin(plumb_graph *g, plumb_t scores, plumb_t labels, const plumb_loss_options *options);
+/* logits and targets (N, C, d1, ..), targets a distribution over C (one-hot or soft); loss (N, d1, ..). */
 PLUMB_API plumb_t plumb_softmax_cross_entropy_soft(plumb_graph *g, plumb_t logits, plumb_t targets, const plumb_loss_options *options);
+/* Element by element, prediction and target of one shape; with use_ignore_index a target that equals ignore_index is
+ * missing: it has loss and weight 0. */
 PLUMB_API plumb_t plumb_bce_with_logits(plumb_graph *g, plumb_t logits, plumb_t targets, const plumb_loss_options *options);
 PLUMB_API plumb_t plumb_bce(plumb_graph *g, plumb_t probabilities, plumb_t targets, const plumb_loss_options *options); /* "log loss" */
 PLUMB_API plumb_t plumb_squared_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options);      /* (p-t)^2 */
 PLUMB_API plumb_t plumb_half_squared_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options); /* (p-t)^2/2 */
 PLUMB_API plumb_t plumb_absolute_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options);
 PLUMB_API plumb_t plumb_huber_error(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_smooth_l1(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options); /* Huber / delta; PLUMB_ZERO: |p-t| */
+PLUMB_API plumb_t plumb_focal_with_logits(plumb_graph *g, plumb_t logits, plumb_t targets, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_hinge(plumb_graph *g, plumb_t scores, plumb_t targets, const plumb_loss_options *options); /* max(0, margin - s t), t of -1 and 1 */
+/* t (ln t - ln p), 0 where t is 0. Sum over a distribution and average over examples for the divergence itself: MEAN
+ * averages over all elements, as in PyTorch. */
+PLUMB_API plumb_t plumb_kl_divergence(plumb_graph *g, plumb_t log_probabilities, plumb_t targets, const plumb_loss_options *options);
+/* Embeddings, features along the last dimension, a loss for each vector or pair (Schroff et al. 2015, Hermans et al. 2017,
+ * Hadsell et al. 2006): max(0, margin + d(anchor, positive) - d(anchor, negative)); the same of each anchor's farthest
+ * positive and nearest negative in a batch of embeddings (N, D) with labels (N), where anchors without either count for
+ * nothing; (t d^2 + (1 - t) max(0, margin - d)^2) / 2 with t 1 for `same` (..), 0 for others. */
+PLUMB_API plumb_t plumb_triplet(plumb_graph *g, plumb_t anchor, plumb_t positive, plumb_t negative, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_triplet_hard(plumb_graph *g, plumb_t embeddings, plumb_t labels, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_contrastive(plumb_graph *g, plumb_t a, plumb_t b, plumb_t same, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_pairwise_distance(plumb_graph *g, plumb_t a, plumb_t b, bool squared); /* (N, D), (M, D) -> (N, M) */
+PLUMB_API plumb_t plumb_cosine_similarity(plumb_graph *g, plumb_t a, plumb_t b, int axis);      /* 0 of a zero vector */
+/* 1 - cos where the target (..) is 1, max(0, cos - margin) where it is -1; a and b (.., D) */
+PLUMB_API plumb_t plumb_cosine_embedding(plumb_graph *g, plumb_t a, plumb_t b, plumb_t targets, const plumb_loss_options *options);
+/* Pictures (N, C, H, W) -> (N): style transfer's costs (Gatys et al. 2015), sum (a-b)^2 / (4 C H W) and the same of Gram
+ * matrices / (4 C^2 (H W)^2), where the style picture may be of another size; total variation, the sum of |differences| to
+ * the neighbours below and at the right, or isotropic of their length. */
+PLUMB_API plumb_t plumb_gram_matrix(plumb_graph *g, plumb_t x); /* -> (N, C, C), A A' of A (C, H W) */
+PLUMB_API plumb_t plumb_content_cost(plumb_graph *g, plumb_t content, plumb_t generated);
+PLUMB_API plumb_t plumb_style_cost(plumb_graph *g, plumb_t style, plumb_t generated);
+PLUMB_API plumb_t plumb_total_variation(plumb_graph *g, plumb_t x, bool isotropic);
+/* Adversarial training from logits (Goodfellow et al. 2014): -mean ln D(real) - mean ln(1 - D(fake)); the generator's
+ * -mean ln D(fake), or where saturating mean ln(1 - D(fake)). */
+PLUMB_API plumb_t plumb_gan_discriminator(plumb_graph *g, plumb_t real_logits, plumb_t fake_logits);
+PLUMB_API plumb_t plumb_gan_generator(plumb_graph *g, plumb_t fake_logits, bool saturating);
 PLUMB_API plumb_t plumb_rmse(plumb_graph *g, plumb_t prediction, plumb_t target); /* a metric: sqrt(mean (p-t)^2) */
 
 /* -- lookup -- */

@@ -38,6 +38,7 @@ static pk_cross_entropy cross_entropy_of(const plumb_call *call, int weights)
         .miss = classes > 0 ? e / classes : 0,
         .ignore = attr->ignore_index,
         .use_ignore = attr->use_ignore_index,
+        .logarithms = attr->logarithms,
         .fault = plumb_cuda_fault(call),
         .watch = plumb_cuda_watch(call, "label"),
     };

@@ -106,8 +106,9 @@ typedef struct plumb_attr_recurrent {
 } plumb_attr_recurrent;
 
 /* cross_entropy (logits (N, C), labels (N)[, class_weights (C)]) -> loss (N), weight (N);
- * cross_entropy_backward (logits, labels, dloss (N)[, class_weights]) -> dlogits. loss is already times the weight. */
-typedef struct plumb_attr_cross_entropy { int64_t ignore_index; int32_t use_ignore_index; double label_smoothing; } plumb_attr_cross_entropy;
+ * cross_entropy_backward (logits, labels, dloss (N)[, class_weights]) -> dlogits. loss is already times the weight.
+ * logarithms: the first input holds log-probabilities already, which are taken as they are. */
+typedef struct plumb_attr_cross_entropy { int64_t ignore_index; int32_t use_ignore_index, logarithms; double label_smoothing; } plumb_attr_cross_entropy;
 
 /* gather (x, indices); gather_backward (dy, indices[, lender x]) */
 typedef struct plumb_attr_gather { plumb_shape shape; int32_t axis; } plumb_attr_gather;

@@ -1,4 +1,4 @@
-/* Losses, as compositions of ops: what the per-element loss is, and how it becomes a number.
+/* Losses, as compositions of ops: how a loss per element becomes a number, and the element-wise losses.
  *
  * Decided here:
  * - Prediction and target must have one shape. Broadcasting (N) against (N, 1) is a classic silent mistake, so it is
@@ -6,15 +6,18 @@
  * - MEAN is over every element of the per-element loss (cross-entropy: over the examples). With weights it is
  *   sum(w l) / sum(w), the sum of weights counted after broadcasting; where all weights are 0 (everything masked or
  *   ignored) it is 0, not 0/0, and so are the gradients. SUM is sum(w l), NONE is w l itself.
+ * - A missing target (ignore_index) is an element of loss and weight 0, whatever the prediction is.
  * - Binary cross-entropy on logits is softplus(x) - x y, whose gradient is exactly sigmoid(x) - y, also at x = 0. On
  *   probabilities the logarithms stop at that of the smallest normal number of f32 (f16: of f16), so 0 and 1 give a
  *   large finite loss.
- * - With class weights the cross-entropy of integer labels divides by the summed weight of the labels; that of soft
- *   targets divides by the number of examples. Both as in PyTorch. */
-#include "op/attr.h"
+ * - Focal loss on logits is of that form, too: 1 - p of the right answer is a sigmoid, not a difference.
+ * - The Kullback-Leibler divergence of a target of 0 is 0, also where the log-probability is -inf. */
+#include "op/loss.h"
 
-/* The caller's struct may be of another size than ours: what it lacks is default. */
-static plumb_loss_options read_options(const plumb_loss_options *options)
+#include <float.h>
+#include <math.h>
+
+plumb_loss_options plumb_loss_read(const plumb_loss_options *options)
 {
     plumb_loss_options o;
     memset(&o, 0, sizeof o);
@@ -25,7 +28,9 @@ static plumb_loss_options read_options(const plumb_loss_options *options)
     return o;
 }
 
-static bool check_reduce(plumb_graph *g, const char *loss, plumb_reduce reduce)
+double plumb_loss_default(double value, double otherwise) { return value == 0 && !signbit(value) ? otherwise : value; }
+
+bool plumb_loss_reduces(plumb_graph *g, const char *loss, plumb_reduce reduce)
 {
     if (reduce == PLUMB_REDUCE_MEAN || reduce == PLUMB_REDUCE_SUM || reduce == PLUMB_REDUCE_NONE)
         return true;
@@ -33,10 +38,12 @@ static bool check_reduce(plumb_graph *g, const char *loss, plumb_reduce reduce)
     return false;
 }
 
-static bool same_shape(plumb_graph *g, const char *loss, plumb_t a, plumb_t b)
+bool plumb_loss_alike(plumb_graph *g, const char *loss, plumb_t a, plumb_t b)
 {
     plumb_shape x = plumb_shape_of(g, a), y = plumb_shape_of(g, b);
     bool same = x.rank == y.rank;
+    if (plumb_graph_status(g) != PLUMB_OK)
+        return false;
     for (int i = 0; same && i < x.rank; i++)
         same = plumb_dims_agree(x.dim[i], y.dim[i]);
     char first[160], second[160];
@@ -46,15 +53,13 @@ static bool same_shape(plumb_graph *g, const char *loss, plumb_t a, plumb_t b)
     return same;
 }
 
-/* total / weight, and 0 where the weight is 0 (total is 0 then) */
-static plumb_t weighted_mean(plumb_graph *g, plumb_t total, plumb_t weight)
+plumb_t plumb_loss_weighted_mean(plumb_graph *g, plumb_t total, plumb_t weight)
 {
     plumb_t none = plumb_equal(g, weight, plumb_full_like(g, weight, 0));
     return plumb_div(g, total, plumb_where(g, none, plumb_full_like(g, weight, 1), weight));
 }
 
-/* `loss` per element; `weight`, if any, is stretched to its shape (which refuses to stretch the loss instead). */
-static plumb_t reduced(plumb_graph *g, plumb_t loss, plumb_t weight, plumb_reduce reduce)
+plumb_t plumb_loss_reduced(plumb_graph *g, plumb_t loss, plumb_t weight, plumb_reduce reduce)
 {
     if (weight != PLUMB_NONE) {
         weight = plumb_expand_like(g, weight, loss);
@@ -66,55 +71,28 @@ static plumb_t reduced(plumb_graph *g, plumb_t loss, plumb_t weight, plumb_reduc
         return plumb_sum(g, loss, NULL, 0, false);
     if (weight == PLUMB_NONE)
         return plumb_mean(g, loss, NULL, 0, false);
-    return weighted_mean(g, plumb_sum(g, loss, NULL, 0, false), plumb_sum(g, weight, NULL, 0, false));
+    return plumb_loss_weighted_mean(g, plumb_sum(g, loss, NULL, 0, false), plumb_sum(g, weight, NULL, 0, false));
 }
 
-plumb_t plumb_softmax_cross_entropy(plumb_graph *g, plumb_t logits, plumb_t labels,
-                                    const plumb_loss_options *options)
+plumb_t plumb_loss_product(plumb_graph *g, plumb_t a, plumb_t b)
 {
-    const plumb_loss_options o = read_options(options);
-    plumb_attr_cross_entropy attr;
-    memset(&attr, 0, sizeof attr);
-    attr.use_ignore_index = o.use_ignore_index;
-    attr.ignore_index = o.use_ignore_index ? o.ignore_index : 0;
-    attr.label_smoothing = o.label_smoothing;
-    if (!check_reduce(g, "softmax_cross_entropy", o.reduce))
-        return PLUMB_NONE;
-    const plumb_t in[] = {logits, labels, o.class_weights};
-    plumb_t loss = plumb_emit(g, &plumb_op_cross_entropy, &attr, in, o.class_weights == PLUMB_NONE ? 2 : 3);
-    bool uneven = o.class_weights != PLUMB_NONE || o.use_ignore_index; /* else every example weighs 1 */
-    if (!uneven || o.reduce != PLUMB_REDUCE_MEAN)
-        return reduced(g, loss, o.weights, o.reduce);
-    plumb_t weight = plumb_output(g, loss, 1);
-    if (o.weights != PLUMB_NONE) {
-        plumb_t example = plumb_expand_like(g, o.weights, loss);
-        loss = plumb_mul(g, loss, example);
-        weight = plumb_mul(g, weight, example);
-    }
-    return weighted_mean(g, plumb_sum(g, loss, NULL, 0, false), plumb_sum(g, weight, NULL, 0, false));
+    return a == PLUMB_NONE ? b : b == PLUMB_NONE ? a : plumb_mul(g, a, b);
 }
 
-plumb_t plumb_softmax_cross_entropy_soft(plumb_graph *g, plumb_t logits, plumb_t targets,
-                                         const plumb_loss_options *options)
+plumb_t plumb_loss_root(plumb_graph *g, plumb_t x)
 {
-    const plumb_loss_options o = read_options(options);
-    const char *name = "softmax_cross_entropy_soft";
-    plumb_shape shape = plumb_shape_of(g, logits);
-    if (plumb_graph_status(g) != PLUMB_OK || !check_reduce(g, name, o.reduce) ||
-        !same_shape(g, name, logits, targets))
-        return PLUMB_NONE;
-    if (shape.rank != 2)
-        return plumb_poison(g, "%s: logits must have shape (N, C), got rank %d", name, shape.rank);
-    if (!(o.label_smoothing >= 0 && o.label_smoothing < 1))
-        return plumb_poison(g, "%s: label smoothing %g is outside [0, 1)", name, o.label_smoothing);
-    if (o.label_smoothing > 0 && shape.dim[1] <= 0)
-        return plumb_poison(g, "%s: label smoothing needs the number of classes to be known", name);
-    if (o.label_smoothing > 0)
-        targets = plumb_affine(g, targets, 1 - o.label_smoothing, o.label_smoothing / (double)shape.dim[1]);
-    if (o.class_weights != PLUMB_NONE)
-        targets = plumb_mul(g, targets, o.class_weights);
-    plumb_t terms = plumb_mul(g, targets, plumb_log_softmax(g, logits, 1));
-    return reduced(g, plumb_neg(g, plumb_sum(g, terms, PLUMB_AXES(1), false)), o.weights, o.reduce);
+    plumb_t zero = plumb_full_like(g, x, 0), none = plumb_equal(g, x, zero);
+    return plumb_where(g, none, zero, plumb_sqrt(g, plumb_where(g, none, plumb_full_like(g, x, 1), x)));
+}
+
+plumb_t plumb_loss_power(plumb_graph *g, plumb_t x, double power)
+{
+    if (power == 0)
+        return plumb_full_like(g, x, 1);
+    if (power == 1 || power == 2)
+        return power < 2 ? x : plumb_square(g, x);
+    double least = plumb_dtype_of(g, x) == PLUMB_F16 ? 0x1p-14 : FLT_MIN;
+    return plumb_pow(g, plumb_clamp(g, x, least, 1), plumb_full_like(g, x, power));
 }
 
 /* The common frame of the element-wise losses. */
@@ -123,17 +101,25 @@ typedef plumb_t elementwise(plumb_graph *g, plumb_t prediction, plumb_t target, 
 static plumb_t element_loss(plumb_graph *g, const char *name, elementwise *loss, plumb_t prediction,
                             plumb_t target, const plumb_loss_options *options)
 {
-    const plumb_loss_options o = read_options(options);
-    if (plumb_graph_status(g) != PLUMB_OK || !check_reduce(g, name, o.reduce) ||
-        !same_shape(g, name, prediction, target))
+    const plumb_loss_options o = plumb_loss_read(options);
+    if (!plumb_loss_alike(g, name, prediction, target) || !plumb_loss_reduces(g, name, o.reduce))
         return PLUMB_NONE;
-    return reduced(g, loss(g, prediction, target, &o), o.weights, o.reduce);
+    plumb_t each = loss(g, prediction, target, &o), weights = o.weights;
+    if (o.use_ignore_index) {
+        plumb_t missing = plumb_equal(g, target, plumb_full_like(g, target, (double)o.ignore_index));
+        each = plumb_where(g, missing, plumb_full_like(g, each, 0), each);
+        weights = plumb_loss_product(g, plumb_affine(g, plumb_cast(g, missing, plumb_dtype_of(g, each)), -1, 1), weights);
+    }
+    return plumb_loss_reduced(g, each, weights, o.reduce);
 }
 
 static plumb_t bce_logits(plumb_graph *g, plumb_t x, plumb_t y, const plumb_loss_options *o)
 {
-    (void)o;
-    return plumb_sub(g, plumb_softplus(g, x), plumb_mul(g, x, y));
+    if (o->pos_weight == PLUMB_NONE)
+        return plumb_sub(g, plumb_softplus(g, x), plumb_mul(g, x, y));
+    plumb_t weight = plumb_expand_like(g, o->pos_weight, x);
+    plumb_t hit = plumb_mul(g, plumb_mul(g, weight, y), plumb_softplus(g, plumb_neg(g, x)));
+    return plumb_add(g, hit, plumb_mul(g, plumb_affine(g, y, -1, 1), plumb_softplus(g, x)));
 }
 
 static plumb_t bce_probabilities(plumb_graph *g, plumb_t p, plumb_t y, const plumb_loss_options *o)
@@ -161,6 +147,43 @@ static plumb_t absolute(plumb_graph *g, plumb_t p, plumb_t t, const plumb_loss_o
 {
     (void)o;
     return plumb_abs(g, plumb_sub(g, p, t));
+}
+
+/* 1 - p of the right answer, to the power gamma, times the cross-entropy */
+static plumb_t focal(plumb_graph *g, plumb_t x, plumb_t y, const plumb_loss_options *o)
+{
+    plumb_loss_options plain = *o;
+    plain.pos_weight = PLUMB_NONE;
+    double gamma = plumb_loss_default(o->gamma, 2);
+    if (!(gamma >= 0) || !(o->alpha >= 0 && o->alpha < 1))
+        return plumb_poison(g, "focal_with_logits: gamma %g must not be negative, alpha %g be in [0, 1)", gamma, o->alpha);
+    plumb_t loss = bce_logits(g, x, y, &plain), other = plumb_affine(g, y, -1, 1);
+    plumb_t miss = plumb_add(g, plumb_mul(g, y, plumb_sigmoid(g, plumb_neg(g, x))), plumb_mul(g, other, plumb_sigmoid(g, x)));
+    loss = plumb_mul(g, plumb_loss_power(g, miss, gamma), loss);
+    return o->alpha > 0 ? plumb_mul(g, loss, plumb_affine(g, y, 2 * o->alpha - 1, 1 - o->alpha)) : loss;
+}
+
+static plumb_t hinge(plumb_graph *g, plumb_t x, plumb_t y, const plumb_loss_options *o)
+{
+    plumb_t short_of = plumb_relu(g, plumb_affine(g, plumb_mul(g, x, y), -1, plumb_loss_default(o->margin, 1)));
+    return o->squared ? plumb_square(g, short_of) : short_of;
+}
+
+static plumb_t divergence(plumb_graph *g, plumb_t log_p, plumb_t t, const plumb_loss_options *o)
+{
+    if (o->log_targets)
+        return plumb_mul(g, plumb_exp(g, t), plumb_sub(g, t, log_p));
+    plumb_t zero = plumb_full_like(g, t, 0), none = plumb_equal(g, t, zero);
+    plumb_t log_t = plumb_log(g, plumb_where(g, none, plumb_full_like(g, t, 1), t));
+    return plumb_mul(g, t, plumb_sub(g, log_t, plumb_where(g, none, zero, log_p)));
+}
+
+static plumb_t smooth(plumb_graph *g, plumb_t p, plumb_t t, const plumb_loss_options *o)
+{
+    double beta = plumb_loss_default(o->delta, 1);
+    if (!(beta >= 0))
+        return plumb_poison(g, "smooth_l1: delta %g must not be negative", beta);
+    return beta > 0 ? plumb_affine(g, plumb_huber(g, plumb_sub(g, p, t), beta), 1 / beta, 0) : absolute(g, p, t, o);
 }
 
 static plumb_t huber(plumb_graph *g, plumb_t p, plumb_t t, const plumb_loss_options *o)
@@ -208,4 +231,41 @@ plumb_t plumb_huber_error(plumb_graph *g, plumb_t prediction, plumb_t target,
 plumb_t plumb_rmse(plumb_graph *g, plumb_t prediction, plumb_t target)
 {
     return plumb_sqrt(g, plumb_squared_error(g, prediction, target, NULL));
+}
+
+plumb_t plumb_smooth_l1(plumb_graph *g, plumb_t prediction, plumb_t target, const plumb_loss_options *options)
+{
+    return element_loss(g, "smooth_l1", smooth, prediction, target, options);
+}
+
+plumb_t plumb_focal_with_logits(plumb_graph *g, plumb_t logits, plumb_t targets, const plumb_loss_options *options)
+{
+    return element_loss(g, "focal_with_logits", focal, logits, targets, options);
+}
+
+plumb_t plumb_hinge(plumb_graph *g, plumb_t scores, plumb_t targets, const plumb_loss_options *options)
+{
+    return element_loss(g, "hinge", hinge, scores, targets, options);
+}
+
+plumb_t plumb_kl_divergence(plumb_graph *g, plumb_t log_probabilities, plumb_t targets,
+                            const plumb_loss_options *options)
+{
+    return element_loss(g, "kl_divergence", divergence, log_probabilities, targets, options);
+}
+
+static plumb_t mean_softplus(plumb_graph *g, plumb_t x, bool negated)
+{
+    return plumb_mean(g, plumb_softplus(g, negated ? plumb_neg(g, x) : x), NULL, 0, false);
+}
+
+plumb_t plumb_gan_discriminator(plumb_graph *g, plumb_t real_logits, plumb_t fake_logits)
+{
+    return plumb_add(g, mean_softplus(g, real_logits, true), mean_softplus(g, fake_logits, false));
+}
+
+plumb_t plumb_gan_generator(plumb_graph *g, plumb_t fake_logits, bool saturating)
+{
+    plumb_t mean = mean_softplus(g, fake_logits, !saturating);
+    return saturating ? plumb_neg(g, mean) : mean;
 }

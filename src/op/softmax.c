@@ -8,7 +8,9 @@
  * - hardmax is 1 at the first of the largest (a NaN counts as largest, as in argmax); it has no gradient.
  * - cross_entropy follows PyTorch: with smoothing e, class weights w and C classes the target mass of class c is
  *   t[c] = w[c] * ((1 - e) [c == label] + e / C), the loss -sum_c t[c] log_softmax(x)[c], the weight w[label];
- *   an ignored label has loss and weight 0. A class of mass 0 adds nothing, even where its log-probability is -inf. */
+ *   an ignored label has loss and weight 0. A class of mass 0 adds nothing, even where its log-probability is -inf.
+ *   With `logarithms` the input is the log-probabilities themselves (negative log-likelihood), whose gradient is -t;
+ *   classes without a share of the target are then not looked at. */
 #include "op/attr.h"
 
 /* ---- shape rules ---- */
@@ -179,6 +181,8 @@ static plumb_t shares(plumb_grad *q, plumb_t *hot)
     return share;
 }
 
+static bool takes_logarithms(const void *attr) { return ((const plumb_attr_cross_entropy *)attr)->logarithms; }
+
 static plumb_t column(plumb_graph *g, plumb_t x) { return plumb_reshape(g, x, PLUMB_SHAPE(PLUMB_INFER, 1)); }
 
 /* loss[n] = -sum_c w[c] share[n, c] logp[n, c], weight[n] = w[label] */
@@ -195,9 +199,10 @@ static plumb_status gradient_cross_entropy(plumb_grad *q)
     }
     if (q->n_in > 2 && q->want[2]) {
         plumb_t hot = PLUMB_NONE, total = PLUMB_NONE, share = shares(q, &hot);
-        if (dloss != PLUMB_NONE)
-            total = plumb_mul(g, plumb_mul(g, share, plumb_neg(g, plumb_log_softmax(g, q->in[0], 1))),
-                              column(g, dloss));
+        if (dloss != PLUMB_NONE) {
+            plumb_t log_p = takes_logarithms(q->attr) ? q->in[0] : plumb_log_softmax(g, q->in[0], 1);
+            total = plumb_mul(g, plumb_mul(g, share, plumb_neg(g, log_p)), column(g, dloss));
+        }
         if (dweight != PLUMB_NONE) {
             plumb_t part = plumb_mul(g, hot, column(g, dweight));
             total = total == PLUMB_NONE ? part : plumb_add(g, total, part);
@@ -207,10 +212,25 @@ static plumb_status gradient_cross_entropy(plumb_grad *q)
     return PLUMB_OK;
 }
 
+/* D = -dloss t with t = w share: linear in dloss and in w, and free of the log-probabilities. */
+static plumb_status gradient_of_logarithms_backward(plumb_grad *q)
+{
+    plumb_graph *g = q->graph;
+    plumb_t hot = PLUMB_NONE, share = shares(q, &hot), pull = plumb_neg(g, plumb_mul(g, share, q->dout[0]));
+    q->din[0] = q->din[1] = PLUMB_NO_GRADIENT;
+    if (q->want[2])
+        q->din[2] = plumb_sum(g, q->n_in > 3 ? plumb_mul(g, pull, q->in[3]) : pull, PLUMB_AXES(1), false);
+    if (q->n_in > 3 && q->want[3])
+        q->din[3] = plumb_sum(g, plumb_mul(g, pull, column(g, q->in[2])), PLUMB_AXES(0), false);
+    return PLUMB_OK;
+}
+
 /* D = dloss (p S - t) with t = w share, S = sum_c t, p = softmax(logits). With G for the gradient of D:
  * to dloss: sum_c G (p S - t);  to logits: dloss S softmax_backward(p, G);  to w: dloss share (sum(G p) - G). */
 static plumb_status gradient_cross_entropy_backward(plumb_grad *q)
 {
+    if (takes_logarithms(q->attr))
+        return gradient_of_logarithms_backward(q);
     plumb_graph *g = q->graph;
     plumb_t dloss = column(g, q->in[2]), G = q->dout[0], hot = PLUMB_NONE;
     plumb_t p = plumb_softmax(g, q->in[0], 1), share = shares(q, &hot);
@@ -278,8 +298,12 @@ static void print_cross_entropy(const void *attr, struct plumb_text *text)
         plumb_text_add(text, "ignore=%lld", (long long)a->ignore_index);
         gap = " ";
     }
-    if (a->label_smoothing > 0)
+    if (a->label_smoothing > 0) {
         plumb_text_add(text, "%ssmoothing=%g", gap, a->label_smoothing);
+        gap = " ";
+    }
+    if (a->logarithms)
+        plumb_text_add(text, "%slogarithms", gap);
 }
 
 /* ---- rows ---- */

@@ -133,16 +133,22 @@ static void add_inputs(op_case *one, int64_t n, case_input labels, int64_t class
     }
 }
 
-static op_case entropy_case(const plumb_op *op, int i)
+static op_case entropy_case(const plumb_op *op, int i, bool logarithms)
 {
     plumb_attr_cross_entropy attr =
         entropy_attr(entropies[i].use_ignore, entropies[i].ignore, entropies[i].smoothing);
-    op_case one = make_case(op, &attr, "%s", entropies[i].label);
+    attr.logarithms = logarithms;
+    op_case one = make_case(op, &attr, "%s%s", entropies[i].label, logarithms ? ", logarithms" : "");
     int64_t classes = entropies[i].classes;
     add_inputs(&one, entropies[i].n,
                integers(entropies[i].labels, PLUMB_SHAPE(entropies[i].n), 0, (double)classes - 1), classes);
     if (entropies[i].weighted) {
         one.in[one.n_in++] = floats_in(PLUMB_SHAPE(classes), 0.2, 3);
+    }
+    if (logarithms) { /* all but a label's class are as nothing; the way back does not depend on them */
+        one.mostly_zero = op == &plumb_op_cross_entropy_backward || entropies[i].use_ignore;
+        one.zero_gradient = op == &plumb_op_cross_entropy_backward ? 1 : 0;
+        return one;
     }
     if (classes == 1) { /* softmax is 1 whatever the logit: nothing moves */
         one.zero_gradient = 7;
@@ -205,10 +211,12 @@ void cases_softmax(case_list *list)
     backward_cases(list, &plumb_op_softmax_backward, 0, 1);
     backward_cases(list, &plumb_op_log_softmax_backward, -3, 0);
     for (int i = 0; i < ENTROPIES; i++) {
-        op_case one = entropy_case(&plumb_op_cross_entropy, i),
-                back = entropy_case(&plumb_op_cross_entropy_backward, i);
-        add_case(list, &one);
-        add_case(list, &back);
+        for (int logarithms = 0; logarithms < 2; logarithms++) {
+            op_case one = entropy_case(&plumb_op_cross_entropy, i, logarithms),
+                    back = entropy_case(&plumb_op_cross_entropy_backward, i, logarithms);
+            add_case(list, &one);
+            add_case(list, &back);
+        }
     }
     entropy_refusals(list, &plumb_op_cross_entropy);
     entropy_refusals(list, &plumb_op_cross_entropy_backward);

@@ -285,6 +285,7 @@ struct entropy_work {
     const float *dloss;       /* backward */
     float *loss, *weight, *dx;
     double smoothing;
+    bool logarithms;
     int64_t rows, classes, per_chunk;
     void (*kernel)(const struct entropy_work *w, int64_t begin, int64_t end);
 };
@@ -330,8 +331,8 @@ NATIVE_INLINE void entropy_rows(const struct entropy_work *w, int64_t begin, int
         w->loss[n] = w->weight[n] = 0;
         if (label < 0)
             continue;
-        float most = row_max(x, w->classes);
-        double shift = log((double)row_sum_exp(x, w->classes, most));
+        float most = w->logarithms ? 0 : row_max(x, w->classes);
+        double shift = w->logarithms ? 0 : log((double)row_sum_exp(x, w->classes, most));
         double total =
             entropy_term((1 - w->smoothing) * weight_of(w, label), shift - (double)(x[label] - most));
         if (w->smoothing > 0) {
@@ -360,8 +361,13 @@ NATIVE_INLINE void entropy_backward_rows(const struct entropy_work *w, int64_t b
             continue;
         }
         double at_label = (1 - w->smoothing) * weight_of(w, label), d = w->dloss[n];
-        row_exp(x, dx, classes, row_max(x, classes));
-        float scale = (float)(d * (at_label + spread) / row_sum(dx, classes)), flat = (float)(d * each);
+        float scale = 0, flat = (float)(d * each);
+        if (w->logarithms) {
+            memset(dx, 0, sizeof *dx * (size_t)classes);
+        } else {
+            row_exp(x, dx, classes, row_max(x, classes));
+            scale = (float)(d * (at_label + spread) / row_sum(dx, classes));
+        }
         if (w->smoothing > 0) {
             for (int64_t c = 0; c < classes; c++)
                 dx[c] = dx[c] * scale - flat * weight_of(w, c);
@@ -403,6 +409,7 @@ static plumb_status run_entropy(const plumb_call *call, struct entropy_work *w)
     w->rows = call->in[0].dim[0];
     w->classes = call->in[0].dim[1];
     w->smoothing = ((const plumb_attr_cross_entropy *)call->attr)->label_smoothing;
+    w->logarithms = ((const plumb_attr_cross_entropy *)call->attr)->logarithms;
     w->per_chunk = w->classes > 0 && w->classes < CHUNK ? CHUNK / w->classes : 1;
     plumb_pool_run(call->pool, (w->rows + w->per_chunk - 1) / w->per_chunk, entropy_chunk, w);
     return PLUMB_OK;

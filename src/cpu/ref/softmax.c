@@ -153,11 +153,17 @@ static double class_weight(const plumb_view *weights, int64_t c)
     return weights ? view_get(weights, c * weights->stride[0]) : 1;
 }
 
-/* w[c] ((1 - e) [c == label] + e / C) */
-static double target_mass(const plumb_call *call, const plumb_view *weights, int64_t label, int64_t c)
+/* (1 - e) [c == label] + e / C */
+static double target_share(const plumb_call *call, int64_t label, int64_t c)
 {
     double e = ((const plumb_attr_cross_entropy *)call->attr)->label_smoothing;
-    double share = (c == label ? 1 - e : 0) + e / (double)call->in[0].dim[1];
+    return (c == label ? 1 - e : 0) + e / (double)call->in[0].dim[1];
+}
+
+/* w[c] times that */
+static double target_mass(const plumb_call *call, const plumb_view *weights, int64_t label, int64_t c)
+{
+    double share = target_share(call, label, c);
     return share > 0 ? share * class_weight(weights, c) : 0;
 }
 
@@ -166,6 +172,7 @@ static plumb_status run_cross_entropy(const plumb_call *call)
 {
     const plumb_view *x = &call->in[0], *weights = call->n_in > 2 ? &call->in[2] : NULL;
     const plumb_view *loss = &call->out[0], *weight = &call->out[1];
+    bool logarithms = ((const plumb_attr_cross_entropy *)call->attr)->logarithms;
     for (int64_t n = 0; n < x->dim[0]; n++) {
         int64_t label, at = n * x->stride[0], classes = x->dim[1];
         bool ignored;
@@ -174,12 +181,12 @@ static plumb_status run_cross_entropy(const plumb_call *call)
             return status;
         double total = 0;
         if (!ignored) {
-            double most = lane_max(x, at, x->stride[1], classes);
-            double shift = log(lane_sum_exp(x, at, x->stride[1], classes, most));
+            double most = logarithms ? 0 : lane_max(x, at, x->stride[1], classes);
+            double shift = logarithms ? 0 : log(lane_sum_exp(x, at, x->stride[1], classes, most));
             for (int64_t c = 0; c < classes; c++) {
                 double mass = target_mass(call, weights, label, c);
                 double log_p = lane_get(x, at, x->stride[1], c) - most - shift;
-                if (mass != 0 || isnan(log_p))
+                if (mass != 0 || (isnan(log_p) && (!logarithms || target_share(call, label, c) > 0)))
                     total -= mass * log_p;
             }
         }
@@ -195,6 +202,7 @@ static plumb_status run_cross_entropy_backward(const plumb_call *call)
     const plumb_view *x = &call->in[0], *dloss = &call->in[2],
                      *weights = call->n_in > 3 ? &call->in[3] : NULL;
     const plumb_view *dx = &call->out[0];
+    bool logarithms = ((const plumb_attr_cross_entropy *)call->attr)->logarithms;
     for (int64_t n = 0; n < x->dim[0]; n++) {
         int64_t label, at = n * x->stride[0], to = n * dx->stride[0], classes = x->dim[1];
         bool ignored;
@@ -202,7 +210,7 @@ static plumb_status run_cross_entropy_backward(const plumb_call *call)
         if (status)
             return status;
         double most = 0, sum = 0, mass = 0, d = view_get(dloss, n * dloss->stride[0]);
-        if (!ignored) {
+        if (!ignored && !logarithms) {
             most = lane_max(x, at, x->stride[1], classes);
             sum = lane_sum_exp(x, at, x->stride[1], classes, most);
             for (int64_t c = 0; c < classes; c++)
@@ -211,8 +219,8 @@ static plumb_status run_cross_entropy_backward(const plumb_call *call)
         for (int64_t c = 0; c < classes; c++) {
             double value = 0;
             if (!ignored) {
-                double p = exp(lane_get(x, at, x->stride[1], c) - most) / sum;
-                value = d * (p * mass - target_mass(call, weights, label, c));
+                double push = logarithms ? 0 : exp(lane_get(x, at, x->stride[1], c) - most) / sum * mass;
+                value = d * (push - target_mass(call, weights, label, c));
             }
             view_put(dx, to + c * dx->stride[1], value);
         }
