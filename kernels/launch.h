@@ -450,6 +450,35 @@ cudaError_t plumb_k_cell_back(cudaStream_t stream, int dtype, const pk_cell_back
 /* to[column] = the sum of from's rows, in their order; `to` is packed */
 cudaError_t plumb_k_column_sums(cudaStream_t stream, int dtype, const pk_rows *from, void *to, int64_t rows, int64_t columns);
 
+/* ---- attention.cu ---- */
+typedef struct pk_heads { /* (N, H, rows, features); lse has no features */
+    void *data;
+    int64_t stride[4];
+} pk_heads;
+/* Strides of a mask are 0 where it stretches; data NULL: none. delta: N x H x T accumulators of the way back. */
+typedef struct pk_attention {
+    pk_heads q, k, v, mask, y, lse, dy, dq, dk, dv;
+    int64_t batch, heads, queries, keys, features, values;
+    double scale;
+    void *delta;
+    int32_t causal, mask_is_u8;
+} pk_attention;
+cudaError_t plumb_k_attention(cudaStream_t stream, int dtype, const pk_attention *p);
+cudaError_t plumb_k_attention_backward(cudaStream_t stream, int dtype, const pk_attention *p);
+
+/* ---- ctc.cu ---- */
+/* x (T, N, C), targets (N, S) or (total), lengths and losses (N).
+ * places: 2 S + 1. */
+typedef struct pk_ctc {
+    pk_view x, targets, steps, lengths, loss, dloss, dx;
+    int64_t places, blank;
+    void *rows; /* loss: N x 2 x places accumulators; back: N x (T + 2) x places */
+    pk_fault *fault;
+    int32_t zero_infinity, watch_label, watch_steps, watch_length;
+} pk_ctc;
+cudaError_t plumb_k_ctc_loss(cudaStream_t stream, const pk_ctc *p);
+cudaError_t plumb_k_ctc_loss_backward(cudaStream_t stream, const pk_ctc *p);
+
 /* ---- activation.cu ---- */
 /* dx = dy times the activation's derivative where its result is y, and dbias, the sum of dx over each channel. A channel's
  * elements are cut into `chunks` pieces of `chunk` packs of `width` elements. */

@@ -834,8 +834,10 @@ def main():
     torch.set_num_threads(1)
     library, result = Library(options.library), Comparison()
     import torch_losses
+    import torch_sequences
     families = [elementwise, broadcasting, reductions, along, products, convolutions, pooling, batch_norm, recurrent, losses,
-                lookups, padding, scattering, arranging, resizing, detection, optimizers] + torch_losses.families
+                lookups, padding, scattering, arranging, resizing, detection, optimizers]
+    families += torch_losses.families + torch_sequences.families
     for family in [f for f in families if options.only in (None, f.__name__)]:
         before = result.passed
         for _ in range(options.cases):

@@ -210,6 +210,23 @@ typedef struct plumb_recurrent_layer_options {
 #define plumb_lstm_layer(graph, name, x, ...)                                                                         \
     plumb_build_lstm(graph, name, x, PLUMB_LAYER_OPTIONS(lstm, __VA_ARGS__))
 
+/* Multi-head attention (Vaswani et al. 2017), x (T, N, E) -> (T, N, E): each head attends with its E / heads features of the
+ * projections. Variables as in PyTorch: NAME.in_proj_weight (3 E, E), NAME.in_proj_bias (3 E), NAME.out_proj.weight (E, E),
+ * NAME.out_proj.bias (E); keys or values of other features than E: NAME.q_proj_weight, .k_proj_weight, .v_proj_weight. */
+typedef struct plumb_attention_layer_options {
+    size_t size;
+    int64_t heads;        /* a divisor of E */
+    plumb_t keys, values; /* (S, N, features); PLUMB_NONE: keys x, values the keys */
+    bool batch_first;     /* x is (N, T, E), keys and values (N, S, features) */
+    bool causal;
+    plumb_t mask;         /* as in plumb_attention_options: u8 keeps where it is not 0, unlike PyTorch's */
+    bool no_bias;
+    plumb_init init, out_init, bias_init; /* zeroed: Glorot's, uniform within 1 / sqrt(E), zeros */
+    bool frozen;
+} plumb_attention_layer_options;
+#define plumb_attention_layer(graph, name, x, ...)                                                                    \
+    plumb_build_attention(graph, name, x, PLUMB_LAYER_OPTIONS(attention, __VA_ARGS__))
+
 typedef struct plumb_dropout_layer_options {
     size_t size;
     double drop; /* probability of dropping, or */
@@ -238,7 +255,8 @@ PLUMB_API plumb_layer_builder plumb_build_linear, plumb_build_conv2d, plumb_buil
     plumb_build_average_pool2d, plumb_build_batch_norm, plumb_build_dropout, plumb_build_activation,
     plumb_build_scaling, plumb_build_rnn, plumb_build_gru, plumb_build_lstm, plumb_build_layer_norm, plumb_build_rms_norm,
     plumb_build_group_norm, plumb_build_instance_norm, plumb_build_lrn, plumb_build_adaptive_average_pool2d,
-    plumb_build_adaptive_max_pool2d, plumb_build_conv1d, plumb_build_conv_transpose2d;
+    plumb_build_adaptive_max_pool2d, plumb_build_conv1d, plumb_build_conv_transpose2d,
+    plumb_build_attention;
 PLUMB_API plumb_layer_builder plumb_build_flatten;             /* (N, ..) -> (N, features); no options */
 PLUMB_API plumb_layer_builder plumb_build_global_average_pool; /* (N, C, H, W) -> (N, C); no options */
 

@@ -389,6 +389,19 @@ PLUMB_API plumb_t plumb_gru(plumb_graph *g, plumb_t x, plumb_t h0, plumb_t w_ih,
 PLUMB_API plumb_t plumb_lstm(plumb_graph *g, plumb_t x, plumb_t h0, plumb_t c0, plumb_t w_ih, plumb_t w_hh, plumb_t b_ih,
                              plumb_t b_hh, const plumb_recurrent_options *options);
 
+/* -- attention (Vaswani et al. 2017): y = softmax(scale q k' + mask) v over the keys, q (N, H, T, D), k (N, H, S, D), v
+ *    (N, H, S, E) -> y (N, H, T, E); plumb_output 1: the logarithm of each row's sum of exponentials (N, H, T), f32 for bf16
+ *    and f16. The T x S weights are never stored, forward or backward; second derivatives and the gradient of an additive
+ *    mask do store them. Dropout of weights is left to compositions. -- */
+typedef struct plumb_attention_options {
+    size_t size;
+    double scale; /* 0: 1 / sqrt(D) */
+    bool causal;  /* query i sees keys 0 .. i */
+    plumb_t mask; /* broadcastable to (N, H, T, S): u8, 0 hides a key, or of q's dtype, added. A query that sees no key (all
+                     its scores are -inf) has y and gradients 0, and lse +inf, where PyTorch's softmax gives NaN. */
+} plumb_attention_options;
+PLUMB_API plumb_t plumb_attention(plumb_graph *g, plumb_t q, plumb_t k, plumb_t v, const plumb_attention_options *options);
+
 /* -- softmax family, along one axis, shifted by the maximum so that it cannot overflow -- */
 PLUMB_API plumb_t plumb_softmax(plumb_graph *g, plumb_t x, int axis);
 PLUMB_API plumb_t plumb_log_softmax(plumb_graph *g, plumb_t x, int axis);
@@ -456,6 +469,18 @@ PLUMB_API plumb_t plumb_gram_matrix(plumb_graph *g, plumb_t x); /* -> (N, C, C),
 PLUMB_API plumb_t plumb_content_cost(plumb_graph *g, plumb_t content, plumb_t generated);
 PLUMB_API plumb_t plumb_style_cost(plumb_graph *g, plumb_t style, plumb_t generated);
 PLUMB_API plumb_t plumb_total_variation(plumb_graph *g, plumb_t x, bool isotropic);
+/* Connectionist temporal classification (Graves et al. 2006): log_probabilities (T, N, C); targets (N, S), or all behind each
+ * other (total); input lengths (N), at most T; target lengths (N); all i32 or i64. MEAN divides each loss by its target's
+ * length (at least 1), then averages, as PyTorch does. What cannot be read in so few steps has loss +inf and gradient NaN,
+ * or both 0. A label or length that cannot be is an error of the run. */
+typedef struct plumb_ctc_options {
+    size_t size;
+    int64_t blank; /* its class */
+    bool zero_infinity;
+    plumb_reduce reduce;
+} plumb_ctc_options;
+PLUMB_API plumb_t plumb_ctc_loss(plumb_graph *g, plumb_t log_probabilities, plumb_t targets, plumb_t input_lengths,
+                                 plumb_t target_lengths, const plumb_ctc_options *options);
 /* Adversarial training from logits (Goodfellow et al. 2014): -mean ln D(real) - mean ln(1 - D(fake)); the generator's
  * -mean ln D(fake), or where saturating mean ln(1 - D(fake)). */
 PLUMB_API plumb_t plumb_gan_discriminator(plumb_graph *g, plumb_t real_logits, plumb_t fake_logits);

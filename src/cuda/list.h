@@ -109,6 +109,11 @@ PLUMB_IMPL(elu_backward, cuda)
 PLUMB_IMPL(clamp_backward, cuda)
 /* activation.c */
 PLUMB_IMPL(activation_backward, cuda)
+/* attention.c, ctc.c */
+PLUMB_IMPL(attention, cuda)
+PLUMB_IMPL(attention_backward, cuda)
+PLUMB_IMPL(ctc_loss, cuda)
+PLUMB_IMPL(ctc_loss_backward, cuda)
 /* softmax.c */
 PLUMB_IMPL(softmax, cuda)
 PLUMB_IMPL(softmax_backward, cuda)

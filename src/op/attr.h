@@ -105,6 +105,12 @@ typedef struct plumb_attr_recurrent {
     int32_t given, dx;  /* backward: bits 0 dy, 1 dhT, 2 dcT are there; dx is wanted */
 } plumb_attr_recurrent;
 
+/* attention (q, k, v[, mask]) -> y, lse; attention_backward (q, k, v, y, lse, dy[, mask]) -> dq, dk, dv. */
+typedef struct plumb_attr_attention { double scale; int64_t causal; } plumb_attr_attention;
+
+/* ctc_loss (log_probabilities, targets, input lengths, target lengths) -> loss; ctc_loss_backward (the same, dloss) -> dx */
+typedef struct plumb_attr_ctc { int64_t blank, zero_infinity; } plumb_attr_ctc;
+
 /* cross_entropy (logits (N, C), labels (N)[, class_weights (C)]) -> loss (N), weight (N);
  * cross_entropy_backward (logits, labels, dloss (N)[, class_weights]) -> dlogits. loss is already times the weight.
  * logarithms: the first input holds log-probabilities already, which are taken as they are. */

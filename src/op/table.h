@@ -157,6 +157,12 @@ PLUMB_OP(gru)
 PLUMB_OP(gru_backward)
 PLUMB_OP(lstm)
 PLUMB_OP(lstm_backward)
+/* attention.c: scaled dot products, without the matrix of weights */
+PLUMB_OP(attention)
+PLUMB_OP(attention_backward)
+/* ctc.c: connectionist temporal classification */
+PLUMB_OP(ctc_loss)
+PLUMB_OP(ctc_loss_backward)
 /* softmax.c: softmax family and the cross-entropy built on it */
 PLUMB_OP(softmax)
 PLUMB_OP(softmax_backward)

@@ -213,6 +213,8 @@ const plumb_impl plumb_impl_cast_half = {
         .run = run,                                                                                                   \
     };
 HALF(matmul, PLUMB_IMPL_EXACT)
+HALF(attention, 0)
+HALF(attention_backward, 0)
 HALF(conv2d, PLUMB_IMPL_EXACT)
 HALF(conv2d_backward_data, PLUMB_IMPL_EXACT)
 HALF(conv2d_backward_filter, PLUMB_IMPL_EXACT)

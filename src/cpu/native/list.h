@@ -2,6 +2,8 @@
  * PLUMB_IMPL(op, suffix) per `const plumb_impl plumb_impl_<op>_<suffix>`. Included with PLUMB_IMPL defined.
  * */
 PLUMB_IMPL(matmul, native)
+PLUMB_IMPL(attention, native)
+PLUMB_IMPL(attention_backward, native)
 PLUMB_IMPL(softmax, native)
 PLUMB_IMPL(log_softmax, native)
 PLUMB_IMPL(softmax_backward, native)
@@ -135,6 +137,8 @@ PLUMB_IMPL(pad, native)
 PLUMB_IMPL(cast, half)
 PLUMB_IMPL(matmul, bf16)
 PLUMB_IMPL(matmul, half)
+PLUMB_IMPL(attention, half)
+PLUMB_IMPL(attention_backward, half)
 PLUMB_IMPL(conv2d, bf16)
 PLUMB_IMPL(conv2d_backward_data, bf16)
 PLUMB_IMPL(conv2d_backward_filter, winograd)

@@ -110,6 +110,11 @@ PLUMB_IMPL(expand, ref)
 PLUMB_IMPL(concat, ref)
 PLUMB_IMPL(slice, ref)
 PLUMB_IMPL(slice_backward, ref)
+/* attention.c, ctc.c */
+PLUMB_IMPL(attention, ref)
+PLUMB_IMPL(attention_backward, ref)
+PLUMB_IMPL(ctc_loss, ref)
+PLUMB_IMPL(ctc_loss_backward, ref)
 /* softmax.c */
 PLUMB_IMPL(softmax, ref)
 PLUMB_IMPL(softmax_backward, ref)
