@@ -153,6 +153,12 @@ static plumb_t column(plumb_graph *g, plumb_t x, plumb_t like)
 static void compose_forward(plumb_graph *g, const void *attr, const plumb_t *in, int n_in, plumb_t *out)
 {
     plumb_t s = scores(g, attr, in, n_in > FORWARD_MASK ? in[FORWARD_MASK] : PLUMB_NONE);
+    if (plumb_shape_of(g, in[K]).dim[2] == 0) { /* no key, no maximum */
+        plumb_t none = plumb_sum(g, s, PLUMB_AXES(3), false);
+        out[0] = plumb_matmul(g, s, in[V], false, false);
+        out[1] = plumb_cast(g, plumb_add(g, none, plumb_full_like(g, none, INFINITY)), lse_dtype(plumb_dtype_of(g, in[Q])));
+        return;
+    }
     plumb_t most = plumb_stop_gradient(g, plumb_max(g, s, PLUMB_AXES(3), true)); /* no matter which shift it is */
     plumb_t blind = plumb_equal(g, most, less_than_all(g, most)), zero = plumb_full_like(g, most, 0);
     plumb_t e = plumb_exp(g, plumb_sub(g, s, plumb_where(g, blind, zero, most)));

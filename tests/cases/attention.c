@@ -69,7 +69,7 @@ static void add_mask(op_case *one, const struct attention *a)
 static void common(op_case *one, const struct attention *a)
 {
     bool empty = a->n * a->h * a->t * a->s * a->d * a->e == 0;
-    one->no_gradient = a->big || (a->causal && a->mask == HIDDEN); /* the latter: rows that see nothing, whose lse is infinite */
+    one->no_gradient = a->big || a->s == 0 || (a->causal && a->mask == HIDDEN); /* rows that see nothing: lse is infinite */
     one->dtypes = a->big ? PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_F64) : 0;
     one->mostly_zero = empty;
     one->zero_gradient = empty ? ~0u : 0;

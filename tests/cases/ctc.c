@@ -17,7 +17,7 @@ static const struct ctc {
     {"two sequences", 4, 2, 3, 2, 0, false, false, {1, 2, 2, 1}, {4, 4}, {2, 2}, false, false},
     {"repeated", 5, 1, 3, 3, 0, false, false, {1, 1, 2}, {5}, {3}, false, false},
     {"repeated, no step to spare", 3, 1, 3, 2, 0, false, false, {2, 2}, {3}, {2}, false, true},
-    {"empty target", 3, 2, 4, 2, 0, false, false, {3, 1, 2, 2}, {3, 3}, {0, 2}, false, false},
+    {"empty target", 3, 2, 4, 2, 0, false, false, {3, 1, 2, 2}, {3, 3}, {0, 2}, false, true},
     {"all empty", 3, 2, 3, 0, 0, false, false, {0}, {3, 2}, {0, 0}, false, true},
     {"last class blank", 5, 2, 4, 2, 3, false, false, {0, 2, 1, 1}, {5, 4}, {2, 2}, false, false},
     {"middle blank", 4, 1, 5, 2, 2, false, false, {4, 0}, {4}, {2}, false, false},
@@ -76,7 +76,7 @@ void cases_ctc(case_list *list)
     const plumb_op *const ops[] = {&plumb_op_ctc_loss, &plumb_op_ctc_loss_backward};
     for (int k = 0; k < 2; k++) {
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-            for (int wide = 0; wide < 2; wide++) {
+            for (int wide = 0; wide < 2 && !(k == 1 && rows[i].joined); wide++) { /* no second derivative; torch_sequences.py */
                 op_case one = make(ops[k], &rows[i], wide ? PLUMB_I64 : PLUMB_I32);
                 if (i == 9 || i == 10)
                     one.dtypes = PLUMB_BIT(PLUMB_F32) | PLUMB_BIT(PLUMB_F64);

@@ -363,7 +363,8 @@ NATIVE_INLINE void entropy_backward_rows(const struct entropy_work *w, int64_t b
         double at_label = (1 - w->smoothing) * weight_of(w, label), d = w->dloss[n];
         float scale = 0, flat = (float)(d * each);
         if (w->logarithms) {
-            memset(dx, 0, sizeof *dx * (size_t)classes);
+            for (int64_t c = 0; c < classes; c++)
+                dx[c] = (float)(d * 0); /* which a NaN is not */
         } else {
             row_exp(x, dx, classes, row_max(x, classes));
             scale = (float)(d * (at_label + spread) / row_sum(dx, classes));
