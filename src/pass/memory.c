@@ -146,6 +146,16 @@ static void find_views(struct builder *b)
 
 /* ---- buffers ---- */
 
+/* Ops of many tensors do one after the other: what one of their outputs overwrites, none of their other operands may read. */
+static bool is_read_besides(const struct builder *b, const struct plumb_node *n, int input)
+{
+    int buffer = b->m->place[n->in[input]].buffer;
+    for (int k = 0; n->op->flags & PLUMB_OP_VARIADIC && k < n->n_in; k++)
+        if (k != input && b->m->place[n->in[k]].buffer == buffer)
+            return true;
+    return false;
+}
+
 /* An update's output may be computed in the memory of the variable it is assigned to: if it overwrites just that
  * variable, ungated (the op itself minds `apply`), and nothing reads the old value later. */
 static int direct_effect(const struct builder *b, int step, uint32_t out, uint32_t in)
@@ -188,6 +198,8 @@ static int take_over(struct builder *b, int step, int output, unsigned char *tak
     if (input < 0 || input >= n->n_in)
         return -1;
     uint32_t in = n->in[input], out = n->out + (uint32_t)output;
+    if (is_read_besides(b, n, input))
+        return -1;
     int e = direct_effect(b, step, out, in);
     if (e >= 0) {
         b->m->direct[e] = 1;

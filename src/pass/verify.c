@@ -79,6 +79,16 @@ static plumb_status check_overlay(const struct plumb_memory_layout *m, uint32_t 
                       out, in);
 }
 
+/* Ops of many tensors do one after the other: what an output overwrites is an operand once. */
+static plumb_status check_once(const struct plumb_memory_layout *m, const struct plumb_node *n, uint32_t out)
+{
+    int count = 0;
+    for (int k = 0; n->op->flags & PLUMB_OP_VARIADIC && k < n->n_in; k++)
+        count += m->place[n->in[k]].buffer == m->place[out].buffer && plumb_shape_count(&m->graph->tensor[out].type.shape) > 0;
+    return count < 2 ? PLUMB_OK
+                     : plumb_fail(m->graph->context, PLUMB_FAILED, "memory plan: tensor %u is computed over %d operands", out, count);
+}
+
 /* What comes from outside and what leaves is row-major. */
 static plumb_status check_rows(const struct plumb_memory_layout *m, uint32_t t)
 {
@@ -111,6 +121,8 @@ static plumb_status replay_node(struct map *map, int step)
         status = check_rows(m, n->out + (uint32_t)k);
     for (int k = 0; k < n->n_out * n->n_in && status == PLUMB_OK; k++)
         status = check_overlay(m, n->out + (uint32_t)(k / n->n_in), n->in[k % n->n_in]);
+    for (int k = 0; status == PLUMB_OK && k < n->n_out; k++)
+        status = check_once(m, n, n->out + (uint32_t)k);
     for (int k = 0; status == PLUMB_OK && k < n->n_in; k++)
         status = read_value(map, n->in[k], step);
     if (m->workspace[step] >= 0) {
