@@ -131,8 +131,8 @@ static void refuse(case_list *list, op_case one, const char *label)
 
 static void add_refusals(case_list *list)
 {
-    static const struct row plain = {.label = "", .x = PLUMB_SHAPE(3, 4, 5), .groups = 2};
-    static const struct row odd = {.label = "", .x = plain.x, .groups = 3}, negative = {.label = "", .x = plain.x, .epsilon = -1};
+    const struct row plain = {.label = "", .x = PLUMB_SHAPE(3, 4, 5), .groups = 2};
+    const struct row odd = {.label = "", .x = plain.x, .groups = 3}, negative = {.label = "", .x = plain.x, .epsilon = -1};
     op_case one = forward(&plumb_op_group_norm, &odd, 2, false);
     refuse(list, one, "groups that do not divide");
     refuse(list, forward(&plumb_op_layer_norm, &negative, 1, false), "negative epsilon");

@@ -33,7 +33,7 @@ PLUMB_TEST(launchers, refuse_unknown_types)
     REFUSED(plumb_k_cross_entropy_backward(NULL, &entropy));
     const pk_gather gather = {.w = w, .n = 1, .indices = w, .index_dtype = PK_I32};
     REFUSED(plumb_k_gather(NULL, 3, &gather));
-    REFUSED(plumb_k_one_hot(NULL, PK_I32, UNKNOWN, &w));
+    REFUSED(plumb_k_one_hot(NULL, PK_I32, UNKNOWN, 0, 1, 0, &w));
     const pk_random_of random = {.x = w, .y = w};
     REFUSED(plumb_k_random(NULL, PK_UNIFORM, PK_I32, &random));
     const pk_update_tensors tensors = {.tensors = 1, .count = {1}};
