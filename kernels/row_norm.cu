@@ -61,7 +61,7 @@ template <class T, int G> __global__ void __launch_bounds__(PK_THREADS) norm_row
     typedef number<T> N;
     const int64_t m = p.channels * p.s;
     for (int64_t r = first_lane<G>(); r < p.n * p.groups; r += lane_step<G>()) {
-        N mean = 0, rest = 0, square = 0;
+        N mean = 0, rest = 0, square = 0, left = 0; /* left: what the mean is more than `mean` */
         if (p.mean.data) {
             for (int64_t j = member<G>(); j < m; j += G) {
                 const place a = place_of(p, r, j);
@@ -78,15 +78,14 @@ template <class T, int G> __global__ void __launch_bounds__(PK_THREADS) norm_row
         }
         square = meet<G>(square, the_sum());
         if (p.mean.data && m > 0) {
-            rest = meet<G>(rest, the_sum()) / (N)m;
-            mean += rest;
-            square -= rest * rest * (N)m;
+            left = meet<G>(rest, the_sum()) / (N)m;
+            square -= left * left * (N)m;
             square = square < 0 ? (N)0 : square;
         }
         const N invstd = 1 / m_sqrt((m > 0 ? square / (N)m : (N)0) + (N)p.epsilon);
         for (int64_t j = member<G>(); j < m; j += G) {
             const place a = place_of(p, r, j);
-            N y = (load(at<const T>(p.x, a.n, a.c, a.s)) - mean) * invstd;
+            N y = (load(at<const T>(p.x, a.n, a.c, a.s)) - mean - left) * invstd;
             y = p.scale.data ? y * of_channel<N>(p, p.scale, a.c) : y;
             y = p.shift.data ? y + of_channel<N>(p, p.shift, a.c) : y;
             at<T>(p.y, a.n, a.c, a.s) = store<T>(y);
@@ -94,7 +93,7 @@ template <class T, int G> __global__ void __launch_bounds__(PK_THREADS) norm_row
         if (member<G>() == 0) {
             of_row<N>(p.invstd, p, r) = invstd;
             if (p.mean.data) {
-                of_row<N>(p.mean, p, r) = mean;
+                of_row<N>(p.mean, p, r) = mean + left;
             }
         }
     }

@@ -107,33 +107,33 @@ NATIVE_INLINE void forward(plumb_dtype type, const struct work *w, int64_t r)
     const char *x = w->x + r * m * size;
     char *y = w->y + r * m * size;
     double sum, square;
-    float mean = 0;
+    float mean = 0, left = 0; /* left: what the mean is more than `mean`; between close values it counts */
     if (w->mean) {
         row_moments(type, x, m, 0, &sum, &square);
         mean = m > 0 ? (float)(sum / (double)m) : 0;
     }
     row_moments(type, x, m, mean, &sum, &square);
     if (w->mean && m > 0) {
-        mean = (float)((double)mean + sum / (double)m);
+        left = (float)(sum / (double)m);
         square -= sum * sum / (double)m;
         square = square < 0 ? 0 : square;
     }
     float invstd = (float)(1 / sqrt((m > 0 ? square / (double)m : 0) + (double)w->epsilon));
     w->invstd[r] = invstd;
     if (w->mean)
-        w->mean[r] = mean;
+        w->mean[r] = mean + left;
     if (w->s == 1) {
         const float *scale = w->scale + c, *shift = w->shift + c;
         NATIVE_LOOP
         for (int64_t i = 0; i < m; i++)
-            native_store(type, y, i, (native_load(type, x, i) - mean) * invstd * scale[i] + shift[i]);
+            native_store(type, y, i, (native_load(type, x, i) - mean - left) * invstd * scale[i] + shift[i]);
         return;
     }
     for (int64_t k = c; k < c + channels; k++, x += w->s * size, y += w->s * size) {
         float scale = w->scale[k], shift = w->shift[k];
         NATIVE_LOOP
         for (int64_t i = 0; i < w->s; i++)
-            native_store(type, y, i, (native_load(type, x, i) - mean) * invstd * scale + shift);
+            native_store(type, y, i, (native_load(type, x, i) - mean - left) * invstd * scale + shift);
     }
 }
 
