@@ -64,7 +64,7 @@ set(cudasim_sources_checker tests/cudasim/checker.c tests/cudasim/verdict.c test
 set(cudasim_host_plain -O2)
 set(cudasim_host_asan -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 set(cudasim_host_checker -O2)
-set(cudasim_kernel_plain -O2)
+set(cudasim_kernel_plain -O1)
 option(PLUMB_KERNEL_COVERAGE "The simulator's plain build counts, for gcov, how often each line of kernels runs" OFF)
 if(PLUMB_KERNEL_COVERAGE) # unoptimised, so that lines stay what they are
   set(cudasim_kernel_plain -O0 --coverage)

@@ -15,7 +15,7 @@ PLUMB_TEST(launchers, refuse_unknown_types)
     REFUSED(plumb_k_unary(NULL, PK_AFFINE, UNKNOWN, 0, 0, &w));
     REFUSED(plumb_k_binary(NULL, PK_ADD, UNKNOWN, 0, 0, &w));
     REFUSED(plumb_k_binary(NULL, PK_LESS, UNKNOWN, 0, 0, &w));
-    REFUSED(plumb_k_binary(NULL, PK_POW, PK_I32, 0, 0, &w));
+    REFUSED(plumb_k_binary(NULL, PK_ATAN2, PK_I32, 0, 0, &w));
     REFUSED(plumb_k_binary(NULL, PK_RELU_BACKWARD, PK_U8, 0, 0, &w));
     REFUSED(plumb_k_cast(NULL, UNKNOWN, PK_F32, &w));
     REFUSED(plumb_k_cast(NULL, PK_F32, UNKNOWN, &w));
