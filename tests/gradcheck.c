@@ -485,7 +485,8 @@ static int64_t count_unanswered(void)
         bool floating = false, tried = s->passed + s->failed > 0 || s->silent;
         for (int k = 0; k < all.cases.count; k++) {
             const op_case *one = &all.cases.items[k];
-            for (int n = 0; one->op == op && one->expect == PLUMB_OK && n < one->n_in; n++) {
+            bool mine = one->op == op && one->expect == PLUMB_OK && (!one->dtypes || one->dtypes & PLUMB_BIT(PLUMB_F64));
+            for (int n = 0; mine && n < one->n_in; n++) {
                 floating = floating || plumb_dtype_is_float(input_dtype(&one->in[n], PLUMB_F64));
             }
         }
