@@ -16,12 +16,14 @@ extern "C" {
  *   rmsprop   s = beta2 s + (1 - beta2) g^2; W -= lr g / (sqrt(s) + eps)              (Hinton 2012)
  *   adam      m, s bias-corrected at read-out; W -= lr m^ / (sqrt(s^) + eps)          (Kingma & Ba 2015)
  *   adamw     adam, and W -= lr * weight_decay * W                                    (Loshchilov & Hutter 2019)
- *   lamb      u = m^ / (sqrt(s^) + eps) + weight_decay W; W -= lr (|W| / |u|) u, a ratio for each parameter, which is 1 where
- *             either norm is 0 and for parameters that do not decay                             (You et al. 2020)
- *   muon      v = beta v + (1 - beta) g; n = (1 - beta) g + beta v; W -= lr sqrt(max(1, rows / columns)) NS(n) and
- *             lr weight_decay W, NS: the nearest matrix with orthogonal rows or columns, about, by five steps of
- *             X = 3.4445 X - 4.7750 (X X^T) X + 2.0315 (X X^T)^2 X from n / |n|. Of weights of rank >= 2, filters
- *             (O, ...) as matrices of O rows; others by adamw with rate lr_others.      (Jordan et al. 2024) */
+ *   lamb      u = m^ / (sqrt(s^) + eps) + weight_decay W; W -= lr r u; r = |W| / |u|    (You et al. 2020)
+ *   muon      v = beta v + (1 - beta) g; W -= lr sqrt(max(1, rows / columns)) NS(n) + lr weight_decay W, where
+ *   n = (1 - beta) g + beta v                                                           (Jordan et al. 2024)
+ *
+ * lamb's r is one for each parameter, and 1 where either norm is 0 and for parameters that do not decay. muon's NS is the
+ * nearest matrix with orthogonal rows or columns, about, by five steps of X = 3.4445 X - 4.7750 (X X^T) X +
+ * 2.0315 (X X^T)^2 X from n / |n|; it takes weights of rank >= 2, filters (O, ...) as matrices of O rows, and leaves others
+ * to adamw with rate lr_others. */
 typedef struct plumb_optimizer {
     size_t size;
     const char *rule;     /* NULL: "adam" */
