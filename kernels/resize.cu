@@ -23,7 +23,7 @@ __device__ inline double coordinate(const pk_resize &r, const pk_resize_axis &a,
     case PK_RESIZE_ASYMMETRIC: return (double)o / a.scale;
     case PK_RESIZE_CROP: {
         double start = mul(a.start, last), end = mul(a.end, last);
-        return a.m > 1 ? add(start, mul((double)o, add(end, -start)) / (double)(a.m - 1)) : mul(0.5, add(a.start, a.end));
+        return a.m > 1 ? add(start, mul((double)o, add(end, -start)) / (double)(a.m - 1)) : mul(0.5, add(start, end));
     }
     case PK_RESIZE_PYTORCH_HALF_PIXEL:
         if (a.m <= 1) {
