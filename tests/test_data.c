@@ -110,7 +110,7 @@ PLUMB_TEST(data, names)
     plumb_context *context = plumb_open(&(plumb_options){.threads = 1});
     REQUIRE(context);
     CHECK(!plumb_dataset_find(context, "no-such-set", "train", NULL));
-    CHECK_TEXT(plumb_message(context), "neither a known name (fashion-mnist) nor a folder");
+    CHECK_TEXT(plumb_message(context), "neither a known name (fashion-mnist) nor a folder or file");
     CHECK(plumb_last_status(context) == PLUMB_BAD_INPUT);
     plumb_clear_error(context);
     CHECK(!plumb_dataset_find(context, "fashion-mnist", "dev", NULL));

@@ -1,9 +1,12 @@
-/* Where data sets are found and what their classes are called. A set is a folder with files named as MNIST names
- * them; a known name stands for a folder under $PLUMB_DATA or where its Debian package puts it. */
+/* Where data sets are found, what kind they are and what their classes are called. A known name stands for a folder under
+ * $PLUMB_DATA or where its Debian package puts it. In a folder the names of files say what they are for (which part, pictures or
+ * labels); what is in a file given by name is told by its first bytes. */
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "data/dataset.h"
+#include "data/folder.h"
 
 struct known {
     const char *name, *folder, *package;
@@ -92,7 +95,7 @@ static plumb_status find_folder(plumb_context *context, const char *name, char *
             name, set->folder, set->package);
     }
     if (access(name, F_OK) != 0) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "data set '%s': neither a known name (%s) nor a folder",
+        return plumb_fail(context, PLUMB_BAD_INPUT, "data set '%s': neither a known name (%s) nor a folder or file",
                           name, known_sets[0].name);
     }
     int n = snprintf(folder, room, "%s", name);
@@ -102,10 +105,99 @@ static plumb_status find_folder(plumb_context *context, const char *name, char *
     return PLUMB_OK;
 }
 
+/* MNIST calls its test files t10k; other sets say test. NULL with no error: there are none. */
+static plumb_dataset *find_idx(plumb_context *context, const char *name, const char *folder, const char *part,
+                               const plumb_dataset_options *options, bool *found)
+{
+    char images[4400], labels[4400];
+    const char *prefix[2] = {strcmp(part, "test") == 0 ? "t10k" : "train", part};
+    for (int i = 0; i < 2; i++) {
+        if (find_file(folder, prefix[i], "images", "idx3", images, sizeof(images)) &&
+            find_file(folder, prefix[i], "labels", "idx1", labels, sizeof(labels))) {
+            plumb_dataset *handle = plumb_dataset_idx(context, images, labels, options);
+            struct dataset *d = plumb_dataset_get(handle);
+            const char *const *classes = plumb_known_classes(name);
+            if (d && classes && d->classes == 10) {
+                d->class_names = classes;
+            }
+            *found = true;
+            return handle;
+        }
+    }
+    return NULL;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The other kinds of folders. */
+static plumb_dataset *find_in_folder(plumb_context *context, const char *folder, const char *part,
+                                     const plumb_dataset_options *options)
+{
+    static const char *const endings[] = {".csv", ".csv.gz", ".npz"};
+    char path[4400], second[4400], name[64];
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "%s%s", part, endings[i]);
+        if (file_is_there(folder, name, path, sizeof(path))) {
+            return i < 2 ? plumb_dataset_csv(context, path, options)
+                         : plumb_dataset_npz(context, path, NULL, NULL, "train", options);
+        }
+    }
+    snprintf(name, sizeof(name), "x_%s.npy", part);
+    if (file_is_there(folder, name, path, sizeof(path))) {
+        snprintf(second, sizeof(second), "%s/y_%s.npy", folder, part);
+        return plumb_dataset_npy(context, path, second, options);
+    }
+    bool parts = file_is_there(folder, "train", second, sizeof(second)) && is_directory(second);
+    if (file_is_there(folder, part, path, sizeof(path)) && is_directory(path)) {
+        return plumb_dataset_folder(context, path, parts ? second : NULL, options);
+    }
+    if (plumb_is_cifar(folder)) {
+        return plumb_dataset_cifar(context, folder, part, options);
+    }
+    if (!parts && strcmp(part, "train") == 0 && plumb_has_folders(folder)) {
+        return plumb_dataset_folder(context, folder, NULL, options);
+    }
+    const char *prefix = strcmp(part, "test") == 0 ? "t10k" : "train";
+    plumb_fail(context, PLUMB_IO_ERROR,
+               "%.300s: lacks %s-images-idx3-ubyte or %s-labels-idx1-ubyte (plain or .gz), and what other kinds of sets call their "
+               "part %s",
+               folder, prefix, prefix, part);
+    return NULL;
+}
+
+/* A file of its own: an archive of arrays, or a table. */
+static plumb_dataset *open_file(plumb_context *context, const char *path, const char *part, const plumb_dataset_options *options)
+{
+    unsigned char magic[6] = {0};
+    plumb_io *io = &context->io;
+    int fd = io->open(io->user, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0);
+    if (fd >= 0) {
+        (void)io->read(io->user, fd, magic, sizeof(magic)); /* whoever reads it below says what is wrong */
+        io->close(io->user, fd);
+    }
+    if (memcmp(magic, "PK\3\4", 4) == 0) {
+        return plumb_dataset_npz(context, path, NULL, NULL, part, options);
+    }
+    if (memcmp(magic, "\x93NUMPY", 6) == 0) {
+        plumb_fail(context, PLUMB_BAD_INPUT, "%.300s: offset 0, file: is one array; data and labels are needed, as an .npz", path);
+        return NULL;
+    }
+    if (strcmp(part, "train") != 0) {
+        plumb_fail(context, PLUMB_BAD_INPUT, "%.300s: offset 0, file: is one table without a part \"test\" (split it)", path);
+        return NULL;
+    }
+    return plumb_dataset_csv(context, path, options);
+}
+
 plumb_dataset *plumb_dataset_find(plumb_context *context, const char *name_or_folder, const char *part,
                                   const plumb_dataset_options *options)
 {
-    char folder[4096], images[4400], labels[4400];
+    char folder[4096];
+    bool found = false;
     if (!context) {
         return NULL;
     }
@@ -118,22 +210,9 @@ plumb_dataset *plumb_dataset_find(plumb_context *context, const char *name_or_fo
     if (find_folder(context, name_or_folder, folder, sizeof(folder))) {
         return NULL;
     }
-    /* MNIST calls its test files t10k; other sets say test. */
-    const char *prefix[2] = {strcmp(part, "test") == 0 ? "t10k" : "train", part};
-    for (int i = 0; i < 2; i++) {
-        if (find_file(folder, prefix[i], "images", "idx3", images, sizeof(images)) &&
-            find_file(folder, prefix[i], "labels", "idx1", labels, sizeof(labels))) {
-            plumb_dataset *handle = plumb_dataset_idx(context, images, labels, options);
-            struct dataset *d = plumb_dataset_get(handle);
-            const char *const *classes = plumb_known_classes(name_or_folder);
-            if (d && classes && d->classes == 10) {
-                d->class_names = classes;
-            }
-            return handle;
-        }
+    if (!is_directory(folder)) {
+        return open_file(context, folder, part, options);
     }
-    plumb_fail(context, PLUMB_IO_ERROR,
-               "%s: lacks %s-images-idx3-ubyte or %s-labels-idx1-ubyte (plain or .gz)", folder, prefix[0],
-               prefix[0]);
-    return NULL;
+    plumb_dataset *set = find_idx(context, name_or_folder, folder, part, options, &found);
+    return found ? set : find_in_folder(context, folder, part, options);
 }

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #define ZLIB_VERSION "none"
-enum { Z_OK = 0, Z_STREAM_END = 1, Z_NEED_DICT = 2, Z_MEM_ERROR = -4, Z_NO_FLUSH = 0, MAX_WBITS = 15 };
+enum { Z_OK = 0, Z_STREAM_END = 1, Z_NEED_DICT = 2, Z_MEM_ERROR = -4, Z_NO_FLUSH = 0, Z_FINISH = 4, MAX_WBITS = 15 };
 
 typedef void *voidpf;
 typedef unsigned int uInt;
