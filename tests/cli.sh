@@ -116,6 +116,25 @@ for value in 0 -1 1e10 nan dynamics ''; do
     refuse 2 '--loss-scale' train --loss-scale "$value"
 done
 refuse 2 "--schedule: 'cosin' is not known; did you mean cosine?" train --schedule cosin
+refuse 2 '--epochs and --steps: the length is given twice' train --epochs 3 --steps 30
+refuse 2 '--batch auto: give the memory' train --batch auto
+refuse 2 '--memory: limits --batch auto only' train --memory 1GiB
+for value in 0 1GB -1 GiB 99999999TiB 1.5GiB ''; do
+    refuse 2 '--memory: ' train --batch auto --memory "$value"
+done
+refuse 2 '--schedule manual: give the rate of each epoch' train --schedule manual
+refuse 2 '--rates: these are for --schedule manual' train --rates 0.1
+for value in 0.1, ,0.1 0.1,x 0.1,,0.2 -1 nan; do
+    refuse 2 '--rates: ' train --schedule manual --rates "$value"
+done
+for value in 0 1 1.5 -0.5 polyac; do
+    refuse 2 "--average '$value'" train --average "$value"
+done
+refuse 2 '--label-smoothing: ' train --label-smoothing 1
+refuse 2 '--accumulate: ' train --accumulate 0
+refuse 2 '--check-every: is about what --monitor names' train --check-every 3
+refuse 2 "--monitor: 'test_loss' is not known" train --monitor test_loss
+refuse 2 "--lambda-scale: 'per-example' is not known" train --lambda-scale per-example
 refuse 2 "model 'lenet' is not known" summary lenet
 refuse 2 "data set 'nowhere': neither" train --data nowhere
 refuse 2 'data set' train --data $'new\nline'
@@ -205,6 +224,17 @@ holds 'one JSON object a line' test "$(grep -c '^{.*}$' stdout)" -eq 3 -a "$(wc 
 for key in test_accuracy test_loss train_images_per_s peak_memory_bytes; do
     holds "the last line has $key" grep -q "\"done\":true.*\"$key\":[0-9]" stdout
 done
+accept '"done":true' "${mlp[@]}" --json --accumulate 2 --label-smoothing 0.1 --average 0.9 --clip 1 --l2 0.1 --l1 0.1 \
+    --lambda-scale course --schedule manual --rates 0.01,0.001 --freeze 'fc1*,!fc1.bias' --monitor train_loss --patience 1
+refuse 2 "freeze 'conv\*': no parameter is called so" "${train[@]}" --json --freeze 'conv*'
+accept '^    1  .*$' train --data data --model logistic --steps 3 --batch 10
+holds 'three steps are a part of an epoch' test "$(grep -c '^    [0-9]' stdout)" -eq 1
+accept 'in batches of 128, ' train --data data --model logistic --epochs 1 --batch auto --memory 120KiB
+refuse 2 'batch size: one example needs [0-9]* bytes in training, 1024 are allowed' train --data data --model logistic --batch auto \
+    --memory 1KiB
+accept 'the loss falls fastest at a rate of' train --data data --model mlp --batch 10 --optimizer sgd --find-lr --out rates
+holds 'the search wrote its curve' test -s rates/rates.csv -a -s rates/rates.svg -a ! -e rates/model.safetensors
+accept '"steepest":[0-9.e-]*,"least":[0-9.e-]*}' train --data data --model mlp --batch 10 --find-lr --json
 for precision in bf16 f16; do
     accept 'test accuracy' "${mlp[@]}" --precision $precision --out $precision
     accept 'mlp on data (test): accuracy' eval --weights $precision/model.safetensors --data data --precision $precision
@@ -259,6 +289,8 @@ holds 'nothing half written is left' test -z "$(find limited -name '*.tmp*' -o -
 code 'the working folder is gone' 0 "mkdir gone; cd gone; rmdir ../gone; '$plumb' ops >/dev/null"
 code 'Ctrl-C saves and says so' 130 "'$plumb' train --data data --epochs 100000 --model mlp --out interrupted & pid=\$!; sleep 1; kill -INT \$pid; wait \$pid"
 holds 'and the weights are there' test -s interrupted/model.safetensors
+code 'Ctrl-C twice leaves at once' 130 "'$plumb' train --data data --model resnet56-cifar --batch 300 --forbid winograd --out twice & pid=\$!; sleep 2; kill -INT \$pid; sleep 0.05; kill -INT \$pid; wait \$pid"
+holds 'and saves nothing' test ! -e twice/model.safetensors
 code 'a forced implementation that is not there' 2 "PLUMB_IMPL='relu=cpu.none' '$plumb' ${mlp[*]}"
 code 'a dumb terminal gets no bar' 0 "TERM=dumb '$plumb' $args 2>&1 | grep -c ETA | grep -qx 0"
 

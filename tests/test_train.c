@@ -1,58 +1,14 @@
-/* The training loop and its reports, on a problem small enough to be learned in a second: which half of a picture is
- * the brighter one. */
+/* The training loop and its reports, on the brighter half (halves.h). */
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "core/core.h"
-#include "plumb/plumb.h"
+#include "halves.h"
 
-#define SIDE 8
-#define PIXELS (SIDE * SIDE)
-
-/* Label 1: the right half is brighter. */
-static plumb_dataset *halves(plumb_context *context, int count, uint32_t stream, int64_t bad)
+static bool open_bench(struct halves_bench *b, const char *model, int threads, int64_t bad)
 {
-    float *x = malloc((size_t)count * PIXELS * sizeof(float));
-    int32_t *y = malloc((size_t)count * sizeof(int32_t));
-    for (int n = 0; x && y && n < count; n++) {
-        y[n] = n % 2;
-        for (int i = 0; i < PIXELS; i++) {
-            double bright = (i % SIDE >= SIDE / 2) == (y[n] == 1) ? 1 : 0;
-            double noise = plumb_normal_of_word(plumb_random_word(9, stream, 0, (int64_t)n * PIXELS + i));
-            x[n * PIXELS + i] = (float)(bright + 0.7 * noise);
-        }
-    }
-    if (bad >= 0) {
-        x[bad * PIXELS + 5] = NAN;
-    }
-    plumb_dataset *d = plumb_dataset_arrays(context, PLUMB_F32, PLUMB_SHAPE(1, SIDE, SIDE), count, x, y, 2);
-    free(x);
-    free(y);
-    return d;
-}
-
-struct bench {
-    plumb_context *context;
-    plumb_model model;
-    plumb_state *state;
-    plumb_dataset *train, *test;
-};
-
-static bool open_bench(struct bench *b, const char *model, int threads, int64_t bad)
-{
-    b->context = plumb_open(&(plumb_options){.threads = threads, .seed = 5});
-    plumb_status status =
-        plumb_model_build(b->context, model,
-                          &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE),
-                                                 .classes = 2,
-                                                 .drop = strcmp(model, "mlp") == 0 ? 0.25 : 0},
-                          &b->model);
-    CHECK_MSG(!status, "%s", plumb_message(b->context));
-    b->state = plumb_state_new(b->model.graph);
-    b->train = halves(b->context, 300, 1, bad);
-    b->test = halves(b->context, 101, 2, -1);
-    return !status && b->state && b->train && b->test;
+    return halves_open(b, model, strcmp(model, "mlp") == 0 ? 0.25 : 0, threads, bad);
 }
 
 struct calls {
@@ -76,7 +32,7 @@ static bool on_epoch(void *user, const plumb_epoch *epoch)
 
 PLUMB_TEST(train, learns_and_tells)
 {
-    struct bench b;
+    struct halves_bench b;
     plumb_epoch history[4];
     struct calls calls = {0};
     int done = -1;
@@ -116,7 +72,7 @@ PLUMB_TEST(train, learns_and_tells)
 /* Trains an MLP with dropout and copies its weights out. */
 static void train_weights(int threads, uint64_t seed, float *weights, size_t bytes)
 {
-    struct bench b;
+    struct halves_bench b;
     REQUIRE(open_bench(&b, "mlp", threads, -1));
     CHECK(plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 2, .batch = 64, .seed = seed},
                     NULL, NULL) == PLUMB_OK);
@@ -136,7 +92,7 @@ PLUMB_TEST(train, same_seed_same_bits)
 
 PLUMB_TEST(train, scaling_is_of_the_training_set)
 {
-    struct bench b;
+    struct halves_bench b;
     double expected[2], shift, scale;
     REQUIRE(open_bench(&b, "logistic", 1, -1));
     CHECK(plumb_dataset_scaling(b.train, PLUMB_SCALING_STANDARD, 1, &expected[0], &expected[1]) == PLUMB_OK);
@@ -155,7 +111,7 @@ PLUMB_TEST(train, scaling_is_of_the_training_set)
 PLUMB_TEST(train, rates_follow_the_schedule)
 {
     static const double exponential[3] = {0.1, 0.05, 0.025}, cosine_ends[2] = {0.1, 0.01};
-    struct bench b;
+    struct halves_bench b;
     plumb_epoch history[3];
     REQUIRE(open_bench(&b, "logistic", 1, -1));
     CHECK(plumb_fit(&b.model, b.state, b.train,
@@ -182,7 +138,7 @@ PLUMB_TEST(train, rates_follow_the_schedule)
 
 PLUMB_TEST(train, callbacks_stop)
 {
-    struct bench b;
+    struct halves_bench b;
     struct calls calls = {.stop_at_step = 13};
     plumb_epoch history[9];
     int done;
@@ -199,7 +155,7 @@ PLUMB_TEST(train, callbacks_stop)
 
 PLUMB_TEST(train, stops_at_not_a_number)
 {
-    struct bench b;
+    struct halves_bench b;
     float weights[2 * PIXELS];
     int done;
     REQUIRE(open_bench(&b, "logistic", 1, 123));
@@ -220,7 +176,7 @@ PLUMB_TEST(train, stops_at_not_a_number)
 
 PLUMB_TEST(train, stops_when_it_diverges)
 {
-    struct bench b;
+    struct halves_bench b;
     int done;
     REQUIRE(open_bench(&b, "mlp", 1, -1));
     plumb_fit_options options = {.epochs = 3, .optimizer = PLUMB_SGD(.lr = 1e30)};
@@ -235,7 +191,7 @@ PLUMB_TEST(train, goes_on_after_an_overflow)
 {
     static const plumb_dtype precision[] = {PLUMB_BF16, PLUMB_F16};
     for (int i = 0; i < 2; i++) {
-        struct bench b;
+        struct halves_bench b;
         plumb_epoch history[3];
         int done;
         int64_t applied = 0, steps = 0, skipped = 0;
@@ -260,7 +216,7 @@ PLUMB_TEST(train, goes_on_after_an_overflow)
 PLUMB_TEST(train, stops_when_no_scale_helps)
 {
     for (int i = 0; i < 2; i++) {
-        struct bench b;
+        struct halves_bench b;
         int done;
         REQUIRE(open_bench(&b, "logistic", 1, -1));
         plumb_graph *g = b.model.graph;
@@ -277,7 +233,7 @@ PLUMB_TEST(train, stops_when_no_scale_helps)
 
 PLUMB_TEST(train, refuses_what_does_not_fit)
 {
-    struct bench b;
+    struct halves_bench b;
     plumb_evaluation e = {0};
     const float x[8] = {0};
     const int32_t y[2] = {0, 1};
@@ -338,7 +294,7 @@ static void check_svg(const char *path, const char *title)
 
 PLUMB_TEST(train, reports_are_written)
 {
-    struct bench b;
+    struct halves_bench b;
     char folder[] = "/tmp/plumb-train-XXXXXX", path[4][80];
     static const char *const names[4] = {"history.csv", "curves.svg", "confusion.svg", "mistakes.png"};
     plumb_epoch history[2];
@@ -415,7 +371,7 @@ static plumb_status whole_job(struct scarce *s, const char *folder)
     float p[128];
     plumb_evaluation e = {.confusion = confusion, .predicted = predicted, .probabilities = p};
     const plumb_allocator allocator = {s, scarce_alloc, scarce_free};
-    struct bench b = {
+    struct halves_bench b = {
         .context = plumb_open(&(plumb_options){.threads = 1, .allocator = &allocator, .error = &error})};
     if (!b.context) {
         return error.status;
@@ -424,7 +380,7 @@ static plumb_status whole_job(struct scarce *s, const char *folder)
         b.context, "logistic",
         &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE), .classes = 2}, &b.model);
     b.state = status ? NULL : plumb_state_new(b.model.graph);
-    b.train = b.state ? halves(b.context, 64, 1, -1) : NULL;
+    b.train = b.state ? halves(b.context, 64, 1, -1, 0) : NULL;
     if (b.train &&
         plumb_fit(&b.model, b.state, b.train, &(plumb_fit_options){.epochs = 1, .test = b.train}, &row,
                   NULL) == PLUMB_OK &&

@@ -47,6 +47,7 @@ typedef struct plumb_optimizer {
     bool per_example;     /* l2 and l1 are divided by the size of the batch (PLUMB_BATCH): lambda / m */
     double average;       /* beta of an average of the weights, see below; PLUMB_POLYAK: of all steps alike; 0: none */
     double lr_others;     /* muon: the rate of the other parameters beside lr's first value; both move together. 0: 3e-4 */
+    int64_t accumulate;   /* runs of the program, each on a batch (PLUMB_BATCH) of its own, that make one step; 0, 1: one */
 } plumb_optimizer;
 
 /* The scale starts at 2^16 and lives in the state as "NAME/loss_scale:". A step whose gradients are not finite is skipped
@@ -77,6 +78,16 @@ PLUMB_API plumb_status plumb_swap_average(plumb_state *state, const char *optimi
 /* Appends gradients and the update of `parameters` (NULL, 0: the graph's trainable variables) as effects. */
 PLUMB_API plumb_status plumb_minimize(plumb_graph *graph, plumb_t loss, const plumb_t *parameters, int count,
                                       const plumb_optimizer *optimizer);
+
+/* With `accumulate`, gradients are added up in the state ("NAME/sum:PARAMETER", each batch's by its number of examples) and
+ * the last run of a step applies their mean: what one batch of all those examples would do, if the loss is a mean over
+ * examples and nothing else depends on the batch (batch norm does: its statistics are each batch's own, and so are those it
+ * keeps). Clipping, L1 and L2 see the mean. A batch that skip_bad_steps or a dynamic loss scale rejects leaves all of that
+ * as it was. How many runs the step under way takes is in the state, too, and may be changed before its last one, for a last
+ * step with fewer; *batches is how many it has had. plumb_clear_gradients lets the next run begin a step. */
+PLUMB_API plumb_status plumb_set_accumulation(plumb_state *state, const char *optimizer, int64_t batches);
+PLUMB_API plumb_status plumb_get_accumulated(const plumb_state *state, const char *optimizer, int64_t *batches);
+PLUMB_API plumb_status plumb_clear_gradients(plumb_state *state, const char *optimizer);
 
 /* The whole training step as one program: forward, backward, update. The graph itself is left as it was. Outputs:
  * the loss and whatever `outputs` adds. */

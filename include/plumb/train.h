@@ -10,23 +10,25 @@
 extern "C" {
 #endif
 
-/* One row of the history. Test values are NaN where there was no test set. */
+/* One row of the history. Values of sets that were not given are NaN. */
 typedef struct plumb_epoch {
     int epoch;     /* from 1 */
-    int64_t steps; /* in this epoch */
+    int64_t steps; /* batches of this epoch */
     double lr;     /* of its last step */
     double train_loss, train_accuracy; /* means over the epoch's examples, while the weights were changing */
     double test_loss, test_accuracy;
     double seconds, test_seconds; /* training without, and evaluation alone */
     double images_per_s;          /* in training */
     double data_wait;             /* share of `seconds` in which the step waited for its batch */
-    int64_t skipped;              /* of its steps, those whose gradients overflowed a dynamic loss scale */
+    int64_t skipped;              /* of its batches, those whose gradients overflowed a dynamic loss scale */
+    double dev_loss, dev_accuracy;
+    bool better;                  /* what is monitored was never better: these are the best weights so far */
 } plumb_epoch;
 
-/* Where an epoch stands, after each step. */
+/* Where an epoch stands, after each batch. */
 typedef struct plumb_progress {
     int epoch, epochs;   /* from 1 */
-    int64_t step, steps; /* done in this epoch, of how many */
+    int64_t step, steps; /* batches done in this epoch, of how many */
     int64_t examples;    /* seen in this epoch */
     double loss, accuracy; /* running means */
     double lr, seconds, images_per_s, data_wait;
@@ -43,23 +45,70 @@ typedef struct plumb_fit_options {
     plumb_scaling scaling;              /* computed on the training set, kept in the state with the weights */
     bool keep_scaling;                  /* the state has it already */
     plumb_dataset *test;                /* evaluated after each epoch; NULL: nothing */
-    bool (*on_step)(void *user, const plumb_progress *progress); /* false: stop after this step */
+    bool (*on_step)(void *user, const plumb_progress *progress); /* false: stop after this batch */
     bool (*on_epoch)(void *user, const plumb_epoch *epoch);      /* false: stop after this epoch */
     void *user;
     plumb_dtype precision;              /* of the steps and of the tests after each epoch; 0: the optimizer's */
+    plumb_dataset *dev;                 /* evaluated likewise, and what choices are made by; NULL: nothing */
+    int64_t steps;                      /* the length in steps (updates, or batches that were skipped) instead of epochs, the
+                                           last of which may end early; 0: by epochs */
+    int64_t accumulate;                 /* batches that make one step, see plumb_optimizer.accumulate; what is left at the
+                                           end of an epoch makes one, too. 0: 1 */
+    double label_smoothing;             /* s in [0, 1): trained is, in place of the model's loss, softmax cross-entropy with
+                                           (1 - s) one-hot + s / classes; tests keep the model's */
+    const char *freeze;                 /* "conv*,!conv2.bias": parameters that stay as they are, * for any characters, ? for
+                                           one; later patterns win, ! takes back. NULL: none */
+    const char *monitor;                /* "dev_loss", "dev_accuracy", "train_loss" or "train_accuracy": the weights where it
+                                           was best are those that the state ends with. NULL: with patience dev_loss, else
+                                           nothing is */
+    double min_change;                  /* better by no more than this is not better */
+    int check_every;                    /* epochs from one look at it to the next (the last epoch is one, too); 0: 1 */
+    int patience;                       /* ends the training after so many looks in a row that found nothing better; 0: never */
+    bool keep_last;                     /* ends with the last weights although others were better */
 } plumb_fit_options;
 
-/* Trains `model` into `state`. `history` has room for the epochs (or is NULL); *done says how many were completed.
- * A loss or gradient that is not finite ends the training with PLUMB_NUMERIC: the message names the step and the first
- * tensor that went wrong, and the state is that before the step. With a dynamic loss scale (plumb_optimizer) a step whose
- * gradients overflow is skipped instead, as long as the scale can still be lowered. */
+/* Trains `model` into `state`. `history` has room for plumb_fit_epochs rows (or is NULL); *done says how many were written.
+ *
+ * A loss, gradient, weight or running statistic that is not finite ends the training with PLUMB_NUMERIC: the message names
+ * the step, the first tensor that went wrong, the norm of the gradients, the batch's examples and the rate, and the state is
+ * that before the batch. With a dynamic loss scale (plumb_optimizer) a batch whose gradients overflow is skipped instead, as
+ * long as the scale can still be lowered.
+ *
+ * With plumb_optimizer.average the averaged weights are what is tested and what the state ends with.
+ *
+ * Steps are those of one batch of batch * accumulate examples: the rate and step counts are the same, results equal but for
+ * rounding, where nothing depends on a batch as a whole (batch norm does, and dropout draws for each batch). */
 PLUMB_API plumb_status plumb_fit(const plumb_model *model, plumb_state *state, plumb_dataset *train,
                                  const plumb_fit_options *options, plumb_epoch *history, int *done);
+
+/* How many rows of history such a training has at most: its epochs. */
+PLUMB_API int plumb_fit_epochs(const plumb_dataset *train, const plumb_fit_options *options);
 
 /* Sets the model's input scaling from a data set; plumb_fit does it by itself. A model without a scaling layer is
  * left as it is. */
 PLUMB_API plumb_status plumb_fit_scaling(const plumb_model *model, plumb_state *state, const plumb_dataset *train,
                                          plumb_scaling rule);
+
+/* Looking for a rate (Smith 2017): steps at rates that rise geometrically, on a copy of the state, until the loss, averaged
+ * over some ten steps, is `stop` times its least. What fits is somewhat below where it falls fastest. */
+typedef struct plumb_rate_search {
+    size_t size;
+    double low, high;   /* of the rates; 0: 1e-7 and 10 */
+    int steps;          /* from one to the other, at least 10; 0: 100 */
+    double stop;        /* 0: 4 */
+    double *lr, *loss, *smooth; /* found out: [steps] each, or NULL; what was not reached stays as it is */
+    int count;          /* how many were reached */
+    double steepest;    /* the rate where the averaged loss falls fastest by the logarithm of the rate; NaN: it never falls */
+    double least;       /* the rate where it is least */
+} plumb_rate_search;
+PLUMB_API plumb_status plumb_find_rate(const plumb_model *model, const plumb_state *state, plumb_dataset *train,
+                                       const plumb_fit_options *options, plumb_rate_search *search);
+
+/* The greatest power of two (at most `most`) for plumb_fit_options.batch whose training step is planned to take no more than
+ * `limit` bytes, weights and moments included. PLUMB_BAD_INPUT: not even one example does. */
+PLUMB_API plumb_status plumb_fit_largest_batch(const plumb_model *model, plumb_state *state, plumb_dataset *train,
+                                               const plumb_fit_options *options, int64_t limit, int64_t most,
+                                               int64_t *batch);
 
 /* What evaluation finds out. Arrays that are not NULL are filled. */
 typedef struct plumb_evaluation {
@@ -79,6 +128,10 @@ PLUMB_API plumb_status plumb_write_history_csv(plumb_context *context, const cha
                                                int count);
 PLUMB_API plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, const char *title,
                                               const plumb_epoch *history, int count);
+/* Of a search with its arrays. */
+PLUMB_API plumb_status plumb_write_rates_csv(plumb_context *context, const char *path, const plumb_rate_search *search);
+PLUMB_API plumb_status plumb_write_rates_svg(plumb_context *context, const char *path, const char *title,
+                                             const plumb_rate_search *search);
 /* Class names are the data set's; `evaluation` needs confusion. */
 PLUMB_API plumb_status plumb_write_confusion_svg(plumb_context *context, const char *path, const char *title,
                                                  const plumb_dataset *dataset, const plumb_evaluation *evaluation);

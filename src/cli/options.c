@@ -208,7 +208,7 @@ static int take_option(const struct option_set *set, int argc, char **argv, int 
 
 int cli_parse(const struct option_set *set, int argc, char **argv, int *code)
 {
-    bool seen[64] = {false}, only_words = false;
+    bool seen[128] = {false}, only_words = false;
     const char **positional = set->positional;
     for (int at = 0; at < argc; at++) {
         const char *word = argv[at];

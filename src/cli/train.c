@@ -1,47 +1,11 @@
-/* train: a model, a data set, a recipe; a table while it runs and a folder of results afterwards.
- *
- * The defaults are the plain recipe (Adam at a constant rate), so that what is not asked for does not happen. The
- * demo (scripts/demo) adds decays and dropout, which take LeNet-5 past 90 % on Fashion-MNIST. */
+/* train: a model, a data set, a recipe (train_options.c); a table while it runs and a folder of results afterwards. The demo
+ * (scripts/demo) adds decays and dropout, which take LeNet-5 past 90 % on Fashion-MNIST. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
-
-struct train_options {
-    struct common_options common;
-    const char *model, *data, *optimizer, *schedule, *scaling, *out, *weights, *precision, *loss_scale;
-    int64_t epochs, batch, classes, expect;
-    double lr, weight_decay, momentum, l2, l1, clip, drop, decay, every, warmup, scale;
-};
-
-static const char *schedule_name(int index)
-{
-    static const char *const names[] = {"constant",   "cosine",    "inverse",   "exponential",
-                                        "sqrt_epoch", "sqrt_step", "staircase", "one_cycle"};
-    return index < (int)(sizeof(names) / sizeof(names[0])) ? names[index] : NULL;
-}
-
-static const char *scaling_name(int index) /* in the order of plumb_scaling */
-{
-    static const char *const names[] = {"standard", "unit", "symmetric", "none"};
-    return index < 4 ? names[index] : NULL;
-}
-
-static const char *optimizer_name(int index)
-{
-    return index < plumb_optimizer_count() ? plumb_optimizer_rule(index) : NULL;
-}
-
-static plumb_scaling scaling_of(const char *name)
-{
-    int rule = 0;
-    while (strcmp(scaling_name(rule), name) != 0) {
-        rule++;
-    }
-    return (plumb_scaling)rule;
-}
+#include "cli/train.h"
 
 /* ---- Ctrl-C: once finishes the step and saves, twice leaves at once ---- */
 
@@ -92,7 +56,10 @@ static void print_epoch_json(const plumb_epoch *e)
                  {"test_seconds", e->test_seconds},
                  {"train_images_per_s", e->images_per_s},
                  {"data_wait", e->data_wait},
-                 {"skipped_steps", (double)e->skipped}};
+                 {"skipped_steps", (double)e->skipped},
+                 {"dev_loss", e->dev_loss},
+                 {"dev_accuracy", e->dev_accuracy},
+                 {"better", e->better}};
     printf("{\"epoch\":%d", e->epoch);
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         printf(",\"%s\":", pairs[i].key);
@@ -118,19 +85,8 @@ static bool on_epoch(void *user, const plumb_epoch *epoch)
 
 /* ---- afterwards ---- */
 
-struct run {
-    const struct train_options *o;
-    plumb_context *context;
-    plumb_dataset *train, *test;
-    plumb_model model;
-    plumb_state *state;
-    plumb_epoch *history;
-    int done;
-    plumb_evaluation test_result;
-};
-
 /* An early stop leaves epochs half done; the last test figures always come from the weights as they are now. */
-static plumb_status evaluate_last(struct run *r)
+static plumb_status evaluate_last(struct train_run *r)
 {
     int64_t count = plumb_dataset_count(r->test);
     size_t classes = (size_t)r->model.classes;
@@ -153,7 +109,7 @@ static plumb_status make_folder(plumb_context *context, const char *path)
     return plumb_fail(context, PLUMB_IO_ERROR, "--out %s: cannot make the folder: %s", path, strerror(errno));
 }
 
-static plumb_status write_weights(const struct run *r, const char *path)
+static plumb_status write_weights(const struct train_run *r, const char *path)
 {
     char classes[16], epochs[16], seed[32], version[32], input[72];
     const int64_t *size = r->model.input_shape.dim;
@@ -169,7 +125,7 @@ static plumb_status write_weights(const struct run *r, const char *path)
     return plumb_state_save_weights(r->state, path, metadata);
 }
 
-static plumb_status write_results(const struct run *r)
+static plumb_status write_results(const struct train_run *r)
 {
     static const char *const names[] = {"model.safetensors", "history.csv", "curves.svg", "confusion.svg",
                                         "mistakes.png"};
@@ -191,7 +147,7 @@ static plumb_status write_results(const struct run *r)
     return status;
 }
 
-static void print_last(const struct run *r)
+static void print_last(const struct train_run *r)
 {
     double images = 0, seconds = 0;
     for (int i = 0; i < r->done; i++) {
@@ -229,7 +185,7 @@ static void print_last(const struct run *r)
     }
 }
 
-static plumb_status load_data(struct run *r)
+static plumb_status load_data(struct train_run *r)
 {
     const plumb_dataset_options options = {.size = sizeof(options), .classes = (int)r->o->classes};
     r->train = plumb_dataset_find(r->context, r->o->data, "train", &options);
@@ -237,7 +193,7 @@ static plumb_status load_data(struct run *r)
     return r->test ? PLUMB_OK : plumb_last_status(r->context);
 }
 
-static plumb_status build(struct run *r)
+static plumb_status build(struct train_run *r)
 {
     const plumb_model_options options = {.size = sizeof(options),
                                          .classes = (int)r->o->classes,
@@ -248,56 +204,50 @@ static plumb_status build(struct run *r)
         return status;
     }
     r->state = plumb_state_new(r->model.graph);
-    r->history = plumb_zalloc(r->context, (size_t)r->o->epochs * sizeof(plumb_epoch));
-    if (!r->state || !r->history) {
+    if (!r->state) {
         return plumb_last_status(r->context);
     }
     return r->o->weights ? plumb_state_load(r->state, r->o->weights, true) : PLUMB_OK;
 }
 
-static plumb_status fit(struct run *r)
+/* The recipe as far as it depends on model and data. */
+static plumb_status settle(struct train_run *r)
+{
+    plumb_fit_options *fit = &r->recipe.fit;
+    train_recipe_make(r->o, &r->recipe);
+    fit->test = r->test;
+    fit->on_step = on_step;
+    fit->on_epoch = on_epoch;
+    fit->user = (void *)(uintptr_t)r->o;
+    plumb_status status = PLUMB_OK;
+    if (r->o->memory > 0) {
+        status = plumb_fit_largest_batch(&r->model, r->state, r->train, fit, r->o->memory, 1048576, &fit->batch);
+    }
+    size_t rows = (size_t)plumb_fit_epochs(r->train, fit) + 1;
+    r->history = status ? NULL : plumb_zalloc(r->context, rows * sizeof(plumb_epoch));
+    return status || r->history ? status : PLUMB_FAILED;
+}
+
+static plumb_status fit(struct train_run *r)
 {
     const struct train_options *o = r->o;
-    const plumb_optimizer optimizer = {.size = sizeof(optimizer),
-                                       .rule = o->optimizer,
-                                       .lr = o->lr,
-                                       .weight_decay = o->weight_decay,
-                                       .momentum = o->momentum,
-                                       .l2 = o->l2,
-                                       .l1 = o->l1,
-                                       .clip_norm = o->clip,
-                                       .precision = cli_precision(o->precision),
-                                       .loss_scale = o->scale};
-    const plumb_schedule schedule = {.size = sizeof(schedule),
-                                     .rule = o->schedule,
-                                     .decay = o->decay,
-                                     .every = o->every,
-                                     .warmup = o->warmup};
-    const plumb_fit_options options = {.size = sizeof(options),
-                                       .epochs = (int)o->epochs,
-                                       .batch = o->batch,
-                                       .seed = (uint64_t)o->common.seed,
-                                       .optimizer = &optimizer,
-                                       .schedule = &schedule,
-                                       .scaling = scaling_of(o->scaling),
-                                       .keep_scaling = o->weights != NULL,
-                                       .test = r->test,
-                                       .on_step = on_step,
-                                       .on_epoch = on_epoch,
-                                       .user = (void *)(uintptr_t)o};
     if (!o->common.json) {
-        printf("%s on %s: %lld examples in batches of %lld, %s, %s rate, %s, seed %lld, %d threads\n\n",
-               o->model, o->data, (long long)plumb_dataset_count(r->train), (long long)o->batch, o->optimizer,
-               o->schedule, o->precision, (long long)o->common.seed, plumb_threads(r->context));
+        printf("%s on %s: %lld examples in batches of %lld", o->model, o->data,
+               (long long)plumb_dataset_count(r->train), (long long)r->recipe.fit.batch);
+        if (o->accumulate > 1) {
+            printf(", %lld to a step", (long long)o->accumulate);
+        }
+        printf(", %s, %s rate, %s, seed %lld, %d threads\n\n", o->optimizer, o->schedule, o->precision,
+               (long long)o->common.seed, plumb_threads(r->context));
         print_header();
         fflush(stdout);
     }
-    plumb_status status = plumb_fit(&r->model, r->state, r->train, &options, r->history, &r->done);
+    plumb_status status = plumb_fit(&r->model, r->state, r->train, &r->recipe.fit, r->history, &r->done);
     progress_clear();
     return status;
 }
 
-static void release(struct run *r)
+static void release(struct train_run *r)
 {
     plumb_free(r->context, r->history);
     plumb_free(r->context, r->test_result.confusion);
@@ -306,19 +256,10 @@ static void release(struct run *r)
     plumb_close(r->context);
 }
 
-static plumb_status run(struct run *r)
+static plumb_status train(struct train_run *r)
 {
-    plumb_status status = r->o->out ? make_folder(r->context, r->o->out) : PLUMB_OK;
-    if (!status) {
-        status = load_data(r);
-    }
-    if (!status) {
-        status = build(r);
-    }
-    if (!status) {
-        watch_signals();
-        status = fit(r);
-    }
+    watch_signals();
+    plumb_status status = fit(r);
     if (!status) {
         status = evaluate_last(r);
     }
@@ -331,67 +272,32 @@ static plumb_status run(struct run *r)
     return status;
 }
 
+static plumb_status run(struct train_run *r)
+{
+    plumb_status status = r->o->out ? make_folder(r->context, r->o->out) : PLUMB_OK;
+    if (!status) {
+        status = load_data(r);
+    }
+    if (!status) {
+        status = build(r);
+    }
+    if (!status) {
+        status = settle(r);
+    }
+    if (!status) {
+        status = r->o->find_lr ? train_find_rate(r) : train(r);
+    }
+    return status;
+}
+
 int command_train(int argc, char **argv)
 {
-    struct train_options o = {.common = COMMON_DEFAULTS,
-                              .model = "lenet5",
-                              .data = "fashion-mnist",
-                              .optimizer = "adam",
-                              .schedule = "constant",
-                              .scaling = "standard",
-                              .precision = "f32",
-                              .epochs = 15,
-                              .batch = 64,
-                              .classes = 10};
-    const struct option_row rows[] = {
-        {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &o.model, 0, 0, cli_model_name},
-        {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0,
-         NULL},
-        {"epochs", "N", "passes over the data (default 15)", OPTION_WHOLE, &o.epochs, 1, 100000, NULL},
-        {"batch", "N", "examples in a step (default 64)", OPTION_WHOLE, &o.batch, 1, 1048576, NULL},
-        {"optimizer", "RULE", "default adam", OPTION_NAME, &o.optimizer, 0, 0, optimizer_name},
-        {"lr", "RATE", "learning rate (default: the optimizer's, adam 0.001)", OPTION_NUMBER, &o.lr, 1e-12,
-         1e3, NULL},
-        {"schedule", "RULE", "how the rate moves, default constant", OPTION_NAME, &o.schedule, 0, 0,
-         schedule_name},
-        {"decay", "X", "default 1 for inverse, 0.95 exponential, 0.5 staircase", OPTION_NUMBER, &o.decay,
-         1e-9, 1e3, NULL},
-        {"every", "EPOCHS", "of staircase (default 10)", OPTION_NUMBER, &o.every, 1e-3, 1e5, NULL},
-        {"warmup", "EPOCHS", "raise the rate over the first epochs", OPTION_NUMBER, &o.warmup, 0, 1e5, NULL},
-        {"weight-decay", "X", "decoupled weight decay", OPTION_NUMBER, &o.weight_decay, 0, 1e3, NULL},
-        {"momentum", "X", "of momentum and nesterov (default 0.9)", OPTION_NUMBER, &o.momentum, 0, 0.999999,
-         NULL},
-        {"l2", "LAMBDA", "added to the gradient: lambda * W", OPTION_NUMBER, &o.l2, 0, 1e3, NULL},
-        {"l1", "LAMBDA", "added to the gradient: lambda * sign(W)", OPTION_NUMBER, &o.l1, 0, 1e3, NULL},
-        {"clip", "NORM", "greatest norm of all gradients together", OPTION_NUMBER, &o.clip, 1e-12, 1e12,
-         NULL},
-        {"drop", "X", "dropout after hidden fully connected layers", OPTION_NUMBER, &o.drop, 0, 0.99, NULL},
-        {"scaling", "RULE", "of the input, from the training set, default standard", OPTION_NAME, &o.scaling,
-         0, 0, scaling_name},
-        {"classes", "N", "labels are below this (default 10)", OPTION_WHOLE, &o.classes, 2, 256, NULL},
-        {"precision", "DTYPE", "computed in (weights stay f32), default f32", OPTION_NAME,
-         &o.precision, 0, 0, cli_precision_name},
-        {"loss-scale", "X", "dynamic (default with f16) or a number", OPTION_TEXT, &o.loss_scale, 0, 0, NULL},
-        {"weights", "FILE", "start from these weights and their scaling", OPTION_TEXT, &o.weights, 0, 0,
-         NULL},
-        {"out", "DIR", "write weights, history and pictures here", OPTION_TEXT, &o.out, 0, 0, NULL},
-        COMMON_ROWS(o.common),
-    };
+    struct train_options o;
     int code = 0;
-    static const char notes[] =
-        "Prints a line for each epoch; with --json an object for each, and a last one with test_accuracy, "
-        "test_loss,\n"
-        "train_images_per_s and peak_memory_bytes. Ctrl-C finishes the step, saves and leaves with 130.\n";
-    if (cli_parse(&(struct option_set){cli_command("train"), CLI_SOME(rows), NULL, notes}, argc, argv,
-                  &code)) {
+    if (!train_options_read(&o, argc, argv, &code)) {
         return code;
     }
-    if (o.loss_scale && strcmp(o.loss_scale, "dynamic") == 0) {
-        o.scale = PLUMB_DYNAMIC_LOSS_SCALE;
-    } else if (o.loss_scale && !cli_number(o.loss_scale, 1e-9, 1e9, &o.scale)) {
-        return cli_refuse("train", "--loss-scale '%s': expected 'dynamic' or a number from 1e-9 to 1e9", o.loss_scale);
-    }
-    struct run r = {.o = &o, .context = cli_open(&o.common, &code)};
+    struct train_run r = {.o = &o, .context = cli_open(&o.common, &code)};
     if (!r.context) {
         return code;
     }

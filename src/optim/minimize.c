@@ -11,8 +11,12 @@
  *   looks at the true norm). S is a power of two when it is dynamic, so both are exact. How S moves is a few scalar ops
  *   and two assigns with a gate that is always open: a skipped step must move it.
  * - skip_bad_steps: one flag gates every assign of the graph that has no gate yet, so a bad batch leaves batch-norm
- *   statistics alone too. It is all_finite(loss, gradients, what those assigns would write): a huge input can leave
- *   loss and gradients finite and still overflow a running variance. Without skip_bad_steps the flag is a constant 1. */
+ *   statistics alone too. It is all_finite(loss, gradients, parameters, what those assigns would write): a huge input can
+ *   leave loss and gradients finite and still overflow a running variance, and a relu hides a weight of minus infinity.
+ *   Without skip_bad_steps the flag is a constant 1.
+ * - A step of several runs: gradients are added up, unscaled and by their number of examples, one update op over all of
+ *   them; the update sees the sum and divides by the examples. Its gate is open in the last run only, which leaves zeros
+ *   behind. Everything else, batch-norm statistics and the loss scale, moves with each run. */
 #include "graph/graph.h"
 #include "optim/step.h"
 
@@ -138,21 +142,23 @@ static plumb_t clip_scale(struct minimizer *m, plumb_t *some)
         total = total == PLUMB_NONE ? part : plumb_add(m->graph, total, part);
     }
     plumb_t root = plumb_sqrt(m->graph, total);
-    if (m->loss_scale != PLUMB_NONE)
-        root = plumb_div(m->graph, root, m->loss_scale);
+    if (m->divisor != PLUMB_NONE)
+        root = plumb_div(m->graph, root, m->divisor);
     plumb_t norm = plumb_affine(m->graph, root, 1, 1e-30);
     plumb_t ratio = plumb_div(m->graph, plumb_scalar(m->graph, m->dtype, m->recipe.clip_norm), norm);
     return plumb_minimum(m->graph, plumb_scalar(m->graph, m->dtype, 1), ratio);
 }
 
-/* Whether the step is fit to be applied; `some` has room for the loss, the gradients and every effect. */
+/* Whether nothing is wrong; `some` has room for the loss, gradients and parameters, and every effect. */
 static plumb_t finite_flag(struct minimizer *m, plumb_t *some)
 {
     const struct graph *g = plumb_graph_get(m->graph);
     int n = 0;
     some[n++] = m->loss;
-    for (int i = 0; i < m->count; i++)
+    for (int i = 0; i < m->count; i++) {
         some[n++] = m->gradient[i];
+        some[n++] = m->parameter[i];
+    }
     for (int i = 0; g && i < g->n_effects; i++)
         if (g->effect[i].gate == PLUMB_NO_TENSOR &&
             plumb_dtype_is_float(g->tensor[g->effect[i].value].type.dtype))
@@ -164,18 +170,19 @@ static void head(struct minimizer *m, plumb_t *some)
 {
     plumb_graph *g = m->graph;
     if (m->recipe.skip_bad_steps) {
-        m->apply = finite_flag(m, some);
+        m->fine = finite_flag(m, some);
     } else {
-        m->apply = plumb_full(g, PLUMB_U8, PLUMB_SCALAR_SHAPE, 1);
+        m->fine = plumb_full(g, PLUMB_U8, PLUMB_SCALAR_SHAPE, 1);
     }
+    m->apply = m->due != PLUMB_NONE ? plumb_logical_and(g, m->fine, m->due) : m->fine;
     m->lr = plumb_step_variable(m, "lr", "", m->dtype, PLUMB_SCALAR_SHAPE, m->recipe.lr);
     m->lr_others = m->recipe.lr_others > 0 && m->recipe.lr > 0
                        ? plumb_affine(g, m->lr, m->recipe.lr_others / m->recipe.lr, 0)
                        : m->lr;
     m->step = plumb_step_variable(m, "step", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
     m->scale = m->recipe.clip_norm > 0 ? clip_scale(m, some) : plumb_scalar(g, m->dtype, 1);
-    if (m->loss_scale != PLUMB_NONE)
-        m->scale = plumb_div(g, m->scale, m->loss_scale);
+    if (m->divisor != PLUMB_NONE)
+        m->scale = plumb_div(g, m->scale, m->divisor);
 }
 
 /* ---- the loss scale ---- */
@@ -197,7 +204,7 @@ static plumb_t scaled_loss(struct minimizer *m)
     return plumb_mul(g, m->loss, plumb_step_converted(m, m->loss_scale, plumb_dtype_of(g, m->loss)));
 }
 
-/* good' = apply and fewer than `every` so far ? good + 1 : 0; scale' = apply ? (doubled if that was the last) : halved */
+/* good' = fine and fewer than `every` so far ? good + 1 : 0; scale' = fine ? (doubled if that was the last) : halved */
 static void move_loss_scale(struct minimizer *m)
 {
     plumb_graph *g = m->graph;
@@ -207,15 +214,77 @@ static void move_loss_scale(struct minimizer *m)
     plumb_t up = plumb_minimum(g, plumb_affine(g, m->loss_scale, 2, 0), plumb_scalar(g, m->dtype, LOSS_SCALE_MOST));
     plumb_t down = plumb_maximum(g, plumb_affine(g, m->loss_scale, 0.5, 0),
                                  plumb_scalar(g, m->dtype, PLUMB_LEAST_LOSS_SCALE));
-    plumb_t scale = plumb_where(g, m->apply, plumb_where(g, enough, up, m->loss_scale), down);
-    plumb_t count = plumb_where(g, m->apply, plumb_where(g, enough, zero, good), zero);
+    plumb_t scale = plumb_where(g, m->fine, plumb_where(g, enough, up, m->loss_scale), down);
+    plumb_t count = plumb_where(g, m->fine, plumb_where(g, enough, zero, good), zero);
     plumb_assign(g, m->loss_scale, scale, always);
     plumb_assign(g, m->good_steps, count, always);
 }
 
+/* ---- steps of several runs ---- */
+
+/* sum + weight gradient for all parameters of a dtype: a step of sgd from the sums with rate -1. */
+static void add_group(struct minimizer *m, plumb_dtype dtype, plumb_t weight, plumb_t *in)
+{
+    plumb_attr_update attr;
+    int n = PLUMB_UPDATE_HEAD, out = 0;
+    memset(&attr, 0, sizeof attr);
+    for (int i = 0; i < m->count; i++) {
+        plumb_t p = m->parameter[i];
+        if (plumb_dtype_of(m->graph, p) != dtype)
+            continue;
+        m->sum[i] = plumb_step_variable(m, "sum", plumb_name_of(m->graph, p), dtype, plumb_shape_of(m->graph, p), 0);
+        in[n++] = m->sum[i];
+        in[n++] = m->gradient[i];
+    }
+    if (n == PLUMB_UPDATE_HEAD)
+        return;
+    in[0] = plumb_full(m->graph, PLUMB_U8, PLUMB_SCALAR_SHAPE, 1);
+    in[1] = plumb_scalar(m->graph, dtype, -1);
+    in[2] = plumb_step_converted(m, weight, dtype);
+    in[3] = plumb_scalar(m->graph, PLUMB_I64, 0);
+    plumb_t first = plumb_emit(m->graph, &plumb_op_sgd_update, &attr, in, n);
+    for (int i = 0; i < m->count; i++)
+        if (plumb_dtype_of(m->graph, m->parameter[i]) == dtype)
+            m->gradient[i] = plumb_output(m->graph, first, out++);
+}
+
+/* From here on m->gradient is the sum over all examples of the step so far; how many runs and examples that is. */
+static void add_up(struct minimizer *m, plumb_t *in, plumb_t *runs)
+{
+    plumb_graph *g = m->graph;
+    plumb_t length = plumb_step_variable(m, "accumulate", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, (double)m->recipe.accumulate);
+    plumb_t micro = plumb_step_variable(m, "micro", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0);
+    plumb_t before = plumb_step_variable(m, "examples", "", m->dtype, PLUMB_SCALAR_SHAPE, 0);
+    plumb_t ones = plumb_full(g, m->dtype, PLUMB_SHAPE(PLUMB_BATCH), 1);
+    plumb_t examples = plumb_sum(g, ones, NULL, 0, false);
+    plumb_t weight = m->loss_scale != PLUMB_NONE ? plumb_div(g, examples, m->loss_scale) : examples;
+    add_group(m, PLUMB_F32, weight, in);
+    add_group(m, PLUMB_F64, weight, in);
+    *runs = plumb_add(g, micro, plumb_scalar(g, PLUMB_I64, 1));
+    m->due = plumb_less_equal(g, length, *runs);
+    m->divisor = plumb_add(g, before, examples);
+}
+
+/* Sums and counts are kept for the next run, or start anew. */
+static void keep_sums(struct minimizer *m, plumb_t runs)
+{
+    plumb_graph *g = m->graph;
+    for (int i = 0; i < m->count; i++) {
+        plumb_t zero = plumb_scalar(g, plumb_dtype_of(g, m->parameter[i]), 0);
+        plumb_assign(g, m->sum[i], plumb_where(g, m->due, zero, m->gradient[i]), PLUMB_NONE);
+    }
+    plumb_assign(g, plumb_step_variable(m, "micro", "", PLUMB_I64, PLUMB_SCALAR_SHAPE, 0),
+                 plumb_where(g, m->due, plumb_scalar(g, PLUMB_I64, 0), runs), PLUMB_NONE);
+    plumb_assign(g, plumb_step_variable(m, "examples", "", m->dtype, PLUMB_SCALAR_SHAPE, 0),
+                 plumb_where(g, m->due, plumb_scalar(g, m->dtype, 0), m->divisor), PLUMB_NONE);
+}
+
 /* ---- updates ---- */
 
-plumb_t plumb_step_gate(const struct minimizer *m) { return m->recipe.skip_bad_steps ? m->apply : PLUMB_NONE; }
+plumb_t plumb_step_gate(const struct minimizer *m)
+{
+    return m->recipe.skip_bad_steps || m->due != PLUMB_NONE ? m->apply : PLUMB_NONE;
+}
 
 bool plumb_step_decays(const struct minimizer *m, int i)
 {
@@ -314,7 +383,7 @@ static void regularize(struct minimizer *m)
     plumb_t share = plumb_scalar(g, m->dtype, 1);
     if (m->recipe.per_example) {
         plumb_t ones = plumb_full(g, m->dtype, PLUMB_SHAPE(PLUMB_BATCH), 1);
-        share = plumb_reciprocal(g, plumb_sum(g, ones, NULL, 0, false));
+        share = plumb_reciprocal(g, m->due != PLUMB_NONE ? m->divisor : plumb_sum(g, ones, NULL, 0, false));
     }
     for (int i = 0; i < m->count; i++) {
         plumb_t p = m->parameter[i], d = m->gradient[i];
@@ -366,10 +435,16 @@ static void minimize(struct minimizer *m, plumb_t *room)
         return;
     }
     int phase = plumb_set_phase(m->graph, PLUMB_PHASE_UPDATE);
+    plumb_t runs = PLUMB_NONE;
+    m->divisor = m->loss_scale;
+    if (m->recipe.accumulate > 1)
+        add_up(m, room, &runs);
     head(m, room);
+    if (runs != PLUMB_NONE)
+        keep_sums(m, runs);
     updates(m, room);
     if (m->recipe.skip_bad_steps)
-        plumb_gate_effects(m->graph, m->apply);
+        plumb_gate_effects(m->graph, m->fine);
     if (m->good_steps != PLUMB_NONE)
         move_loss_scale(m);
     plumb_set_phase(m->graph, phase);
@@ -385,19 +460,20 @@ plumb_status plumb_minimize(plumb_graph *graph, plumb_t loss, const plumb_t *par
     m.count = parameters ? count : plumb_parameters(graph, NULL, 0);
     size_t n = m.count > 0 ? (size_t)m.count : 0, each = 2 + PLUMB_OPTIM_SLOTS;
     size_t effects = (size_t)plumb_graph_get(graph)->n_effects;
-    /* parameters, gradients, new values, and the inputs of an op over all of them and the effects there are */
-    plumb_t *memory = plumb_zalloc(m.context, sizeof *memory * (n * (3 + each) + PLUMB_UPDATE_HEAD + effects));
+    /* parameters, gradients, sums, new values, and the inputs of an op over all of them and the effects there are */
+    plumb_t *memory = plumb_zalloc(m.context, sizeof *memory * (n * (4 + each) + PLUMB_UPDATE_HEAD + effects));
     if (!memory)
         return PLUMB_FAILED;
     m.parameter = memory;
     m.gradient = memory + n;
-    m.updated = memory + 2 * n;
+    m.sum = memory + 2 * n;
+    m.updated = memory + 3 * n;
     if (parameters)
         memcpy(m.parameter, parameters, sizeof *memory * n);
     else
         plumb_parameters(graph, m.parameter, m.count);
     if (check_all(&m))
-        minimize(&m, memory + 3 * n);
+        minimize(&m, memory + 4 * n);
     plumb_free(m.context, memory);
     return plumb_graph_status(graph);
 }

@@ -167,6 +167,8 @@ static bool check_recipe(plumb_graph *graph, const struct plumb_recipe *r)
         return false;
     if (!check(graph, r, "loss_scale_every", (double)r->loss_scale_every, r->loss_scale_every > 0, "positive"))
         return false;
+    if (!check(graph, r, "accumulate", (double)r->accumulate, r->accumulate > 0, "positive"))
+        return false;
     if (!check(graph, r, "average", r->average, r->average >= 0 && r->average <= 1, "in [0, 1]") ||
         !check(graph, r, "momentum", r->momentum, r->momentum >= 0 && r->momentum < 1, "in [0, 1)"))
         return false;
@@ -197,6 +199,7 @@ bool plumb_recipe_read(plumb_graph *graph, const plumb_optimizer *optimizer, str
     recipe->skip_bad_steps = o.skip_bad_steps || recipe->loss_scale == PLUMB_DYNAMIC_LOSS_SCALE;
     recipe->per_example = o.per_example;
     recipe->average = o.average;
+    recipe->accumulate = o.accumulate ? o.accumulate : 1;
     recipe->momentum = rule->momentum > 0 ? choose(o.momentum, rule->momentum) : 0;
     recipe->lr_others = rule->momentum > 0 ? choose(o.lr_others, 3e-4) : 0;
     plumb_attr_update *a = &recipe->attr;

@@ -35,6 +35,7 @@ struct plumb_recipe {
     plumb_dtype precision;
     bool decay_all, skip_bad_steps, per_example;
     double average, momentum, lr_others;
+    int64_t accumulate; /* 1: every run is a step */
     plumb_attr_update attr;
 };
 

@@ -10,10 +10,15 @@ struct minimizer {
     struct plumb_recipe recipe;
     int count;
     plumb_t *parameter, *gradient; /* [count] */
+    plumb_t *sum;                  /* [count] variables that gradients are added up in, where a step takes several runs */
     plumb_t *updated;              /* [count] new values of the parameters, PLUMB_NONE where there is none yet */
     plumb_dtype dtype;             /* of lr and of the norm: f64 if any parameter is */
-    plumb_t loss, apply, lr, lr_others, step, scale;
+    plumb_t loss, lr, lr_others, step, scale;
+    plumb_t fine, apply;   /* u8: nothing is wrong with this run; and the step is complete, so it is applied */
     plumb_t loss_scale, good_steps; /* PLUMB_NONE where the loss is not scaled, the scale not dynamic */
+    plumb_t divisor;       /* makes true gradients of `gradient`: the loss scale, or how many examples they are the sum over;
+                              PLUMB_NONE: they are */
+    plumb_t due;           /* u8: the last run of the step; PLUMB_NONE: each one is */
 };
 
 /* A state variable of the optimiser: "NAME/WHAT:OF" */

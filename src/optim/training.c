@@ -96,6 +96,61 @@ plumb_status plumb_get_steps(const plumb_state *state, const char *optimizer, in
     return status;
 }
 
+/* ---- steps of several runs ---- */
+
+plumb_status plumb_set_accumulation(plumb_state *state, const char *optimizer, int64_t batches)
+{
+    char *name = own_name(state, optimizer, "accumulate");
+    if (!name)
+        return PLUMB_BAD_INPUT;
+    plumb_context *context = plumb_handle_context(state);
+    plumb_status status = batches > 0
+                              ? plumb_state_set(state, name, &batches, sizeof batches)
+                              : plumb_fail(context, PLUMB_BAD_INPUT, "%s: a step of %lld runs", name, (long long)batches);
+    plumb_free(context, name);
+    return status;
+}
+
+plumb_status plumb_get_accumulated(const plumb_state *state, const char *optimizer, int64_t *batches)
+{
+    char *name = batches ? own_name(state, optimizer, "micro") : NULL;
+    if (!name)
+        return PLUMB_BAD_INPUT;
+    plumb_status status = plumb_state_get(state, name, batches, sizeof *batches);
+    plumb_free(plumb_handle_context(state), name);
+    return status;
+}
+
+static plumb_status set_zero(plumb_state *state, const char *name)
+{
+    plumb_context *context = plumb_handle_context(state);
+    plumb_shape shape = plumb_state_shape(state, name);
+    size_t bytes = plumb_dtype_size(plumb_state_dtype(state, name)) * (size_t)plumb_shape_count(&shape);
+    void *zeros = plumb_zalloc(context, bytes + 1);
+    plumb_status status = zeros ? plumb_state_set(state, name, zeros, bytes) : PLUMB_FAILED;
+    plumb_free(context, zeros);
+    return status;
+}
+
+plumb_status plumb_clear_gradients(plumb_state *state, const char *optimizer)
+{
+    static const char *const kept[] = {"sum:", "micro:", "examples:"};
+    char *name = own_name(state, optimizer, "step");
+    if (!name)
+        return PLUMB_BAD_INPUT;
+    plumb_context *context = plumb_handle_context(state);
+    size_t own = strlen(name) - strlen("step:");
+    plumb_status status = PLUMB_OK;
+    for (int i = 0; i < plumb_state_count(state); i++) {
+        const char *entry = plumb_state_name(state, i);
+        bool ours = strncmp(entry, name, own) == 0;
+        for (int k = 0; ours && !status && k < 3; k++)
+            status = strncmp(entry + own, kept[k], strlen(kept[k])) == 0 ? set_zero(state, entry) : PLUMB_OK;
+    }
+    plumb_free(context, name);
+    return status;
+}
+
 /* ---- averaged weights ---- */
 
 static plumb_status swap(plumb_state *state, const char *average, const char *parameter)

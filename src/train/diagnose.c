@@ -1,10 +1,23 @@
-/* Finding the first tensor that is not finite. The weights are those before the bad step (it was not applied), so the
- * step's forward pass can be run again, with every tensor kept, and read in the order of computation. */
+/* Finding the first tensor that is not finite. The state is that before the bad batch (it was not applied), so the batch can
+ * be run again, with every tensor kept, and read in the order of computation: first forward, and only if all is well there,
+ * with the gradients, which takes more memory. */
 #include <math.h>
 #include <stdio.h>
 
 #include "graph/graph.h"
 #include "train/train.h"
+
+enum { EXAMPLES_TOLD = 8 };
+
+static void say(struct plumb_culprit *c, const char *format, ...) PLUMB_PRINTF(2, 3);
+static void say(struct plumb_culprit *c, const char *format, ...)
+{
+    size_t used = strlen(c->text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->text + used, c->room - used, format, args);
+    va_end(args);
+}
 
 /* Index of the first value that is not finite, or -1. */
 static int64_t first_bad(const void *data, plumb_dtype dtype, int64_t count)
@@ -17,35 +30,10 @@ static int64_t first_bad(const void *data, plumb_dtype dtype, int64_t count)
     return -1;
 }
 
-static plumb_status feed(const plumb_model *model, const plumb_dataset *dataset, const int64_t *indices,
-                         int64_t count, plumb_program *program)
-{
-    plumb_context *context = plumb_graph_context(model->graph);
-    plumb_shape shape = plumb_dataset_shape(dataset);
-    int64_t item = plumb_shape_count(&shape);
-    float *x = plumb_alloc(context, (size_t)(count * item) * sizeof(float));
-    int32_t *y = plumb_alloc(context, (size_t)count * sizeof(int32_t));
-    plumb_status status = x && y ? PLUMB_OK : PLUMB_FAILED;
-    for (int64_t n = 0; !status && n < count; n++) {
-        status = plumb_dataset_picture(dataset, indices[n], x + n * item, (size_t)item * sizeof(float));
-        y[n] = plumb_dataset_label(dataset, indices[n]);
-    }
-    if (!status) {
-        status = plumb_feed(program, model->input, x, (size_t)(count * item) * sizeof(float));
-    }
-    if (!status) {
-        status = plumb_feed(program, model->label, y, (size_t)count * sizeof(int32_t));
-    }
-    plumb_free(context, x);
-    plumb_free(context, y);
-    return status;
-}
-
 /* Describes tensor `t` if it is not finite. */
-static bool look_at(const struct graph *g, plumb_program *program, uint32_t t, const int64_t *indices,
-                    int64_t count, char *what, size_t room)
+static bool look_at(const struct graph *g, plumb_program *program, plumb_t id, struct plumb_culprit *c)
 {
-    plumb_t id = plumb_id(g, t);
+    uint32_t t = plumb_index(g, id);
     plumb_shape shape = plumb_output_shape(program, id);
     plumb_dtype dtype = g->tensor[t].type.dtype;
     int64_t elements = plumb_shape_count(&shape);
@@ -59,47 +47,128 @@ static bool look_at(const struct graph *g, plumb_program *program, uint32_t t, c
     }
     if (bad >= 0) {
         const struct plumb_node *node = &g->node[g->tensor[t].node];
-        char text[128], example[64] = "";
-        if (shape.rank > 0 && shape.dim[0] == count) {
-            snprintf(example, sizeof(example), ", example %lld of the data set",
-                     (long long)indices[bad / (elements / count)]);
+        char text[128];
+        say(c, "first to be so: %s '%s' %s at element %lld", node->op->name, node->name,
+            plumb_shape_text(&shape, text, sizeof(text)), (long long)bad);
+        if (shape.rank > 0 && shape.dim[0] == c->count) {
+            say(c, ", example %lld of the data set",
+                (long long)plumb_loader_indices(c->loader)[bad / (elements / c->count)]);
         }
-        snprintf(what, room, "first to be so: %s '%s' %s at element %lld%s", node->op->name, node->name,
-                 plumb_shape_text(&shape, text, sizeof(text)), (long long)bad, example);
     }
     plumb_free(g->context, data);
     return bad >= 0;
 }
 
-void plumb_find_not_finite(const plumb_model *model, plumb_state *state, const plumb_dataset *dataset,
-                           const int64_t *indices, int64_t count, plumb_dtype precision, char *what,
-                            size_t room)
+/* Adds the floating tensors of `graph` from number `first` on to the list, which has room for them all. */
+static int list_floats(const struct graph *g, int first, plumb_t *ids)
 {
-    const struct graph *g = plumb_graph_get(model->graph);
-    snprintf(what, room, "the forward pass is finite, the backward pass is not");
-    plumb_t *ids = g ? plumb_alloc(g->context, (size_t)g->n_tensors * sizeof(plumb_t)) : NULL;
-    if (!ids) {
-        return;
-    }
     int n = 0;
-    for (int t = 0; t < g->n_tensors; t++) {
+    for (int t = first; t < g->n_tensors; t++) {
         if (plumb_dtype_is_float(g->tensor[t].type.dtype)) {
             ids[n++] = plumb_id(g, (uint32_t)t);
         }
     }
-    plumb_program *program = plumb_compile(
-        model->graph, state,
-        &(plumb_compile_options){
-            .size = sizeof(plumb_compile_options), .outputs = ids, .n_outputs = n, .training = true,
-                                 .precision = precision});
-    if (program && feed(model, dataset, indices, count, program) == PLUMB_OK &&
-        plumb_run(program) == PLUMB_OK) {
-        for (int i = 0; i < n; i++) {
-            if (look_at(g, program, plumb_index(g, ids[i]), indices, count, what, room)) {
-                break;
-            }
-        }
+    return n;
+}
+
+/* Runs the batch with `n` tensors kept; NULL if it cannot be done. */
+static plumb_program *run_again(const plumb_model *model, struct plumb_culprit *c, plumb_graph *graph, const plumb_t *ids,
+                                int n)
+{
+    const plumb_compile_options options = {.size = sizeof(options),
+                                           .outputs = ids,
+                                           .n_outputs = n,
+                                           .training = true,
+                                           .precision = c->precision};
+    plumb_program *program = plumb_compile(graph, c->state, &options);
+    if (program && plumb_loader_seek(c->loader, c->epoch, c->batch) == PLUMB_OK &&
+        plumb_loader_next(c->loader, program, model->input, model->label) == c->count && plumb_run(program) == PLUMB_OK) {
+        return program;
     }
     plumb_program_free(program);
-    plumb_free(g->context, ids);
+    return NULL;
+}
+
+static void look_forward(const plumb_model *model, struct plumb_culprit *c)
+{
+    const struct graph *g = plumb_graph_get(c->graph);
+    plumb_t *ids = g ? plumb_alloc(g->context, (size_t)(g->n_tensors + 1) * sizeof(*ids)) : NULL;
+    int n = ids ? list_floats(g, 0, ids) : 0;
+    plumb_program *program = n > 0 ? run_again(model, c, c->graph, ids, n) : NULL;
+    for (int i = 0; program && i < n && !c->forward; i++) {
+        c->forward = look_at(g, program, ids[i], c);
+    }
+    plumb_program_free(program);
+    if (g) {
+        plumb_free(g->context, ids);
+    }
+}
+
+/* Appends the gradients to the clone; the norm of them all, or none. */
+static plumb_t add_gradients(plumb_graph *clone, plumb_t loss)
+{
+    plumb_context *context = plumb_graph_context(clone);
+    int n = plumb_parameters(clone, NULL, 0);
+    plumb_t *of = plumb_alloc(context, (size_t)(n + 1) * 2 * sizeof(*of)), norm = PLUMB_NONE;
+    if (of && n > 0) {
+        plumb_parameters(clone, of, n);
+        if (plumb_gradients(clone, plumb_id_in(clone, loss), of, n, of + n) == PLUMB_OK) {
+            for (int i = 0; i < n; i++) {
+                of[i] = plumb_cast(clone, of[n + i], PLUMB_F64);
+            }
+            norm = plumb_sqrt(clone, plumb_sum_squares(clone, of, n));
+        }
+    }
+    plumb_free(context, of);
+    return norm;
+}
+
+static void look_back(const plumb_model *model, struct plumb_culprit *c)
+{
+    plumb_graph *clone = plumb_graph_clone_public(c->graph);
+    struct graph *g = plumb_graph_get(clone);
+    int first = g ? g->n_tensors : 0;
+    plumb_t norm = g ? add_gradients(clone, c->loss) : PLUMB_NONE;
+    plumb_t *ids = norm ? plumb_alloc(g->context, (size_t)(g->n_tensors + 1) * sizeof(*ids)) : NULL;
+    int n = ids && !c->forward ? list_floats(g, first, ids) : 0; /* the last one is the norm */
+    if (ids && c->forward) {
+        ids[n++] = norm;
+    }
+    plumb_program *program = ids ? run_again(model, c, clone, ids, n) : NULL;
+    bool found = c->forward;
+    for (int i = 0; program && i < n && !found; i++) {
+        found = look_at(g, program, ids[i], c);
+    }
+    double value = NAN;
+    if (!found) {
+        say(c, "the forward pass is finite, the backward pass is not");
+    }
+    if (program && plumb_fetch_number(program, norm, &value) == PLUMB_OK) {
+        say(c, "; gradient norm %.6g", value);
+    }
+    plumb_program_free(program);
+    if (g) {
+        plumb_free(g->context, ids);
+    }
+    plumb_graph_free(clone);
+}
+
+void plumb_find_not_finite(const plumb_model *model, struct plumb_culprit *c)
+{
+    plumb_context *context = plumb_graph_context(model->graph);
+    bool clean = plumb_last_status(context) == PLUMB_OK;
+    c->text[0] = 0;
+    look_forward(model, c);
+    look_back(model, c);
+    if (clean) { /* what could not be looked at must not stand before what is to be told */
+        plumb_clear_error(context);
+    }
+    const int64_t *indices = plumb_loader_indices(c->loader);
+    say(c, "; examples");
+    for (int64_t i = 0; i < c->count && i < EXAMPLES_TOLD; i++) {
+        say(c, "%s %lld", i ? "," : "", (long long)indices[i]);
+    }
+    if (c->count > EXAMPLES_TOLD) {
+        say(c, " and %lld more", (long long)(c->count - EXAMPLES_TOLD));
+    }
 }

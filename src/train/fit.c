@@ -1,272 +1,244 @@
-/* The training loop: shuffled batches through one compiled step, a moving learning rate, test metrics after every
- * epoch, and a stop at the first step that is not finite.
+/* The training loop: shuffled batches through one compiled step, a moving learning rate, a look at the sets after every epoch,
+ * and a stop at the first batch that is not finite.
  *
- * With a dynamic loss scale some steps overflow by design: they are skipped on the device, the scale goes down, and only
- * a step that is bad with the scale at its least ends the training. A loss that is not finite always does: no scale can
- * mend the forward pass.
+ * Between two batches a training is its state and a plumb_position, nothing else; whoever keeps the two (plumb_keeper) can
+ * go on from there to the bit. So nothing here remembers anything of the past that is not in the position.
  *
- * The step is compiled so that it applies nothing when its loss or a gradient is not finite; so the state left behind
- * by a numeric stop is the last good one, and it can be examined to say what went wrong. */
+ * With a dynamic loss scale some batches overflow by design: they are skipped on the device, the scale goes down, and only
+ * one that is bad with the scale at its least ends the training. A loss that is not finite always does: no scale can mend
+ * the forward pass. With accumulation a step takes several batches; the accumulators are in the state. A skipped batch
+ * never happened: the step goes on with the next.
+ *
+ * The step is compiled so that it applies nothing when its loss, a gradient or a weight is not finite; so the state left
+ * behind by a numeric stop is the last good one, and it can be examined to say what went wrong. */
 #include <math.h>
 #include <stdio.h>
 
 #include "optim/rules.h"
-#include "train/train.h"
+#include "train/fit.h"
 
-struct fit {
-    plumb_context *context;
-    const plumb_model *model;
-    plumb_state *state;
-    plumb_dataset *train;
-    const plumb_fit_options *options;
-    plumb_optimizer optimizer;
-    plumb_schedule schedule;
-    const char *name; /* of the optimizer in the state */
-    bool smooth;      /* the rate moves with every step */
-    int epochs;
-    plumb_program *program;
-    plumb_loader *loader;
-    struct plumb_evaluator test;
-    bool has_test;
-    float *logits;
-    int64_t steps_before; /* applied steps the state already had */
-    int64_t steps;        /* of this training, applied */
-    bool dynamic;         /* the loss scale is, */
-    double loss_scale;    /* and was this after the last skipped step, */
-    int64_t since;        /* so many good steps ago; */
-    int64_t growth;       /* after so many in a row it doubles */
-    bool stop;            /* a callback said so */
-};
-
-plumb_status plumb_fit_scaling(const plumb_model *model, plumb_state *state, const plumb_dataset *train,
-                               plumb_scaling rule)
+static plumb_status stop_not_finite(struct fit *f, int64_t count, double loss)
 {
-    static const char *const names[2] = {"scaling.shift", "scaling.scale"};
-    double value[2][4];
-    if (!plumb_state_has(state, names[0]) || !plumb_state_has(state, names[1])) {
-        return PLUMB_OK;
-    }
-    plumb_context *context = plumb_graph_context(model->graph);
-    plumb_shape shape = plumb_state_shape(state, names[0]);
-    plumb_dtype dtype = plumb_state_dtype(state, names[0]);
-    int64_t channels = plumb_shape_count(&shape);
-    if (channels < 1 || channels > 4) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "scaling: a layer of %lld channels, 1 to 4 can be set",
-                          (long long)channels);
-    }
-    plumb_status status = plumb_dataset_scaling(train, rule, (int)channels, value[0], value[1]);
-    for (int i = 0; !status && i < 2; i++) {
-        _Alignas(8) unsigned char stored[4 * 8];
-        for (int64_t c = 0; c < channels; c++) {
-            plumb_put(stored, dtype, c, value[i][c]);
-        }
-        status = plumb_state_set(state, names[i], stored, (size_t)channels * plumb_dtype_size(dtype));
-    }
-    return status;
+    const struct plumb_position *p = &f->t.position;
+    char what[512];
+    struct plumb_culprit culprit = {.graph = f->graph,
+                                    .loss = f->loss,
+                                    .state = f->t.state,
+                                    .loader = f->loader,
+                                    .epoch = p->epoch,
+                                    .batch = p->batch,
+                                    .count = count,
+                                    .precision = f->optimizer.precision,
+                                    .text = what,
+                                    .room = sizeof(what)};
+    plumb_find_not_finite(f->model, &culprit);
+    const char *kind = isnan(loss)       ? "the loss is not a number"
+                       : isinf(loss)     ? "the loss is infinite"
+                       : culprit.forward ? "a value is not finite, though the loss is"
+                       : f->dynamic      ? "a gradient is not finite even with the least loss scale"
+                                         : "a gradient is not finite";
+    return plumb_fail(f->t.context, PLUMB_NUMERIC,
+                      "training: step %lld (epoch %lld, batch %lld): %s; %s; rate %.6g; the step was not applied",
+                      (long long)(p->step + 1), (long long)(p->epoch + 1), (long long)(p->batch + 1), kind, what, p->lr);
 }
 
-/* A rate that nobody gave is the rule's own default, which compiling has put into the state. */
-static plumb_status settle_rate(struct fit *f)
-{
-    char entry[96];
-    plumb_status status = PLUMB_OK;
-    if (f->schedule.lr == 0) {
-        f->schedule.lr = f->optimizer.lr;
-    }
-    if (f->schedule.lr == 0) {
-        snprintf(entry, sizeof(entry), "%s/lr:", f->name);
-        status = plumb_state_get_number(f->state, entry, &f->schedule.lr);
-    }
-    if (!status && isnan(plumb_schedule_lr(&f->schedule, 0, 0))) {
-        return plumb_fail(f->context, PLUMB_BAD_INPUT,
-                          "training: the schedule '%s' is not known or gives no rate",
-                          f->schedule.rule ? f->schedule.rule : "constant");
-    }
-    return status;
-}
-
-static plumb_status get_loss_scale(const struct fit *f, double *scale)
-{
-    char entry[96];
-    snprintf(entry, sizeof(entry), "%s/loss_scale:", f->name);
-    return plumb_state_get_number(f->state, entry, scale);
-}
-
-static plumb_status prepare(struct fit *f)
-{
-    const plumb_fit_options *o = f->options;
-    int64_t count = plumb_dataset_count(f->train);
-    int64_t batch = o->batch ? o->batch : 64;
-    batch = batch < count ? batch : count;
-    f->program = plumb_compile_training(f->model->graph, f->state, f->model->loss, &f->optimizer,
-                                        &f->model->logits, 1);
-    f->loader = plumb_loader_new(f->train, &(plumb_loader_options){.size = sizeof(plumb_loader_options),
-                                                                   .batch = batch,
-                                                                   .shuffle = true,
-                                                                   .seed = o->seed});
-    f->logits = plumb_alloc(f->context, (size_t)(batch * f->model->classes) * sizeof(float));
-    if (!f->program || !f->loader || !f->logits) {
-        return plumb_last_status(f->context);
-    }
-    plumb_status status = settle_rate(f);
-    if (status) {
-        return status;
-    }
-    status = o->keep_scaling ? PLUMB_OK : plumb_fit_scaling(f->model, f->state, f->train, o->scaling);
-    if (!status) {
-        status = plumb_get_steps(f->state, f->name, &f->steps_before);
-    }
-    struct plumb_recipe recipe; /* the program was compiled from it: it makes sense */
-    plumb_recipe_read(f->model->graph, &f->optimizer, &recipe);
-    f->dynamic = recipe.loss_scale == PLUMB_DYNAMIC_LOSS_SCALE;
-    f->growth = recipe.loss_scale_every;
-    if (!status && f->dynamic) {
-        status = get_loss_scale(f, &f->loss_scale);
-    }
-    if (!status && o->test) {
-        int64_t tests = plumb_dataset_count(o->test);
-        status = plumb_evaluator_open(f->model, f->state, o->test, tests < 250 ? tests : 250,
-                                      f->optimizer.precision, &f->test);
-        f->has_test = !status;
-    }
-    return status;
-}
-
-static plumb_status stop_not_finite(struct fit *f, int epoch, int64_t batch, int64_t count, double loss)
-{
-    char what[256];
-    plumb_find_not_finite(f->model, f->state, f->train, plumb_loader_indices(f->loader), count,
-                          f->optimizer.precision, what, sizeof(what));
-    return plumb_fail(f->context, PLUMB_NUMERIC,
-                      "training: step %lld (epoch %d, batch %lld): %s; %s; the step was not applied",
-                      (long long)(f->steps + 1), epoch, (long long)batch,
-                      isfinite(loss) ? f->dynamic ? "a gradient is not finite even with the least loss scale"
-                                                  : "a gradient is not finite"
-                      : isnan(loss)  ? "the loss is not a number"
-                                     : "the loss is infinite",
-                      what);
-}
-
-/* Whether a step that was not applied is the loss scale's doing: the scale was not at its least. */
+/* Whether a batch that was not taken is the loss scale's doing: the scale was not at its least. */
 static bool overflowed(struct fit *f)
 {
+    struct plumb_position *p = &f->t.position;
     double scale = 0;
-    if (!f->dynamic || get_loss_scale(f, &scale) != PLUMB_OK) {
+    if (!f->dynamic || plumb_fit_scale(f, &scale) != PLUMB_OK) {
         return false;
     }
-    bool could_fall = f->loss_scale > PLUMB_LEAST_LOSS_SCALE || f->since >= f->growth;
-    f->loss_scale = scale;
-    f->since = 0;
+    bool could_fall = p->loss_scale > PLUMB_LEAST_LOSS_SCALE || p->since >= f->growth;
+    p->loss_scale = scale;
+    p->since = 0;
     return could_fall;
 }
 
-/* Runs the step on the batch that was fed and checks that it was applied. */
-static plumb_status run_step(struct fit *f, int epoch, int64_t count, plumb_progress *p, double *loss)
+/* Batches of the running epoch, which may be the training's last and shorter. */
+static int64_t batches_here(const struct fit *f)
 {
-    double position = f->smooth ? epoch + (double)p->step / (double)p->steps : epoch;
-    p->lr = plumb_schedule_lr(&f->schedule, position, f->steps);
-    plumb_status status = plumb_set_lr(f->state, f->name, p->lr);
+    return f->t.position.epoch == f->end_epoch ? f->end_batch : f->batches;
+}
+
+static bool complete(const struct fit *f)
+{
+    const struct plumb_position *p = &f->t.position;
+    return p->epoch > f->end_epoch || (p->epoch == f->end_epoch && p->batch >= f->end_batch);
+}
+
+/* The rate of the step under way, and how many batches it takes: an epoch's last step may have fewer. */
+static plumb_status set_step(struct fit *f, int64_t *length)
+{
+    struct plumb_position *p = &f->t.position;
+    int64_t each = f->options.accumulate, left = batches_here(f) - p->batch;
+    int64_t before = p->batch > p->micro ? (p->batch - p->micro) / each : 0; /* steps of this epoch */
+    double place = (double)p->epoch + (f->smooth ? (double)before / (double)f->steps : 0);
+    *length = p->micro + left < each ? p->micro + left : each;
+    p->lr = plumb_schedule_lr(&f->schedule, place, p->step);
+    plumb_status status = plumb_set_lr(f->t.state, f->name, p->lr);
+    if (!status && each > 1) {
+        status = plumb_set_accumulation(f->t.state, f->name, *length);
+    }
+    return status;
+}
+
+/* Whether the batch was taken: the step was applied, or there is one batch more in the accumulators. */
+static plumb_status look_back(struct fit *f, int64_t length, bool *taken)
+{
+    struct plumb_position *p = &f->t.position;
+    bool last = p->micro + 1 >= length;
+    int64_t applied = 0, micro = 0;
+    plumb_status status = plumb_get_steps(f->t.state, f->name, &applied);
+    if (!status && f->options.accumulate > 1) {
+        status = plumb_get_accumulated(f->t.state, f->name, &micro);
+    }
+    *taken = applied == p->steps_before + p->step + last && micro == (last ? 0 : p->micro + 1);
+    return status;
+}
+
+/* Runs the step on the batch that was fed and checks that it was taken. */
+static plumb_status run_step(struct fit *f, int64_t count, double *loss)
+{
+    struct plumb_position *p = &f->t.position;
+    int64_t length = 1;
+    bool taken = false;
+    plumb_status status = set_step(f, &length);
     if (!status) {
         status = plumb_run(f->program);
     }
     if (!status) {
-        status = plumb_fetch_number(f->program, f->model->loss, loss);
+        status = plumb_fetch_number(f->program, f->loss, loss);
     }
     if (!status) {
         status = plumb_fetch(f->program, f->model->logits, f->logits,
                              (size_t)(count * f->model->classes) * sizeof(float));
     }
-    int64_t applied = 0;
     if (!status) {
-        status = plumb_get_steps(f->state, f->name, &applied);
+        status = look_back(f, length, &taken);
     }
-    bool good = isfinite(*loss) && applied == f->steps_before + f->steps + 1;
-    if (!status && !good && !(isfinite(*loss) && overflowed(f))) {
-        status = stop_not_finite(f, epoch + 1, p->step + 1, count, *loss);
+    if (status) {
+        return status;
     }
-    f->steps += !status && good;
-    f->since += good;
-    return status;
+    bool good = isfinite(*loss) && taken;
+    if (!good && !(isfinite(*loss) && overflowed(f))) {
+        return stop_not_finite(f, count, *loss);
+    }
+    if (good) {
+        bool last = p->micro + 1 >= length;
+        p->step += last;
+        p->micro = last ? 0 : p->micro + 1;
+        p->since++;
+    }
+    p->skipped += !good;
+    return PLUMB_OK;
 }
 
-static plumb_status run_epoch(struct fit *f, int epoch, plumb_epoch *row)
+static void tell(struct fit *f)
 {
-    plumb_progress p = {.epoch = epoch + 1, .epochs = f->epochs, .steps = plumb_loader_batches(f->loader)};
-    double loss_sum = 0, waited = 0, begin = plumb_seconds();
-    int64_t right = 0, before_epoch = f->steps;
-    plumb_status status = plumb_loader_seek(f->loader, epoch, 0);
-    while (!status && !f->stop && p.step < p.steps) {
-        double before = plumb_seconds(), loss = 0;
-        int64_t count = plumb_loader_next(f->loader, f->program, f->model->input, f->model->label);
-        waited += plumb_seconds() - before;
-        if (count < 0) {
-            return plumb_last_status(f->context);
-        }
-        status = run_step(f, epoch, count, &p, &loss);
-        if (status) {
-            return status;
-        }
-        loss_sum += loss * (double)count;
-        right +=
-            plumb_count_right(f->train, plumb_loader_indices(f->loader), f->logits, count, f->model->classes);
-        p.step++;
-        p.examples += count;
-        p.seconds = plumb_seconds() - begin;
-        p.loss = loss_sum / (double)p.examples;
-        p.accuracy = (double)right / (double)p.examples;
-        p.images_per_s = p.seconds > 0 ? (double)p.examples / p.seconds : 0;
-        p.data_wait = p.seconds > 0 ? waited / p.seconds : 0;
-        f->stop = f->options->on_step && !f->options->on_step(f->options->user, &p);
+    const struct plumb_position *p = &f->t.position;
+    const plumb_progress now = {.epoch = (int)p->epoch + 1,
+                                .epochs = f->t.room,
+                                .step = p->batch,
+                                .steps = batches_here(f),
+                                .examples = p->examples,
+                                .loss = p->loss_sum / (double)p->examples,
+                                .accuracy = (double)p->right / (double)p->examples,
+                                .lr = p->lr,
+                                .seconds = p->seconds,
+                                .images_per_s = p->seconds > 0 ? (double)p->examples / p->seconds : 0,
+                                .data_wait = p->seconds > 0 ? p->waited / p->seconds : 0};
+    f->stop = f->options.on_step && !f->options.on_step(f->options.user, &now);
+}
+
+static plumb_status run_batch(struct fit *f)
+{
+    struct plumb_position *p = &f->t.position;
+    double begin = plumb_seconds(), loss = 0;
+    plumb_status status = p->batch == 0 ? plumb_loader_seek(f->loader, p->epoch, 0) : PLUMB_OK;
+    int64_t count = status ? -1 : plumb_loader_next(f->loader, f->program, f->model->input, f->model->label);
+    double waited = plumb_seconds() - begin;
+    if (count < 0) {
+        return plumb_last_status(f->t.context);
     }
-    *row = (plumb_epoch){.epoch = p.epoch,
-                         .steps = p.step,
-                         .lr = p.lr,
-                         .train_loss = p.loss,
-                         .train_accuracy = p.accuracy,
+    status = run_step(f, count, &loss);
+    if (status) {
+        return status;
+    }
+    p->loss_sum += loss * (double)count;
+    p->right += plumb_count_right(f->train, plumb_loader_indices(f->loader), f->logits, count, f->model->classes);
+    p->examples += count;
+    p->batch++;
+    p->ran++;
+    p->waited += waited;
+    p->seconds += plumb_seconds() - begin;
+    tell(f);
+    return PLUMB_OK;
+}
+
+/* The row of an epoch, whole or not, with its tests. */
+static plumb_status write_row(struct fit *f)
+{
+    const struct plumb_position *p = &f->t.position;
+    plumb_epoch *row = &f->t.history[p->epoch];
+    *row = (plumb_epoch){.epoch = (int)p->epoch + 1,
+                         .steps = p->batch,
+                         .lr = p->lr,
+                         .train_loss = p->loss_sum / (double)p->examples,
+                         .train_accuracy = (double)p->right / (double)p->examples,
                          .test_loss = NAN,
                          .test_accuracy = NAN,
-                         .seconds = p.seconds,
-                         .images_per_s = p.images_per_s,
-                         .data_wait = p.data_wait,
-                         .skipped = p.step - (f->steps - before_epoch)};
-    if (!status && f->has_test) {
-        plumb_evaluation e = {0};
-        double before = plumb_seconds();
-        status = plumb_evaluator_run(&f->test, &e);
-        row->test_seconds = plumb_seconds() - before;
-        row->test_loss = e.loss;
-        row->test_accuracy = e.accuracy;
+                         .seconds = p->seconds,
+                         .images_per_s = p->seconds > 0 ? (double)p->examples / p->seconds : 0,
+                         .data_wait = p->seconds > 0 ? p->waited / p->seconds : 0,
+                         .skipped = p->skipped,
+                         .dev_loss = NAN,
+                         .dev_accuracy = NAN};
+    plumb_status status = plumb_fit_judge(f, row);
+    if (!status && !f->stop) {
+        f->stop = f->options.on_epoch && !f->options.on_epoch(f->options.user, row);
     }
     return status;
 }
 
-static void read_options(struct fit *f)
+static void next_epoch(struct plumb_position *p)
 {
-    const plumb_fit_options *o = f->options;
-    f->epochs = o->epochs ? o->epochs : 10;
-    f->optimizer = (plumb_optimizer){0};
-    if (o->optimizer) { /* the caller's struct may be of another size than ours */
-        size_t size = o->optimizer->size, all = sizeof(f->optimizer);
-        memcpy(&f->optimizer, o->optimizer, size && size < all ? size : all);
-    }
-    f->optimizer.size = sizeof(f->optimizer);
-    f->optimizer.skip_bad_steps = true;
-    f->optimizer.precision = o->precision ? o->precision : f->optimizer.precision;
-    f->name = f->optimizer.name ? f->optimizer.name : f->optimizer.rule ? f->optimizer.rule : "adam";
-    f->schedule = o->schedule ? *o->schedule : (plumb_schedule){.size = sizeof(plumb_schedule)};
-    f->schedule.epochs = f->schedule.epochs != 0 ? f->schedule.epochs : f->epochs;
-    const char *rule = f->schedule.rule ? f->schedule.rule : "constant";
-    f->smooth = strcmp(rule, "cosine") == 0 || strcmp(rule, "one_cycle") == 0 || f->schedule.warmup > 0;
+    p->epoch++;
+    p->batch = p->examples = p->right = p->skipped = 0;
+    p->loss_sum = p->seconds = p->waited = 0;
 }
 
-plumb_status plumb_fit(const plumb_model *model, plumb_state *state, plumb_dataset *train,
-                       const plumb_fit_options *options, plumb_epoch *history, int *done)
+static bool over(const struct fit *f) { return f->stop || f->early || complete(f); }
+
+static plumb_status go(struct fit *f, const struct plumb_keeper *keeper)
 {
-    plumb_fit_options own = {.size = sizeof(own)}; /* the caller's struct may be of another size than ours */
-    if (options) {
-        memcpy(&own, options, options->size && options->size < sizeof(own) ? options->size : sizeof(own));
+    struct plumb_position *p = &f->t.position;
+    plumb_status status = plumb_loader_seek(f->loader, p->epoch, p->batch);
+    f->early = f->options.patience > 0 && p->worse >= f->options.patience; /* it had stopped already */
+    while (!status && !over(f)) {
+        status = run_batch(f);
+        bool whole = p->batch == f->batches;
+        if (!status && whole) {
+            status = write_row(f);
+            next_epoch(p);
+        }
+        if (!status && whole && p->best_epoch == p->epoch && keeper->better) {
+            status = keeper->better(keeper->user, &f->t);
+        }
+        if (!status && keeper->after) {
+            status = keeper->after(keeper->user, &f->t, over(f));
+        }
     }
-    struct fit f = {.model = model, .state = state, .train = train, .options = &own};
+    return status;
+}
+
+plumb_status plumb_fit_kept(const plumb_model *model, plumb_state *state, plumb_dataset *train,
+                            const plumb_fit_options *options, plumb_epoch *history, int *done,
+                            const struct plumb_keeper *keeper)
+{
+    struct fit f = {.model = model, .t.state = state, .train = train};
+    int rows = 0;
     if (done) {
         *done = 0;
     }
@@ -274,29 +246,36 @@ plumb_status plumb_fit(const plumb_model *model, plumb_state *state, plumb_datas
     if (status) {
         return status;
     }
-    f.context = plumb_graph_context(model->graph);
-    read_options(&f);
-    if (f.options->epochs < 0 || f.options->batch < 0) {
-        return plumb_fail(f.context, PLUMB_BAD_INPUT, "training: %d epochs with batches of %lld",
-                          f.options->epochs, (long long)f.options->batch);
+    status = plumb_fit_read(&f, options);
+    if (!status) {
+        status = plumb_fit_prepare(&f);
     }
-    status = prepare(&f);
-    for (int epoch = 0; !status && !f.stop && epoch < f.epochs; epoch++) {
-        plumb_epoch row;
-        status = run_epoch(&f, epoch, &row);
-        if (!status) {
-            if (history) {
-                history[epoch] = row;
-            }
-            if (done) {
-                *done = epoch + 1;
-            }
-            f.stop = f.stop || (f.options->on_epoch && !f.options->on_epoch(f.options->user, &row));
-        }
+    if (!status && keeper->begin) {
+        status = keeper->begin(keeper->user, &f.t);
     }
-    plumb_evaluator_close(&f.test);
-    plumb_loader_free(f.loader);
-    plumb_program_free(f.program);
-    plumb_free(f.context, f.logits);
+    if (!status) {
+        status = go(&f, keeper);
+        rows = (int)f.t.position.epoch;
+    }
+    if (!status && f.t.position.batch > 0) { /* stopped within an epoch, or at so many steps */
+        status = write_row(&f);
+        rows += !status;
+    }
+    if (!status) {
+        status = plumb_fit_settle(&f);
+    }
+    if (history && rows > 0) {
+        memcpy(history, f.t.history, (size_t)rows * sizeof(*history));
+    }
+    if (done) {
+        *done = rows;
+    }
+    plumb_fit_release(&f);
     return status;
+}
+
+plumb_status plumb_fit(const plumb_model *model, plumb_state *state, plumb_dataset *train,
+                       const plumb_fit_options *options, plumb_epoch *history, int *done)
+{
+    return plumb_fit_kept(model, state, train, options, history, done, &(struct plumb_keeper){0});
 }

@@ -10,7 +10,7 @@
 #define TRAIN_COLOUR "#1f77b4"
 #define TEST_COLOUR "#d95f02"
 
-static plumb_status write_text(plumb_context *context, const char *path, struct plumb_text *text)
+plumb_status plumb_write_text(plumb_context *context, const char *path, struct plumb_text *text)
 {
     size_t length = text->length;
     char *data = plumb_text_take(text);
@@ -41,7 +41,7 @@ plumb_status plumb_write_history_csv(plumb_context *context, const char *path, c
         }
         plumb_text_add(&text, "\n");
     }
-    return write_text(context, path, &text);
+    return plumb_write_text(context, path, &text);
 }
 
 plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, const char *title,
@@ -74,7 +74,7 @@ plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, co
     plumb_svg_chart(&svg, &(struct plumb_chart){"Accuracy", "epoch", 490, 44, 460, 366, true, right, lines});
     plumb_svg_end(&svg);
     plumb_free(context, column);
-    return write_text(context, path, &svg);
+    return plumb_write_text(context, path, &svg);
 }
 
 plumb_status plumb_write_confusion_svg(plumb_context *context, const char *path, const char *title,
@@ -95,7 +95,7 @@ plumb_status plumb_write_confusion_svg(plumb_context *context, const char *path,
     struct plumb_text svg = {.context = context};
     plumb_svg_matrix(&svg, &(struct plumb_matrix){title, evaluation->confusion, names, classes});
     plumb_free(context, names);
-    return write_text(context, path, &svg);
+    return plumb_write_text(context, path, &svg);
 }
 
 /* ---- the sheet of mistakes ---- */

@@ -81,9 +81,23 @@ int64_t plumb_count_right(const plumb_dataset *dataset, const int64_t *indices, 
                           int64_t count, int classes);
 int plumb_greatest(const float *row, int classes);
 
-/* Writes to `what` the name of the first tensor of the graph (in order of computation) that is not finite for the
- * batch the loader last gave out, or says that all are. */
-void plumb_find_not_finite(const plumb_model *model, plumb_state *state, const plumb_dataset *dataset,
-                           const int64_t *indices, int64_t count, plumb_dtype precision, char *what, size_t room);
+/* Writes the text to a file, whole or not at all, and frees it (report.c). */
+plumb_status plumb_write_text(plumb_context *context, const char *path, struct plumb_text *text);
+
+/* ---- what went wrong ---- */
+
+struct plumb_culprit {
+    plumb_graph *graph;  /* that is trained, */
+    plumb_t loss;        /* its loss, */
+    plumb_state *state;  /* as it was before the batch */
+    plumb_loader *loader;
+    int64_t epoch, batch, count; /* the batch, as the loader knows it */
+    plumb_dtype precision;
+    bool forward;        /* found out: the forward pass is to blame */
+    char *text;          /* likewise: the first tensor, in order of computation, that is not finite; the norm of the
+                            gradients; the batch's examples */
+    size_t room;
+};
+void plumb_find_not_finite(const plumb_model *model, struct plumb_culprit *culprit);
 
 #endif

@@ -1,0 +1,49 @@
+/* What the files of `plumb train` share: its options as they were read, and what they mean to the library. */
+#ifndef PLUMB_CLI_TRAIN_H
+#define PLUMB_CLI_TRAIN_H
+
+#include "cli/cli.h"
+
+enum { TRAIN_RATES_MOST = 1000 };
+
+struct train_options {
+    struct common_options common;
+    const char *model, *data, *optimizer, *schedule, *scaling, *out, *weights, *precision;
+    const char *batch_text, *memory_text, *loss_scale_text, *average_text, *rates_text; /* as given, or NULL */
+    const char *lambda_scale, *freeze, *monitor;
+    int64_t epochs, steps, batch, memory, accumulate, classes, check_every, patience;
+    double lr, lr_end, weight_decay, momentum, l2, l1, clip, drop, decay, k, every, warmup, loss_scale, average, smoothing,
+        min_change;
+    double rates[TRAIN_RATES_MOST];
+    int n_rates;
+    bool find_lr, keep_last;
+};
+
+/* Reads them; false: the program is done and *code is its exit code. */
+bool train_options_read(struct train_options *o, int argc, char **argv, int *code);
+
+/* What a training is asked for; the pointers within lead to what lies beside. */
+struct train_recipe {
+    plumb_optimizer optimizer;
+    plumb_schedule schedule;
+    plumb_fit_options fit;
+};
+void train_recipe_make(const struct train_options *o, struct train_recipe *recipe);
+
+/* ---- a run (train.c) ---- */
+struct train_run {
+    const struct train_options *o;
+    struct train_recipe recipe;
+    plumb_context *context;
+    plumb_dataset *train, *test;
+    plumb_model model;
+    plumb_state *state;
+    plumb_epoch *history;
+    int done;
+    plumb_evaluation test_result;
+};
+
+/* train_rates.c: --find-lr. Looks for a rate, prints what was found, writes the curve to --out. */
+plumb_status train_find_rate(struct train_run *r);
+
+#endif
