@@ -28,6 +28,8 @@ typedef struct plumb_io {
     int (*close)(void *user, int fd);
     int (*rename)(void *user, const char *from, const char *to);
     int (*unlink)(void *user, const char *path);
+    /* Calls each(to, name) for what is in the folder, in any order; 0, or -1 and errno. */
+    int (*list)(void *user, const char *folder, void (*each)(void *to, const char *name), void *to);
 } plumb_io;
 
 typedef enum plumb_log_level { PLUMB_LOG_DEBUG, PLUMB_LOG_INFO, PLUMB_LOG_WARNING } plumb_log_level;

@@ -139,6 +139,7 @@ static plumb_io complete_io(const plumb_io *given)
     io.close = io.close ? io.close : plumb_io_posix.close;
     io.rename = io.rename ? io.rename : plumb_io_posix.rename;
     io.unlink = io.unlink ? io.unlink : plumb_io_posix.unlink;
+    io.list = io.list ? io.list : plumb_io_posix.list;
     return io;
 }
 

@@ -19,7 +19,7 @@ struct plumb_device;
  * as long as the context and are reused first-freed-first, so a stale handle meets another generation. */
 enum plumb_kind {
     PLUMB_KIND_FREE = 0, PLUMB_KIND_GRAPH = 0x6701, PLUMB_KIND_STATE, PLUMB_KIND_PROGRAM, PLUMB_KIND_OTHER,
-    PLUMB_KIND_DATASET, PLUMB_KIND_LOADER
+    PLUMB_KIND_DATASET, PLUMB_KIND_LOADER, PLUMB_KIND_CHECKPOINTS
 };
 
 struct plumb_cell {
@@ -155,11 +155,29 @@ uint32_t plumb_crc32c(uint32_t crc, const void *data, size_t bytes);
 /* Reads a regular file whole (followed by one 0 byte not counted in *bytes). Refuses directories, FIFOs, devices, and
  * files over `limit`. Free with plumb_free. */
 plumb_status plumb_read_file(plumb_context *context, const char *path, size_t limit, void **data, size_t *bytes);
-/* Writes to a temporary file beside `path`, syncs, renames, syncs the folder; on failure the old file is untouched. */
+/* The same of a file that must not be a symbolic link. */
+plumb_status plumb_read_no_link(plumb_context *context, const char *path, size_t limit, void **data, size_t *bytes);
+/* Writes to a temporary file beside `path` ("path.tmp.PID"), syncs, renames, syncs the folder; on failure the old file is
+ * untouched. */
 plumb_status plumb_write_file(plumb_context *context, const char *path, const void *data, size_t bytes);
+/* The same, and before the rename what was written is read again and compared. */
+plumb_status plumb_write_verified(plumb_context *context, const char *path, const void *data, size_t bytes);
+plumb_status plumb_remove_file(plumb_context *context, const char *path);
+/* Calls each(to, name) for what is in the folder, in any order. */
+plumb_status plumb_list_folder(plumb_context *context, const char *path, void (*each)(void *to, const char *name), void *to);
 /* Makes the folder and those above it; there already is fine. With an I/O table of the caller's, which has no word for
  * this, nothing is done. */
 plumb_status plumb_make_folder(plumb_context *context, const char *path);
+
+/* A folder that one process has for itself as long as it holds `folder/lock`, which says who that is. The operating
+ * system lets go of it however the process ends. With an I/O table of the caller's nothing is locked. */
+struct plumb_lock {
+    char *path; /* NULL: nothing is held */
+    int fd;
+};
+/* PLUMB_BAD_INPUT, naming the process and when it began, if another has it. */
+plumb_status plumb_lock_folder(plumb_context *context, const char *folder, struct plumb_lock *lock);
+void plumb_unlock_folder(plumb_context *context, struct plumb_lock *lock);
 double plumb_seconds(void); /* monotonic clock */
 
 #endif

@@ -3,6 +3,7 @@
  * table; questions the table has no words for (what kind of file, what mode) are asked only of the real file system. */
 #include "core/inside.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -55,6 +56,26 @@ static int posix_unlink(void *user, const char *path)
     return unlink(path);
 }
 
+static int posix_list(void *user, const char *folder, void (*each)(void *to, const char *name), void *to)
+{
+    (void)user;
+    DIR *directory = opendir(folder);
+    if (!directory) {
+        return -1;
+    }
+    struct dirent *entry;
+    int wrong;
+    for (errno = 0; (entry = readdir(directory)); errno = 0) { /* at the end and after an error it is NULL */
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            each(to, entry->d_name);
+        }
+    }
+    wrong = errno;
+    closedir(directory);
+    errno = wrong;
+    return wrong ? -1 : 0;
+}
+
 const plumb_io plumb_io_posix = {
     .open = posix_open,
     .read = posix_read,
@@ -63,13 +84,8 @@ const plumb_io plumb_io_posix = {
     .close = posix_close,
     .rename = posix_rename,
     .unlink = posix_unlink,
+    .list = posix_list,
 };
-
-/* Does the table's open give real file descriptors? A table of the caller's may number its files as it likes. */
-static bool is_real(const plumb_context *context)
-{
-    return context->io.open == posix_open;
-}
 
 static int open_file(plumb_context *context, const char *path, int flags, int mode)
 {
@@ -115,7 +131,7 @@ static plumb_status os_error(plumb_context *context, const char *path, const cha
 static plumb_status inspect(plumb_context *context, const char *path, int fd, size_t limit, size_t *size)
 {
     struct stat about;
-    if (!is_real(context)) {
+    if (!plumb_io_is_real(context)) {
         return PLUMB_OK;
     }
     if (fstat(fd, &about) != 0) {
@@ -172,12 +188,15 @@ static plumb_status read_all(plumb_context *context, const char *path, int fd, s
     return plumb_fail(context, PLUMB_FAILED, "%s: out of memory", path);
 }
 
-plumb_status plumb_read_file(plumb_context *context, const char *path, size_t limit, void **data, size_t *bytes)
+static plumb_status read_file(plumb_context *context, const char *path, int flags, size_t limit, void **data, size_t *bytes)
 {
     *data = NULL;
     *bytes = 0;
     size_t size = 0;
-    int fd = open_file(context, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    int fd = open_file(context, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | flags, 0);
+    if (fd < 0 && errno == ELOOP && (flags & O_NOFOLLOW)) {
+        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: is a symbolic link, a regular file is expected", path);
+    }
     if (fd < 0) {
         return os_error(context, path, "cannot open");
     }
@@ -188,6 +207,16 @@ plumb_status plumb_read_file(plumb_context *context, const char *path, size_t li
     }
     close_file(context, fd); /* nothing was written: its failure changes nothing */
     return status;
+}
+
+plumb_status plumb_read_file(plumb_context *context, const char *path, size_t limit, void **data, size_t *bytes)
+{
+    return read_file(context, path, 0, limit, data, bytes);
+}
+
+plumb_status plumb_read_no_link(plumb_context *context, const char *path, size_t limit, void **data, size_t *bytes)
+{
+    return read_file(context, path, O_NOFOLLOW, limit, data, bytes);
 }
 
 static plumb_status write_all(plumb_context *context, const char *path, int fd, const void *data, size_t bytes)
@@ -244,7 +273,7 @@ static plumb_status inspect_old(plumb_context *context, const char *path, int *m
 {
     struct stat about;
     *mode = -1;
-    if (!is_real(context) || stat(path, &about) != 0) {
+    if (!plumb_io_is_real(context) || stat(path, &about) != 0) {
         return PLUMB_OK; /* what is truly wrong with the path shows when the temporary file is made */
     }
     const char *wrong = not_regular(about.st_mode);
@@ -288,7 +317,36 @@ static plumb_status fill_temporary(plumb_context *context, const struct names *n
     return status;
 }
 
-static plumb_status replace(plumb_context *context, struct names *names, int folder, const void *data, size_t bytes)
+/* Reads the temporary file again: what a disk or its driver lost without a word is seen while the old file is there. */
+static plumb_status compare(plumb_context *context, const struct names *names, const void *data, size_t bytes)
+{
+    unsigned char *part = plumb_alloc(context, FIRST_ROOM);
+    int fd = part ? open_file(context, names->temporary, O_RDONLY, 0) : -1;
+    plumb_status status = fd >= 0 ? PLUMB_OK : part ? os_error(context, names->path, "cannot read it again") : PLUMB_FAILED;
+    for (size_t at = 0; status == PLUMB_OK;) {
+        int64_t got = context->io.read(context->io.user, fd, part, FIRST_ROOM);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            status = os_error(context, names->path, "cannot read it again");
+        } else if (got == 0 && at == bytes) {
+            break;
+        } else if (got == 0 || (size_t)got > bytes - at || memcmp(part, (const char *)data + at, (size_t)got) != 0) {
+            status = plumb_fail(context, PLUMB_IO_ERROR, "%s: what was written reads back otherwise", names->path);
+        } else {
+            at += (size_t)got;
+        }
+    }
+    if (fd >= 0) {
+        close_file(context, fd);
+    }
+    plumb_free(context, part);
+    return status;
+}
+
+static plumb_status replace(plumb_context *context, struct names *names, int folder, const void *data, size_t bytes,
+                            bool verified)
 {
     int mode;
     plumb_status status = inspect_old(context, names->path, &mode);
@@ -300,6 +358,9 @@ static plumb_status replace(plumb_context *context, struct names *names, int fol
         return os_error(context, names->path, "cannot create a temporary file beside it");
     }
     status = fill_temporary(context, names, fd, mode, data, bytes);
+    if (status == PLUMB_OK && verified) {
+        status = compare(context, names, data, bytes);
+    }
     if (status == PLUMB_OK && context->io.rename(context->io.user, names->temporary, names->path) != 0) {
         status = os_error(context, names->path, "cannot rename the temporary file");
     }
@@ -314,7 +375,7 @@ static plumb_status replace(plumb_context *context, struct names *names, int fol
     return PLUMB_OK;
 }
 
-plumb_status plumb_write_file(plumb_context *context, const char *path, const void *data, size_t bytes)
+static plumb_status write_file(plumb_context *context, const char *path, const void *data, size_t bytes, bool verified)
 {
     struct names names;
     if (make_names(context, path, &names) != PLUMB_OK) {
@@ -323,7 +384,7 @@ plumb_status plumb_write_file(plumb_context *context, const char *path, const vo
     /* The folder first: if it cannot be opened, the rename could not be made durable, so nothing is begun. */
     int folder = open_file(context, names.folder, O_RDONLY | O_DIRECTORY, 0);
     plumb_status status = folder < 0 ? os_error(context, path, "cannot open its folder")
-                                     : replace(context, &names, folder, data, bytes);
+                                     : replace(context, &names, folder, data, bytes, verified);
     if (folder >= 0) {
         close_file(context, folder);
     }
@@ -331,12 +392,32 @@ plumb_status plumb_write_file(plumb_context *context, const char *path, const vo
     return status;
 }
 
+plumb_status plumb_write_file(plumb_context *context, const char *path, const void *data, size_t bytes)
+{
+    return write_file(context, path, data, bytes, false);
+}
+
+plumb_status plumb_write_verified(plumb_context *context, const char *path, const void *data, size_t bytes)
+{
+    return write_file(context, path, data, bytes, true);
+}
+
+plumb_status plumb_remove_file(plumb_context *context, const char *path)
+{
+    return context->io.unlink(context->io.user, path) == 0 ? PLUMB_OK : os_error(context, path, "cannot remove");
+}
+
+plumb_status plumb_list_folder(plumb_context *context, const char *path, void (*each)(void *to, const char *name), void *to)
+{
+    return context->io.list(context->io.user, path, each, to) == 0 ? PLUMB_OK : os_error(context, path, "cannot list");
+}
+
 plumb_status plumb_make_folder(plumb_context *context, const char *path)
 {
-    char *name = is_real(context) ? plumb_strdup(context, path) : NULL;
+    char *name = plumb_io_is_real(context) ? plumb_strdup(context, path) : NULL;
     bool made = true;
     if (!name) {
-        return is_real(context) ? PLUMB_FAILED : PLUMB_OK;
+        return plumb_io_is_real(context) ? PLUMB_FAILED : PLUMB_OK;
     }
     for (char *at = name; made && *at;) {
         at += strspn(at, "/");

@@ -6,6 +6,8 @@
 
 extern const plumb_allocator plumb_allocator_c; /* the C library's */
 extern const plumb_io plumb_io_posix;
+/* Does the table's open give real file descriptors? A table of the caller's may number its files as it likes. */
+static inline bool plumb_io_is_real(const plumb_context *context) { return context->io.open == plumb_io_posix.open; }
 
 /* Adds to the bytes held and keeps the peak. */
 static inline void plumb_count(plumb_context *context, int64_t bytes)

@@ -314,7 +314,11 @@ static plumb_status read_contents(struct reading *r, size_t bytes)
     for (int i = 0; i < 8; i++) {
         length |= (uint64_t)file[i] << (8 * i);
     }
-    if (length > PLUMB_ST_MAX_HEADER || length > bytes - 8) {
+    bool fits = length <= PLUMB_ST_MAX_HEADER && length <= bytes - 8;
+    if (!fits && (memcmp(file, "PK\3\4", 4) == 0 || (file[0] == 0x80 && file[1] >= 2 && file[1] <= 5))) {
+        return refuse(r->context, r->path, "format", "a pickle, or an archive of them (PyTorch's .pt?), not safetensors");
+    }
+    if (!fits) {
         return refuse(r->context, r->path, "header", "said to be %llu bytes long, but %s %zu",
                       (unsigned long long)length,
                       length > PLUMB_ST_MAX_HEADER ? "the limit is" : "the rest of the file has",
@@ -342,19 +346,24 @@ static plumb_status read_contents(struct reading *r, size_t bytes)
     return status;
 }
 
-plumb_status plumb_st_read(plumb_context *context, const char *path, struct plumb_st_file *file)
+plumb_status plumb_st_parse(plumb_context *context, const char *path, void *data, size_t bytes, struct plumb_st_file *file)
 {
     struct reading r = {.context = context, .path = path, .file = file};
-    *file = (struct plumb_st_file){.arena = {.context = context}};
-    size_t bytes;
-    plumb_status status = plumb_read_file(context, path, PTRDIFF_MAX / 4, &file->data, &bytes);
-    if (status == PLUMB_OK) {
-        status = read_contents(&r, bytes);
-    }
+    *file = (struct plumb_st_file){.data = data, .arena = {.context = context}};
+    plumb_status status = read_contents(&r, bytes);
     if (status != PLUMB_OK) {
         plumb_st_free(context, file);
     }
     return status;
+}
+
+plumb_status plumb_st_read(plumb_context *context, const char *path, struct plumb_st_file *file)
+{
+    void *data;
+    size_t bytes;
+    *file = (struct plumb_st_file){.arena = {.context = context}};
+    plumb_status status = plumb_read_file(context, path, PTRDIFF_MAX / 4, &data, &bytes);
+    return status == PLUMB_OK ? plumb_st_parse(context, path, data, bytes, file) : status;
 }
 
 void plumb_st_free(plumb_context *context, struct plumb_st_file *file)
@@ -515,14 +524,14 @@ static plumb_status make_header(plumb_context *context, const char *path, const 
     return text->failed ? PLUMB_FAILED : PLUMB_OK;
 }
 
-static plumb_status write_contents(plumb_context *context, const char *path, const struct plumb_st_entry **sorted,
-                                   int n, const struct plumb_text *text, size_t bytes)
+static plumb_status lay_out(plumb_context *context, const char *path, const struct plumb_st_entry **sorted, int n,
+                            const struct plumb_text *text, size_t tensors, void **data, size_t *bytes)
 {
     size_t length = (text->length + 7) & ~(size_t)7;
     if (length > PLUMB_ST_MAX_HEADER || n > PLUMB_ST_MAX_TENSORS) {
         return refuse(context, path, "header", "%zu bytes for %d tensors are more than the format allows", length, n);
     }
-    unsigned char *file = plumb_alloc(context, 8 + length + bytes);
+    unsigned char *file = plumb_alloc(context, 8 + length + tensors);
     if (!file) {
         return PLUMB_FAILED;
     }
@@ -538,16 +547,17 @@ static plumb_status write_contents(plumb_context *context, const char *path, con
         }
         to += sorted[i]->bytes;
     }
-    plumb_status status = plumb_write_file(context, path, file, 8 + length + bytes);
-    plumb_free(context, file);
-    return status;
+    *data = file;
+    *bytes = 8 + length + tensors;
+    return PLUMB_OK;
 }
 
-plumb_status plumb_st_write(plumb_context *context, const char *path, const struct plumb_st_entry *entries, int n,
-                            const char *const *metadata)
+plumb_status plumb_st_make(plumb_context *context, const char *path, const struct plumb_st_entry *entries, int n,
+                           const char *const *metadata, void **data, size_t *bytes)
 {
     struct plumb_text text = {.context = context};
-    size_t bytes = 0;
+    size_t tensors = 0;
+    *data = NULL;
     const struct plumb_st_entry **sorted = plumb_alloc(context, (size_t)n * sizeof(sorted[0]));
     plumb_status status = sorted ? PLUMB_OK : PLUMB_FAILED;
     for (int i = 0; i < n && status == PLUMB_OK; i++) {
@@ -558,12 +568,25 @@ plumb_status plumb_st_write(plumb_context *context, const char *path, const stru
         status = order(context, path, sorted, n);
     }
     if (status == PLUMB_OK) {
-        status = make_header(context, path, sorted, n, metadata, &text, &bytes);
+        status = make_header(context, path, sorted, n, metadata, &text, &tensors);
     }
     if (status == PLUMB_OK) {
-        status = write_contents(context, path, sorted, n, &text, bytes);
+        status = lay_out(context, path, sorted, n, &text, tensors, data, bytes);
     }
     plumb_free(context, text.data);
     plumb_free(context, sorted);
+    return status;
+}
+
+plumb_status plumb_st_write(plumb_context *context, const char *path, const struct plumb_st_entry *entries, int n,
+                            const char *const *metadata)
+{
+    void *data;
+    size_t bytes;
+    plumb_status status = plumb_st_make(context, path, entries, n, metadata, &data, &bytes);
+    if (status == PLUMB_OK) {
+        status = plumb_write_file(context, path, data, bytes);
+    }
+    plumb_free(context, data);
     return status;
 }

@@ -28,10 +28,16 @@ struct plumb_st_file {
 /* Reads and checks everything; a file that is refused gives one line "file: field: reason" and an empty *file. Values
  * are not looked at: NaN and infinity are loaded as they are. */
 plumb_status plumb_st_read(plumb_context *context, const char *path, struct plumb_st_file *file);
+/* The same of bytes in memory, which are taken over (plumb_alloc'ed; also after a refusal) and overwritten. `path` is for
+ * messages. */
+plumb_status plumb_st_parse(plumb_context *context, const char *path, void *data, size_t bytes, struct plumb_st_file *file);
 void plumb_st_free(plumb_context *context, struct plumb_st_file *file);
 const struct plumb_st_entry *plumb_st_find(const struct plumb_st_file *file, const char *name); /* NULL: not there */
 const char *plumb_st_metadata(const struct plumb_st_file *file, const char *key);               /* NULL: not there */
 
+/* The bytes of a file, to be freed. Begins with the metadata, in the order given, without spaces. */
+plumb_status plumb_st_make(plumb_context *context, const char *path, const struct plumb_st_entry *entries, int n,
+                           const char *const *metadata, void **data, size_t *bytes);
 /* Writes atomically. `metadata`: key, value, ..., NULL; may be NULL itself. What the reader would refuse is refused. */
 plumb_status plumb_st_write(plumb_context *context, const char *path, const struct plumb_st_entry *entries, int n,
                             const char *const *metadata);
