@@ -179,8 +179,12 @@ refuse 2 'label of picture 5: 5 is outside 0 to 4' "${train[@]}" --classes 5
 head -c 100 /dev/zero >zero.safetensors
 refuse 2 'zero.safetensors' eval --weights zero.safetensors --data data
 touch file
-refuse 5 '--out file: cannot make the folder' "${train[@]}" --out file
-refuse 5 '--out file/out: cannot make the folder' "${train[@]}" --out file/out
+refuse 5 'file/lock: cannot open: Not a directory' "${train[@]}" --out file
+refuse 5 'file/out: cannot make the folder' "${train[@]}" --out file/out
+refuse 2 '--save-every: checkpoints lie in --out DIR' "${train[@]}" --save-every 3
+refuse 2 '--resume: checkpoints lie in --out DIR' "${train[@]}" --resume
+refuse 2 '--keep: says how many' "${train[@]}" --out kept --keep 3
+refuse 2 '--find-lr: trains nothing' "${train[@]}" --out kept --resume --find-lr
 refuse 4 'training: step' train --data data --model mlp --optimizer sgd --lr 1000 --l2 1000 --batch 20 --json
 
 # ---- what works ----
@@ -207,18 +211,18 @@ accept 'conv2d .* bf16 (64, 6, 28, 28)' summary lenet5 --plan --precision bf16
 accept 'logistic: ok' gradcheck logistic
 accept '"ok":true' gradcheck --model logistic --json
 accept 'test accuracy' "${train[@]}" --out out
-for name in model.safetensors history.csv curves.svg confusion.svg mistakes.png; do
+for name in final.safetensors history.csv curves.svg confusion.svg mistakes.png; do
     holds "train wrote $name" test -s "out/$name"
 done
 holds 'the history has two rows' test "$(wc -l <out/history.csv)" -eq 3
-accept 'logistic on data (test): accuracy' eval --weights out/model.safetensors --data data --confusion matrix.svg
+accept 'logistic on data (test): accuracy' eval --weights out/final.safetensors --data data --confusion matrix.svg
 holds 'eval wrote the matrix' grep -q '</svg>' matrix.svg
-accept '"accuracy":' eval --weights out/model.safetensors --data data --part train --json
-accept 'logistic says' predict 3 --weights out/model.safetensors --data data
-accept '"probabilities":\[' predict --index 3 --weights out/model.safetensors --data data --json
-refuse 2 'index 300: data has examples 0 to 299' predict 300 --weights out/model.safetensors --data data
-refuse 2 'model.safetensors' eval --weights out/model.safetensors --data data --model mlp
-accept 'test accuracy' train --data data --model logistic --epochs 1 --weights out/model.safetensors --batch 100000
+accept '"accuracy":' eval --weights out/final.safetensors --data data --part train --json
+accept 'logistic says' predict 3 --weights out/final.safetensors --data data
+accept '"probabilities":\[' predict --index 3 --weights out/final.safetensors --data data --json
+refuse 2 'index 300: data has examples 0 to 299' predict 300 --weights out/final.safetensors --data data
+refuse 2 'final.safetensors' eval --weights out/final.safetensors --data data --model mlp
+accept 'test accuracy' train --data data --model logistic --epochs 1 --weights out/final.safetensors --batch 100000
 accept '"done":true' "${train[@]}" --json
 holds 'one JSON object a line' test "$(grep -c '^{.*}$' stdout)" -eq 3 -a "$(wc -l <stdout)" -eq 3
 for key in test_accuracy test_loss train_images_per_s peak_memory_bytes; do
@@ -233,12 +237,12 @@ accept 'in batches of 128, ' train --data data --model logistic --epochs 1 --bat
 refuse 2 'batch size: one example needs [0-9]* bytes in training, 1024 are allowed' train --data data --model logistic --batch auto \
     --memory 1KiB
 accept 'the loss falls fastest at a rate of' train --data data --model mlp --batch 10 --optimizer sgd --find-lr --out rates
-holds 'the search wrote its curve' test -s rates/rates.csv -a -s rates/rates.svg -a ! -e rates/model.safetensors
+holds 'the search wrote its curve' test -s rates/rates.csv -a -s rates/rates.svg -a ! -e rates/final.safetensors
 accept '"steepest":[0-9.e-]*,"least":[0-9.e-]*}' train --data data --model mlp --batch 10 --find-lr --json
 for precision in bf16 f16; do
     accept 'test accuracy' "${mlp[@]}" --precision $precision --out $precision
-    accept 'mlp on data (test): accuracy' eval --weights $precision/model.safetensors --data data --precision $precision
-    accept 'mlp says' predict 3 --weights $precision/model.safetensors --data data --precision $precision
+    accept 'mlp on data (test): accuracy' eval --weights $precision/final.safetensors --data data --precision $precision
+    accept 'mlp says' predict 3 --weights $precision/final.safetensors --data data --precision $precision
 done
 accept 'logistic, batch 64, adam, bf16, cpu' bench train --model logistic --precision bf16 --samples 3
 accept '"checked":{"batch":1,"height":28,"ops":[0-9.e-]*,"loss":[0-9.e-]*,"gradients":[0-9.e-]*},"seconds":' bench train --model mlp --batch 1,2 --threads 1,2 --samples 3 --json
@@ -266,17 +270,44 @@ accept '"skipped_steps":0' "${mlp[@]}" --precision f16 --loss-scale 64 --json
 accept 'test accuracy' "${mlp[@]}" --loss-scale dynamic
 for threads in 1 2 3; do
     "$plumb" "${mlp[@]}" --threads $threads --out threads$threads >/dev/null 2>&1
-    holds "same weights with $threads threads" cmp threads1/model.safetensors threads$threads/model.safetensors
+    holds "same weights with $threads threads" cmp threads1/final.safetensors threads$threads/final.safetensors
 done
 "$plumb" "${mlp[@]}" --seed 2 --out seed2 >/dev/null 2>&1
-holds 'another seed, other weights' test -s seed2/model.safetensors -a "$(cmp -s seed2/model.safetensors threads1/model.safetensors; echo $?)" -eq 1
+holds 'another seed, other weights' test -s seed2/final.safetensors -a "$(cmp -s seed2/final.safetensors threads1/final.safetensors; echo $?)" -eq 1
+
+# ---- checkpoints ----
+kept=(train --data data --model mlp --batch 50 --drop 0.2 --optimizer momentum --seed 3 --save-every 4 --keep 2)
+accept 'test accuracy' "${kept[@]}" --epochs 60 --out whole --resume
+holds 'nothing to resume is said' grep -q 'whole: nothing to resume, starting afresh' stderr
+holds 'the newest checkpoints are there, and no others' test "$(cd whole && echo checkpoint-*)" = \
+    'checkpoint-000000000356.safetensors checkpoint-000000000360.safetensors'
+holds 'nobody holds the folder' test ! -e whole/lock
+refuse 2 'whole: has a checkpoint of 360 batches' "${kept[@]}" --epochs 60 --out whole --json
+refuse 2 "000360.safetensors: l2: was '0' and is now '0.5': another training" "${kept[@]}" --epochs 60 --out whole --resume --l2 0.5 --json
+refuse 2 'options: batch size, optimizer' train --data data --model mlp --drop 0.2 --optimizer momentum --seed 3 --out whole --resume --json
+refuse 2 "computed it, here it would be 'scalar'" "${kept[@]}" --epochs 60 --out whole --resume --isa scalar --json
+code 'killed, it goes on where it was' 137 "exec '$plumb' ${kept[*]} --epochs 6000 --out part --threads 1 & pid=\$!; sleep 0.7; kill -KILL \$pid; wait \$pid"
+holds 'it had come somewhere' test -n "$(ls part/checkpoint-*)"
+rm -f part/lock # as after a reboot; a lock of nobody's does not hinder either
+at=$(basename "$(ls part/checkpoint-*.safetensors | tail -n 1)" .safetensors)
+epochs=$(((10#${at#checkpoint-} + 5) / 6 + 10))
+accept 'test accuracy' "${kept[@]}" --epochs $epochs --out part --threads 2 --resume
+holds 'and says where' grep -q 'resuming part after [1-9][0-9]* batches' stderr
+accept 'test accuracy' "${kept[@]}" --epochs $epochs --out unbroken --threads 3
+holds 'with the weights of the one that was not killed' cmp part/final.safetensors unbroken/final.safetensors
+printf x | dd of="$(ls part/checkpoint-*.safetensors | tail -n 1)" bs=1 seek=3000 conv=notrunc 2>/dev/null
+"$plumb" "${kept[@]}" --epochs $epochs --out part --resume >stdout 2>stderr
+holds 'a damaged one is skipped aloud' grep -q 'skipped part/checkpoint-.*: its checksum is wrong' stderr
+holds 'and the one before ends alike' cmp part/final.safetensors unbroken/final.safetensors
+code 'a second run in a folder is refused' 2 "'$plumb' ${kept[*]} --epochs 100000 --out both >/dev/null & pid=\$!; sleep 0.7
+     '$plumb' ${kept[*]} --out both 2>told; got=\$?; kill -INT \$pid; wait \$pid; grep -q 'both: another run is using this folder: process ' told && exit \$got"
 
 # ---- the world outside ----
 args="${train[*]}"
 code 'standard output is full' 5 "'$plumb' ops >/dev/full"
 code 'standard output is closed' 5 "'$plumb' ops >&-"
 code 'training with standard output closed keeps its results' 5 "'$plumb' $args --out closed >&-"
-holds 'and wrote them' test -s closed/model.safetensors
+holds 'and wrote them' test -s closed/final.safetensors
 code 'the reader goes away' 5 "(sleep 0.3; exec '$plumb' ops --json) | true; exit \${PIPESTATUS[0]}"
 code 'all standard streams closed' 5 "'$plumb' $args --out streams <&- >&- 2>&-"
 holds 'and no message in a file' test "$(head -c 1 streams/history.csv)" = e
@@ -285,12 +316,12 @@ holds 'still writes points' grep -q '^1,6,0\.' german/history.csv
 code 'no HOME, odd OMP_NUM_THREADS, odd TZ' 0 "env -u HOME OMP_NUM_THREADS=abc TZ=x '$plumb' $args"
 code 'eight open files' 0 "ulimit -n 8; '$plumb' $args --out few"
 code 'files may not grow' 5 "ulimit -f 1; '$plumb' $args --out limited"
-holds 'nothing half written is left' test -z "$(find limited -name '*.tmp*' -o -name 'model.safetensors')"
+holds 'nothing half written is left' test -z "$(find limited -name '*.tmp*' -o -name 'final.safetensors')"
 code 'the working folder is gone' 0 "mkdir gone; cd gone; rmdir ../gone; '$plumb' ops >/dev/null"
 code 'Ctrl-C saves and says so' 130 "'$plumb' train --data data --epochs 100000 --model mlp --out interrupted & pid=\$!; sleep 1; kill -INT \$pid; wait \$pid"
-holds 'and the weights are there' test -s interrupted/model.safetensors
+holds 'and the weights are there' test -s interrupted/final.safetensors
 code 'Ctrl-C twice leaves at once' 130 "'$plumb' train --data data --model resnet56-cifar --batch 300 --forbid winograd --out twice & pid=\$!; sleep 2; kill -INT \$pid; sleep 0.05; kill -INT \$pid; wait \$pid"
-holds 'and saves nothing' test ! -e twice/model.safetensors
+holds 'and saves nothing' test ! -e twice/final.safetensors
 code 'a forced implementation that is not there' 2 "PLUMB_IMPL='relu=cpu.none' '$plumb' ${mlp[*]}"
 code 'a dumb terminal gets no bar' 0 "TERM=dumb '$plumb' $args 2>&1 | grep -c ETA | grep -qx 0"
 

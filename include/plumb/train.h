@@ -34,6 +34,27 @@ typedef struct plumb_progress {
     double lr, seconds, images_per_s, data_wait;
 } plumb_progress;
 
+/* Checkpoints: all that a training needs to go on to the bit, as "checkpoint-STEP.safetensors" in a folder: weights,
+ * moments and everything else of the state, where in which epoch it stands, the history, and checksums of it all. Each is
+ * written to a temporary file, synced, read again, and renamed before older ones are removed; "best.safetensors" are the
+ * weights that did best so far, where the training looks for them. The folder is locked ("lock") against other runs until
+ * the checkpoints are freed. */
+typedef struct plumb_checkpoints plumb_checkpoints;
+typedef struct plumb_checkpoint_options {
+    size_t size;
+    int64_t every; /* one after so many batches, counted over all epochs, and at the end; 0: none */
+    int keep;      /* so many of the newest healthy ones (at most 1000); 0: 3 */
+    bool resume;   /* go on from the newest that is whole and healthy; what is skipped is logged, and so is an empty folder,
+                      with which the training starts afresh. Its data, options and implementations (device, instruction set)
+                      have to be the same; threads may differ. false: with `every`, the folder must have none */
+    const char *const *configuration; /* key, value, ..., NULL: what else has to be the same, in the user's words */
+    const char *const *metadata;      /* the same, to be written into best.safetensors */
+} plumb_checkpoint_options;
+/* Makes the folder if need be. NULL after an error, such as another run's lock. The texts are copied. */
+PLUMB_API PLUMB_MUST_CHECK plumb_checkpoints *plumb_checkpoints_open(plumb_context *context, const char *folder,
+                                                                     const plumb_checkpoint_options *options);
+PLUMB_API void plumb_checkpoints_free(plumb_checkpoints *checkpoints);
+
 typedef struct plumb_fit_options {
     size_t size;
     int epochs;                         /* 0: 10 */
@@ -65,6 +86,7 @@ typedef struct plumb_fit_options {
     int check_every;                    /* epochs from one look at it to the next (the last epoch is one, too); 0: 1 */
     int patience;                       /* ends the training after so many looks in a row that found nothing better; 0: never */
     bool keep_last;                     /* ends with the last weights although others were better */
+    plumb_checkpoints *checkpoints;     /* where the training is kept, and resumed from; NULL: nowhere */
 } plumb_fit_options;
 
 /* Trains `model` into `state`. `history` has room for plumb_fit_epochs rows (or is NULL); *done says how many were written.

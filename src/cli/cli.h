@@ -39,6 +39,10 @@ struct option_set {
 
 /* 0: go on; otherwise the program is done and *code is its exit code (--help, or a bad argument named in one line). */
 int cli_parse(const struct option_set *set, int argc, char **argv, int *code);
+/* The options' values as text, but for those of `without` (NULL at its end): name, value, ..., NULL, each to be freed, as is
+ * the array. NULL: out of memory. */
+char **cli_settings(const struct option_row *rows, int count, const char *const *without);
+void cli_settings_free(char **settings);
 /* "word" or the nearest of names, if it is near; else NULL. */
 const char *cli_nearest(const char *word, const char *(*name)(const void *user, int index), const void *user);
 bool cli_whole(const char *text, double low, double high, int64_t *value);

@@ -74,13 +74,13 @@ static plumb_status evaluate(const struct eval_options *o, plumb_context *contex
 int command_eval(int argc, char **argv)
 {
     struct eval_options o = {.common = COMMON_DEFAULTS,
-                             .weights = "out/model.safetensors",
+                             .weights = "out/final.safetensors",
                              .data = "fashion-mnist",
                              .part = "test",
                              .precision = "f32",
                              .batch = 250};
     const struct option_row rows[] = {
-        {"weights", "FILE", "what train wrote (default out/model.safetensors)", OPTION_TEXT, &o.weights, 0, 0,
+        {"weights", "FILE", "what train wrote (default out/final.safetensors)", OPTION_TEXT, &o.weights, 0, 0,
          NULL},
         {"model", "NAME", "the network (default: as the file says)", OPTION_NAME, &o.model, 0, 0,
          cli_model_name},

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "cli/cli.h"
+#include "io/number.h"
 
 /* ---- numbers ---- */
 
@@ -233,4 +234,51 @@ int cli_parse(const struct option_set *set, int argc, char **argv, int *code)
         }
     }
     return 0;
+}
+
+/* ---- what was asked for, in words ---- */
+
+static char *value_text(const struct option_row *row)
+{
+    char number[PLUMB_NUMBER_ROOM];
+    switch (row->kind) {
+    case OPTION_FLAG: return strdup(*(const bool *)row->to ? "yes" : "no");
+    case OPTION_WHOLE: snprintf(number, sizeof(number), "%lld", (long long)*(const int64_t *)row->to); return strdup(number);
+    case OPTION_NUMBER: /* as it was typed, if that says it all */
+        return strdup(strtod(plumb_general(number, *(const double *)row->to, 15), NULL) == *(const double *)row->to
+                          ? number
+                          : plumb_general(number, *(const double *)row->to, 17));
+    default: return strdup(*(const char *const *)row->to ? *(const char *const *)row->to : "");
+    }
+}
+
+char **cli_settings(const struct option_row *rows, int count, const char *const *without)
+{
+    char **settings = calloc(2 * (size_t)count + 1, sizeof(settings[0]));
+    int n = 0;
+    bool good = settings != NULL;
+    for (int i = 0; good && i < count; i++) {
+        bool wanted = true;
+        for (int k = 0; without[k]; k++) {
+            wanted = wanted && strcmp(rows[i].name, without[k]) != 0;
+        }
+        if (wanted) {
+            settings[n] = strdup(rows[i].name);
+            settings[n + 1] = settings[n] ? value_text(&rows[i]) : NULL;
+            good = settings[n + 1] != NULL;
+            n += 2;
+        }
+    }
+    if (!good) {
+        cli_settings_free(settings);
+    }
+    return good ? settings : NULL;
+}
+
+void cli_settings_free(char **settings)
+{
+    for (int i = 0; settings && settings[i]; i++) {
+        free(settings[i]);
+    }
+    free(settings);
 }

@@ -136,7 +136,7 @@ static plumb_status predict(const struct predict_options *o, plumb_context *cont
 int command_predict(int argc, char **argv)
 {
     struct predict_options o = {.common = COMMON_DEFAULTS,
-                                .weights = "out/model.safetensors",
+                                .weights = "out/final.safetensors",
                                 .data = "fashion-mnist",
                                 .part = "test",
                                 .precision = "f32",
@@ -144,7 +144,7 @@ int command_predict(int argc, char **argv)
     const struct option_row rows[] = {
         {"index", "N", "which example, from 0 (also as plain argument)", OPTION_WHOLE, &o.index, 0, 9e15,
          NULL},
-        {"weights", "FILE", "what train wrote (default out/model.safetensors)", OPTION_TEXT, &o.weights, 0, 0,
+        {"weights", "FILE", "what train wrote (default out/final.safetensors)", OPTION_TEXT, &o.weights, 0, 0,
          NULL},
         {"model", "NAME", "the network (default: as the file says)", OPTION_NAME, &o.model, 0, 0,
          cli_model_name},

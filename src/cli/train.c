@@ -1,8 +1,6 @@
 /* train: a model, a data set, a recipe (train_options.c); a table while it runs and a folder of results afterwards. The demo
  * (scripts/demo) adds decays and dropout, which take LeNet-5 past 90 % on Fashion-MNIST. */
-#include <errno.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/train.h"
@@ -100,34 +98,52 @@ static plumb_status evaluate_last(struct train_run *r)
     return plumb_evaluate(&r->model, r->state, r->test, 0, &r->test_result);
 }
 
-static plumb_status make_folder(plumb_context *context, const char *path)
+/* What the files of weights say of themselves: key, value, ..., NULL. */
+struct description {
+    char classes[16], epochs[16], seed[32], version[32], input[72];
+    const char *pairs[17];
+};
+
+static void describe(const struct train_run *r, struct description *d)
 {
-    struct stat st;
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))) {
-        return PLUMB_OK;
-    }
-    return plumb_fail(context, PLUMB_IO_ERROR, "--out %s: cannot make the folder: %s", path, strerror(errno));
+    const int64_t *size = r->model.input_shape.dim;
+    snprintf(d->classes, sizeof(d->classes), "%d", r->model.classes);
+    snprintf(d->epochs, sizeof(d->epochs), "%d", r->done);
+    snprintf(d->seed, sizeof(d->seed), "%lld", (long long)r->o->common.seed);
+    snprintf(d->input, sizeof(d->input), "%lld,%lld,%lld", (long long)size[0], (long long)size[1], (long long)size[2]);
+    snprintf(d->version, sizeof(d->version), "plumb %s", plumb_version());
+    const char *const pairs[] = {"model",   r->o->model,   "classes", d->classes, "data", r->o->data,
+                                 "scaling", r->o->scaling, "seed",    d->seed,    "input", d->input,
+                                 "writer",  d->version,    r->done ? "epochs" : NULL, d->epochs, NULL};
+    memcpy(d->pairs, pairs, sizeof(pairs));
+}
+
+/* Takes the folder, before anything is computed. */
+static plumb_status open_folder(struct train_run *r)
+{
+    const struct train_options *o = r->o;
+    struct description d;
+    describe(r, &d);
+    const plumb_checkpoint_options options = {.size = sizeof(options),
+                                              .every = o->save_every * o->accumulate,
+                                              .keep = (int)o->keep,
+                                              .resume = o->resume,
+                                              .configuration = (const char *const *)o->settings,
+                                              .metadata = d.pairs};
+    r->checkpoints = plumb_checkpoints_open(r->context, o->out, &options);
+    return r->checkpoints ? PLUMB_OK : plumb_last_status(r->context);
 }
 
 static plumb_status write_weights(const struct train_run *r, const char *path)
 {
-    char classes[16], epochs[16], seed[32], version[32], input[72];
-    const int64_t *size = r->model.input_shape.dim;
-    snprintf(classes, sizeof(classes), "%d", r->model.classes);
-    snprintf(epochs, sizeof(epochs), "%d", r->done);
-    snprintf(seed, sizeof(seed), "%lld", (long long)r->o->common.seed);
-    snprintf(input, sizeof(input), "%lld,%lld,%lld", (long long)size[0], (long long)size[1],
-             (long long)size[2]);
-    snprintf(version, sizeof(version), "plumb %s", plumb_version());
-    const char *const metadata[] = {"model",   r->o->model,   "classes", classes, "data", r->o->data,
-                                    "scaling", r->o->scaling, "epochs",  epochs,  "seed", seed,
-                                    "input",   input,         "writer",  version, NULL};
-    return plumb_state_save_weights(r->state, path, metadata);
+    struct description d;
+    describe(r, &d);
+    return plumb_state_save_weights(r->state, path, d.pairs);
 }
 
 static plumb_status write_results(const struct train_run *r)
 {
-    static const char *const names[] = {"model.safetensors", "history.csv", "curves.svg", "confusion.svg",
+    static const char *const names[] = {"final.safetensors", "history.csv", "curves.svg", "confusion.svg",
                                         "mistakes.png"};
     char path[4200], title[160];
     plumb_status status = PLUMB_OK;
@@ -181,7 +197,7 @@ static void print_last(const struct train_run *r)
     printf("\ntest accuracy %.4f, test loss %.4f, %.0f images/s in training, %s of memory at most\n",
            r->test_result.accuracy, r->test_result.loss, rate, memory);
     if (r->o->out) {
-        printf("%s: model.safetensors, history.csv, curves.svg, confusion.svg, mistakes.png\n", r->o->out);
+        printf("%s: final.safetensors, history.csv, curves.svg, confusion.svg, mistakes.png\n", r->o->out);
     }
 }
 
@@ -218,6 +234,7 @@ static plumb_status settle(struct train_run *r)
     fit->test = r->test;
     fit->on_step = on_step;
     fit->on_epoch = on_epoch;
+    fit->checkpoints = r->o->save_every || r->o->resume ? r->checkpoints : NULL;
     fit->user = (void *)(uintptr_t)r->o;
     plumb_status status = PLUMB_OK;
     if (r->o->memory > 0) {
@@ -274,12 +291,12 @@ static plumb_status train(struct train_run *r)
 
 static plumb_status run(struct train_run *r)
 {
-    plumb_status status = r->o->out ? make_folder(r->context, r->o->out) : PLUMB_OK;
-    if (!status) {
-        status = load_data(r);
-    }
+    plumb_status status = load_data(r);
     if (!status) {
         status = build(r);
+    }
+    if (!status && r->o->out) {
+        status = open_folder(r);
     }
     if (!status) {
         status = settle(r);
@@ -299,10 +316,12 @@ int command_train(int argc, char **argv)
     }
     struct train_run r = {.o = &o, .context = cli_open(&o.common, &code)};
     if (!r.context) {
+        train_options_free(&o);
         return code;
     }
     plumb_status status = run(&r);
     code = status ? cli_fail("train", r.context, status) : interrupted ? 128 + (int)interrupted : 0;
     release(&r);
+    train_options_free(&o);
     return code;
 }

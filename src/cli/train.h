@@ -11,15 +11,17 @@ struct train_options {
     const char *model, *data, *optimizer, *schedule, *scaling, *out, *weights, *precision;
     const char *batch_text, *memory_text, *loss_scale_text, *average_text, *rates_text; /* as given, or NULL */
     const char *lambda_scale, *freeze, *monitor;
-    int64_t epochs, steps, batch, memory, accumulate, classes, check_every, patience;
+    int64_t save_every, keep, epochs, steps, batch, memory, accumulate, classes, check_every, patience;
     double lr, lr_end, weight_decay, momentum, l2, l1, clip, drop, decay, k, every, warmup, loss_scale, average, smoothing,
         min_change;
     double rates[TRAIN_RATES_MOST];
     int n_rates;
-    bool find_lr, keep_last;
+    bool find_lr, keep_last, resume;
+    char **settings; /* key, value, ..., NULL: what decides the course, as given; to be freed */
 };
 
 /* Reads them; false: the program is done and *code is its exit code. */
+void train_options_free(struct train_options *o);
 bool train_options_read(struct train_options *o, int argc, char **argv, int *code);
 
 /* What a training is asked for; the pointers within lead to what lies beside. */
@@ -38,6 +40,7 @@ struct train_run {
     plumb_dataset *train, *test;
     plumb_model model;
     plumb_state *state;
+    plumb_checkpoints *checkpoints; /* with --out: locks it, and keeps what is asked for */
     plumb_epoch *history;
     int done;
     plumb_evaluation test_result;

@@ -121,6 +121,15 @@ static int read_texts(struct train_options *o)
 static int check_together(struct train_options *o)
 {
     bool automatic = o->batch == 0, manual = strcmp(o->schedule, "manual") == 0;
+    if (!o->out && (o->save_every || o->keep || o->resume)) {
+        return cli_refuse("train", "--%s: checkpoints lie in --out DIR", o->resume ? "resume" : o->keep ? "keep" : "save-every");
+    }
+    if (o->find_lr && (o->save_every || o->resume)) {
+        return cli_refuse("train", "--find-lr: trains nothing that could be kept or resumed");
+    }
+    if (o->keep && !o->save_every) {
+        return cli_refuse("train", "--keep: says how many checkpoints of --save-every stay");
+    }
     if (o->epochs && o->steps) {
         return cli_refuse("train", "--epochs and --steps: the length is given twice");
     }
@@ -211,13 +220,18 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
         {"loss-scale", "X", "dynamic (default with f16) or a number", OPTION_TEXT, &o->loss_scale_text, 0, 0, NULL},
         {"weights", "FILE", "start from these weights and their scaling", OPTION_TEXT, &o->weights, 0, 0, NULL},
         {"out", "DIR", "write weights, history and pictures here", OPTION_TEXT, &o->out, 0, 0, NULL},
+        {"save-every", "STEPS", "keep a checkpoint in --out after so many steps, and at the end", OPTION_WHOLE, &o->save_every,
+         1, 1000000000, NULL},
+        {"keep", "N", "checkpoints, the newest (default 3)", OPTION_WHOLE, &o->keep, 1, 1000, NULL},
+        {"resume", NULL, "go on from the newest whole checkpoint in --out; none there: start afresh", OPTION_FLAG, &o->resume,
+         0, 0, NULL},
         COMMON_ROWS(o->common),
     };
     static const char notes[] =
         "Prints a line for each epoch; with --json an object for each, and a last one with test_accuracy, "
         "test_loss,\n"
         "train_images_per_s and peak_memory_bytes. Ctrl-C finishes the step, saves and leaves with 130; a second one leaves\n"
-        "at once.\n";
+        "at once. --resume goes on to the bit: every option but lengths and threads has to be as before.\n";
     if (cli_parse(&(struct option_set){cli_command("train"), CLI_SOME(rows), NULL, notes}, argc, argv, code)) {
         return false;
     }
@@ -225,8 +239,17 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
     if (!*code) {
         *code = check_together(o);
     }
+    if (!*code) { /* lengths, places and looks do not decide where a step leads; the batch is said in numbers by the library */
+        static const char *const without[] = {"epochs", "steps", "batch", "memory", "find-lr", "patience", "check-every",
+                                              "keep-last", "out", "save-every", "keep", "resume", "device", "threads", "impl",
+                                              "isa", "json", NULL};
+        o->settings = cli_settings(CLI_SOME(rows), without);
+        *code = o->settings ? 0 : PLUMB_FAILED;
+    }
     return !*code;
 }
+
+void train_options_free(struct train_options *o) { cli_settings_free(o->settings); }
 
 void train_recipe_make(const struct train_options *o, struct train_recipe *r)
 {

@@ -343,6 +343,37 @@ plumb_dataset *plumb_dataset_arrays(plumb_context *context, plumb_dtype dtype, p
 
 void plumb_dataset_free(plumb_dataset *dataset) { plumb_handle_free(dataset, PLUMB_KIND_DATASET); }
 
+/* "class/picture.png": what of a file's name does not depend on where the folder is. */
+static const char *within(const char *path)
+{
+    const char *name = strrchr(path, '/');
+    while (name && name > path && name[-1] != '/') {
+        name--;
+    }
+    return name ? name : path;
+}
+
+uint64_t plumb_dataset_hash(const plumb_dataset *handle)
+{
+    const struct dataset *d = plumb_dataset_get(handle);
+    if (!d) {
+        return 0;
+    }
+    char text[256], shape[160];
+    snprintf(text, sizeof(text), "%s %s %lld %d", plumb_dtype_name(d->dtype), plumb_shape_text(&d->shape, shape, sizeof(shape)),
+             (long long)d->count, d->classes);
+    const size_t bytes = (size_t)d->item * plumb_dtype_size(d->dtype);
+    uint32_t values = 0, labels = plumb_crc32c(0, text, strlen(text));
+    for (int64_t i = 0; i < d->count; i++) {
+        const int32_t label = plumb_dataset_label_at(d, i); /* however wide they are kept */
+        const int64_t row = plumb_dataset_row(d, i);
+        const char *name = d->data ? NULL : within(d->folder->text + d->folder->name[row]);
+        values = name ? plumb_crc32c(values, name, strlen(name) + 1) : plumb_crc32c(values, (const char *)d->data + (size_t)row * bytes, bytes);
+        labels = plumb_crc32c(labels, &label, sizeof(label));
+    }
+    return (uint64_t)values << 32 | labels;
+}
+
 int64_t plumb_dataset_count(const plumb_dataset *dataset)
 {
     const struct dataset *d = plumb_dataset_get(dataset);

@@ -70,6 +70,9 @@ void plumb_bads_free(struct plumb_bads *bads);
 
 /* ---- sets ---- */
 
+/* Of values (of pictures in files: of their names within the folder), shape, classes, labels and order: equal sets have equal
+ * hashes. */
+uint64_t plumb_dataset_hash(const plumb_dataset *handle);
 struct dataset *plumb_dataset_get(const plumb_dataset *handle);
 /* Takes over `d` (freed on failure too) after filling in what follows from its fields. */
 plumb_dataset *plumb_dataset_publish(struct dataset *d);

@@ -105,6 +105,8 @@ plumb_status plumb_exec_reserve(plumb_context *context, int64_t bytes);
 struct program *plumb_program_get(const plumb_program *handle);
 struct plumb_plan *plumb_plan_make(struct program *p, const int64_t *symbols); /* NULL after an error */
 void plumb_watch_steps(plumb_program *program, const struct plumb_watch *watch); /* NULL: nobody from now on */
+/* Adds "op=implementation " for each op of the steps, each pair once, in the order of their first step. */
+plumb_status plumb_program_choices(plumb_program *program, struct plumb_text *text);
 /* What plumb_program_cost adds up, of one step. */
 double plumb_call_flops(const plumb_call *call);
 double plumb_call_bytes(const plumb_call *call);

@@ -72,6 +72,22 @@ plumb_status plumb_program_cost(plumb_program *program, double *flops, double *b
     return PLUMB_OK;
 }
 
+plumb_status plumb_program_choices(plumb_program *program, struct plumb_text *text)
+{
+    struct program *p = plumb_program_get(program);
+    struct plumb_plan *plan = p ? plumb_current_plan(p) : NULL;
+    if (!plan)
+        return p ? p->context->status : PLUMB_BAD_INPUT;
+    for (int i = 0; i < plan->n_steps; i++) {
+        const struct plumb_step *s = &plan->step[i];
+        char pair[160];
+        snprintf(pair, sizeof pair, " %s=%s ", s->call.op->name, s->impl->name);
+        if (!text->data || !strstr(text->data, pair))
+            plumb_text_add(text, "%s", pair + (text->length > 0 && text->data[text->length - 1] == ' '));
+    }
+    return text->failed ? PLUMB_FAILED : PLUMB_OK;
+}
+
 /* How it lies, where not in rows. */
 static const char *lies(const plumb_view *view)
 {

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "optim/rules.h"
+#include "train/checkpoint.h"
 #include "train/fit.h"
 
 static plumb_status stop_not_finite(struct fit *f, int64_t count, double loss)
@@ -247,6 +248,11 @@ plumb_status plumb_fit_kept(const plumb_model *model, plumb_state *state, plumb_
         return status;
     }
     status = plumb_fit_read(&f, options);
+    struct plumb_keeper own;
+    if (!status && f.options.checkpoints) {
+        status = plumb_checkpoint_keeper(f.options.checkpoints, &own) ? PLUMB_OK : PLUMB_BAD_INPUT;
+        keeper = &own;
+    }
     if (!status) {
         status = plumb_fit_prepare(&f);
     }

@@ -341,6 +341,11 @@ plumb_status plumb_fit_prepare(struct fit *f)
     if (!status && !o->keep_scaling) {
         status = plumb_fit_scaling(f->model, f->t.state, f->train, o->scaling);
     }
+    f->t.train = f->train;
+    f->t.dev = o->dev;
+    f->t.program = f->program;
+    f->t.batches = f->batches;
+    f->t.examples = plumb_fit_batch(f);
     p->seed = o->seed;
     p->options = hash_options(f);
     if (!status) {

@@ -37,6 +37,9 @@ struct plumb_training {
     struct plumb_position position;
     plumb_epoch *history;      /* [position.epoch] */
     int room;                  /* of history: all epochs that there will be */
+    plumb_dataset *train, *dev; /* dev: NULL if nothing is decided by one */
+    plumb_program *program;    /* of a batch */
+    int64_t batches, examples; /* in an epoch, and in a batch that is full */
 };
 
 /* Who keeps a training (checkpoint.c). What returns an error ends the training with it; each may be NULL. */
