@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         FUZZ_REQUIRE(plumb_manifest_make(&context, "f", &m, file.entries, file.n_entries, &data, &bytes) == PLUMB_OK);
         plumb_free(&context, data);
     } else {
-        FUZZ_REQUIRE(context.status == PLUMB_BAD_INPUT && !strchr(context.message, '\n'));
+        FUZZ_REQUIRE(context.status == PLUMB_BAD_INPUT);
     }
     plumb_st_free(&context, &file);
     FUZZ_REQUIRE(context.memory_now == 0);

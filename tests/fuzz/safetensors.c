@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
             FUZZ_REQUIRE((uintptr_t)e->data % plumb_dtype_size(e->dtype) == 0 && plumb_st_find(&file, e->name) == e);
         }
     } else {
-        FUZZ_REQUIRE(context.status == PLUMB_BAD_INPUT && !strchr(context.message, '\n'));
+        FUZZ_REQUIRE(context.status == PLUMB_BAD_INPUT);
     }
     plumb_st_free(&context, &file);
     FUZZ_REQUIRE(context.memory_now == 0);
