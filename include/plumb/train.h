@@ -87,6 +87,9 @@ typedef struct plumb_fit_options {
     int patience;                       /* ends the training after so many looks in a row that found nothing better; 0: never */
     bool keep_last;                     /* ends with the last weights although others were better */
     plumb_checkpoints *checkpoints;     /* where the training is kept, and resumed from; NULL: nowhere */
+    const plumb_augment *augment;       /* changes pictures of training at random; the loss of mixed examples (mixup, cutmix) is
+                                           that of both labels by their shares, accuracy is by the first. NULL: none */
+    int workers;                        /* threads that prepare batches, as of the loader; results do not depend on them */
 } plumb_fit_options;
 
 /* Trains `model` into `state`. `history` has room for plumb_fit_epochs rows (or is NULL); *done says how many were written.

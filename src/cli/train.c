@@ -26,17 +26,19 @@ static void watch_signals(void)
 
 /* ---- while it runs ---- */
 
-static void print_header(void)
+static void print_header(bool dev)
 {
     printf("%5s  %9s  %10s  %9s  %9s  %8s  %8s  %8s  %6s\n", "epoch", "rate", "train loss", "train acc",
-           "test loss", "test acc", "images/s", "seconds", "wait");
+           dev ? "dev loss" : "test loss", dev ? "dev acc" : "test acc", "images/s", "seconds", "wait");
 }
 
-static void print_epoch(const plumb_epoch *e)
+/* A star: the best so far of what is monitored. */
+static void print_epoch(const struct train_options *o, const plumb_epoch *e)
 {
-    printf("%5d  %9.3g  %10.4f  %9.4f  %9.4f  %8.4f  %8.0f  %8.1f  %5.1f%%\n", e->epoch, e->lr, e->train_loss,
-           e->train_accuracy, e->test_loss, e->test_accuracy, e->images_per_s, e->seconds,
-           100 * e->data_wait);
+    bool dev = o->dev > 0;
+    printf("%5d  %9.3g  %10.4f  %9.4f  %9.4f  %8.4f  %8.0f  %8.1f  %5.1f%%%s\n", e->epoch, e->lr, e->train_loss,
+           e->train_accuracy, dev ? e->dev_loss : e->test_loss, dev ? e->dev_accuracy : e->test_accuracy,
+           e->images_per_s, e->seconds, 100 * e->data_wait, e->better ? " *" : "");
 }
 
 static void print_epoch_json(const plumb_epoch *e)
@@ -77,7 +79,11 @@ static bool on_epoch(void *user, const plumb_epoch *epoch)
 {
     const struct train_options *o = user;
     progress_clear();
-    (o->common.json ? print_epoch_json : print_epoch)(epoch);
+    if (o->common.json) {
+        print_epoch_json(epoch);
+    } else {
+        print_epoch(o, epoch);
+    }
     return !cli_output_lost(); /* nobody listens: stop, but keep what was reached */
 }
 
@@ -206,7 +212,19 @@ static plumb_status load_data(struct train_run *r)
     const plumb_dataset_options options = {.size = sizeof(options), .classes = (int)r->o->classes};
     r->train = plumb_dataset_find(r->context, r->o->data, "train", &options);
     r->test = r->train ? plumb_dataset_find(r->context, r->o->data, "test", &options) : NULL;
-    return r->test ? PLUMB_OK : plumb_last_status(r->context);
+    if (!r->test) {
+        return plumb_last_status(r->context);
+    }
+    if (r->o->dev > 0) { /* the whole set's memory is that of its parts */
+        const plumb_split_options split = {.size = sizeof(split), .stratified = true};
+        const double shares[2] = {1 - r->o->dev, r->o->dev};
+        plumb_dataset *parts[2];
+        plumb_status status = plumb_dataset_split(r->train, shares, 2, &split, parts);
+        r->train = parts[0];
+        r->dev = parts[1];
+        return status;
+    }
+    return PLUMB_OK;
 }
 
 static plumb_status build(struct train_run *r)
@@ -230,14 +248,14 @@ static plumb_status build(struct train_run *r)
 static plumb_status settle(struct train_run *r)
 {
     plumb_fit_options *fit = &r->recipe.fit;
-    train_recipe_make(r->o, &r->recipe);
-    fit->test = r->test;
+    plumb_status status = train_recipe_make(r->context, r->o, &r->recipe);
+    fit->dev = r->dev;
+    fit->test = r->dev ? NULL : r->test;
     fit->on_step = on_step;
     fit->on_epoch = on_epoch;
     fit->checkpoints = r->o->save_every || r->o->resume ? r->checkpoints : NULL;
     fit->user = (void *)(uintptr_t)r->o;
-    plumb_status status = PLUMB_OK;
-    if (r->o->memory > 0) {
+    if (!status && r->o->memory > 0) {
         status = plumb_fit_largest_batch(&r->model, r->state, r->train, fit, r->o->memory, 1048576, &fit->batch);
     }
     size_t rows = (size_t)plumb_fit_epochs(r->train, fit) + 1;
@@ -256,7 +274,7 @@ static plumb_status fit(struct train_run *r)
         }
         printf(", %s, %s rate, %s, seed %lld, %d threads\n\n", o->optimizer, o->schedule, o->precision,
                (long long)o->common.seed, plumb_threads(r->context));
-        print_header();
+        print_header(o->dev > 0);
         fflush(stdout);
     }
     plumb_status status = plumb_fit(&r->model, r->state, r->train, &r->recipe.fit, r->history, &r->done);

@@ -10,10 +10,10 @@ struct train_options {
     struct common_options common;
     const char *model, *data, *optimizer, *schedule, *scaling, *out, *weights, *precision;
     const char *batch_text, *memory_text, *loss_scale_text, *average_text, *rates_text; /* as given, or NULL */
-    const char *lambda_scale, *freeze, *monitor;
-    int64_t save_every, keep, epochs, steps, batch, memory, accumulate, classes, check_every, patience;
+    const char *lambda_scale, *freeze, *monitor, *augment;
+    int64_t save_every, keep, epochs, steps, batch, memory, accumulate, classes, check_every, patience, workers;
     double lr, lr_end, weight_decay, momentum, l2, l1, clip, drop, decay, k, every, warmup, loss_scale, average, smoothing,
-        min_change;
+        min_change, dev;
     double rates[TRAIN_RATES_MOST];
     int n_rates;
     bool find_lr, keep_last, resume;
@@ -29,15 +29,16 @@ struct train_recipe {
     plumb_optimizer optimizer;
     plumb_schedule schedule;
     plumb_fit_options fit;
+    plumb_augment augment;
 };
-void train_recipe_make(const struct train_options *o, struct train_recipe *recipe);
+plumb_status train_recipe_make(plumb_context *context, const struct train_options *o, struct train_recipe *recipe);
 
 /* ---- a run (train.c) ---- */
 struct train_run {
     const struct train_options *o;
     struct train_recipe recipe;
     plumb_context *context;
-    plumb_dataset *train, *test;
+    plumb_dataset *train, *dev, *test; /* dev: NULL without --dev */
     plumb_model model;
     plumb_state *state;
     plumb_checkpoints *checkpoints; /* with --out: locks it, and keeps what is asked for */

@@ -150,8 +150,9 @@ static int check_together(struct train_options *o)
     if (!o->monitor && o->patience) {
         o->monitor = "dev_loss";
     }
-    if (o->monitor && strncmp(o->monitor, "dev", 3) == 0) {
-        return cli_refuse("train", "--monitor %s: there is no dev set", o->monitor);
+    if (o->monitor && strncmp(o->monitor, "dev", 3) == 0 && o->dev == 0) {
+        return cli_refuse("train", "--%s: %s is of a dev set; keep a part of the training set for it with --dev SHARE",
+                          o->patience ? "patience" : "monitor", o->monitor);
     }
     o->epochs = o->epochs || o->steps ? o->epochs : 15;
     return 0;
@@ -173,6 +174,12 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
     const struct option_row rows[] = {
         {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &o->model, 0, 0, cli_model_name},
         {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o->data, 0, 0, NULL},
+        {"dev", "SHARE", "part of the training set that is kept back, for choices: tested after each epoch, the test set at the end",
+         OPTION_NUMBER, &o->dev, 1e-6, 0.9, NULL},
+        {"augment", "LIST", "random changes of training's pictures, like mirror,crop=4,rotate=15; also resized_crop, shear, "
+         "elastic, brightness, contrast, saturation, hue, erase, mixup, cutmix", OPTION_TEXT, &o->augment, 0, 0, NULL},
+        {"workers", "N", "threads that prepare batches (default 0: those that compute)", OPTION_WHOLE, &o->workers, 0, 64,
+         NULL},
         {"epochs", "N", "passes over the data (default 15)", OPTION_WHOLE, &o->epochs, 1, 100000, NULL},
         {"steps", "N", "the length in steps instead", OPTION_WHOLE, &o->steps, 1, 1000000000, NULL},
         {"batch", "N", "examples at a time (default 64); auto: the greatest power of two within --memory", OPTION_TEXT,
@@ -241,7 +248,7 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
     }
     if (!*code) { /* lengths, places and looks do not decide where a step leads; the batch is said in numbers by the library */
         static const char *const without[] = {"epochs", "steps", "batch", "memory", "find-lr", "patience", "check-every",
-                                              "keep-last", "out", "save-every", "keep", "resume", "device", "threads", "impl",
+                                              "keep-last", "out", "save-every", "keep", "resume", "device", "threads", "workers", "impl",
                                               "isa", "json", NULL};
         o->settings = cli_settings(CLI_SOME(rows), without);
         *code = o->settings ? 0 : PLUMB_FAILED;
@@ -251,7 +258,7 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
 
 void train_options_free(struct train_options *o) { cli_settings_free(o->settings); }
 
-void train_recipe_make(const struct train_options *o, struct train_recipe *r)
+plumb_status train_recipe_make(plumb_context *context, const struct train_options *o, struct train_recipe *r)
 {
     bool course = strcmp(o->lambda_scale, "course") == 0;
     r->optimizer = (plumb_optimizer){.size = sizeof(r->optimizer),
@@ -291,5 +298,8 @@ void train_recipe_make(const struct train_options *o, struct train_recipe *r)
                                  .min_change = o->min_change,
                                  .check_every = (int)o->check_every,
                                  .patience = (int)o->patience,
-                                 .keep_last = o->keep_last};
+                                 .keep_last = o->keep_last,
+                                 .augment = o->augment ? &r->augment : NULL,
+                                 .workers = (int)o->workers};
+    return o->augment ? plumb_augment_parse(context, o->augment, &r->augment) : PLUMB_OK;
 }

@@ -20,6 +20,8 @@ struct fit {
     int64_t end_epoch, end_batch; /* where the training ends: after so many epochs and then so many batches */
     plumb_graph *graph;     /* what is trained: the model's, or a clone with other frozen variables and loss */
     plumb_t loss;           /* of it, as its program knows it */
+    plumb_augment augment;  /* zero: none */
+    plumb_t second_label, share; /* inputs of its loss where examples are mixed */
     plumb_program *program;
     plumb_loader *loader;
     float *logits;          /* (batch, classes) */

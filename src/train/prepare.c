@@ -2,7 +2,7 @@
  * the training depends on.
  *
  * Decided here:
- * - What is frozen and a smoothed loss are changes to a clone of the model's graph, so the model is left as it was.
+ * - What is frozen and a loss of smoothed or mixed labels are changes to a clone of the model's graph, so the model is left as it was.
  * - The length is a number of batches: of whole epochs, or of as many as the steps take. A batch that a loss scale skips
  *   counts, so where a training ends can be told beforehand.
  * - The hash leaves out the length, so that a training can be continued beyond its end, unless the rate depends on it. */
@@ -126,6 +126,16 @@ static void read_optimizer(struct fit *f)
     f->name = f->optimizer.name ? f->optimizer.name : f->optimizer.rule ? f->optimizer.rule : "adam";
 }
 
+static void read_augment(struct fit *f)
+{
+    const plumb_augment *given = f->options.augment;
+    if (given) {
+        size_t all = sizeof(f->augment);
+        memcpy(&f->augment, given, given->size && given->size < all ? given->size : all);
+    }
+    f->augment.size = sizeof(f->augment);
+}
+
 plumb_status plumb_fit_read(struct fit *f, const plumb_fit_options *options)
 {
     plumb_fit_options *o = &f->options;
@@ -149,6 +159,7 @@ plumb_status plumb_fit_read(struct fit *f, const plumb_fit_options *options)
     }
     read_schedule(f);
     read_optimizer(f);
+    read_augment(f);
     return PLUMB_OK;
 }
 
@@ -191,8 +202,13 @@ static uint64_t hash_options(const struct fit *f)
         p->lr, p->momentum, p->classic, p->beta1, p->beta2, p->epsilon, p->weight_decay, p->l2, p->l1, p->decay_all,
         p->clip_norm, p->precision, p->loss_scale, (double)p->loss_scale_every, p->per_example, p->average, p->lr_others,
         s->lr, s->lr_end, s->decay, s->k, s->every, s->warmup, f->smooth ? s->epochs : 0};
+    const plumb_augment *a = &f->augment;
+    const double changes[] = {a->mirror,   a->crop,          a->resized_crop, a->rotate,     a->shear, a->elastic,
+                              a->elastic_sigma, a->brightness, a->contrast,   a->saturation, a->hue,   a->erase,
+                              a->mixup,    a->cutmix,        a->fill};
     uint64_t hash = 0xcbf29ce484222325u;
     mix(&hash, numbers, sizeof(numbers));
+    mix(&hash, changes, sizeof(changes));
     for (int i = 0; i < s->n_values; i++) {
         mix_number(&hash, s->values[i]);
     }
@@ -259,21 +275,41 @@ static plumb_status freeze(struct fit *f)
     return status;
 }
 
-static plumb_status smooth_loss(struct fit *f)
+/* Programs know the ids of the graph that theirs was cloned from, and clones count on from there. */
+static plumb_t known(const struct fit *f, plumb_t of_clone) { return (f->model->loss >> 32 << 32) | (uint32_t)of_clone; }
+
+static bool mixes(const struct fit *f) { return f->augment.mixup > 0 || f->augment.cutmix > 0; }
+
+/* Cross-entropy with smoothed labels; of mixed examples, share * that of the label + (1 - share) * that of the other. */
+static plumb_status change_loss(struct fit *f)
 {
-    const plumb_loss_options smoothed = {.size = sizeof(smoothed), .label_smoothing = f->options.label_smoothing};
-    plumb_t loss = plumb_softmax_cross_entropy(f->graph, plumb_id_in(f->graph, f->model->logits),
-                                               plumb_id_in(f->graph, f->model->label), &smoothed);
-    /* Programs know the ids of the graph that theirs was cloned from, and clones count on from there. */
-    f->loss = (f->model->loss >> 32 << 32) | (uint32_t)loss;
-    return plumb_graph_status(f->graph);
+    plumb_graph *g = f->graph;
+    plumb_t logits = plumb_id_in(g, f->model->logits), label = plumb_id_in(g, f->model->label);
+    plumb_loss_options options = {.size = sizeof(options), .label_smoothing = f->options.label_smoothing};
+    plumb_t loss;
+    if (mixes(f)) {
+        plumb_t second = plumb_input(g, "second_label", PLUMB_I32, PLUMB_SHAPE(PLUMB_BATCH));
+        plumb_t share = plumb_input(g, "share", PLUMB_F32, PLUMB_SHAPE(PLUMB_BATCH));
+        options.reduce = PLUMB_REDUCE_NONE;
+        plumb_t one = plumb_softmax_cross_entropy(g, logits, label, &options);
+        plumb_t other = plumb_softmax_cross_entropy(g, logits, second, &options);
+        loss = plumb_add(g, other, plumb_mul(g, share, plumb_sub(g, one, other)));
+        loss = plumb_mean(g, loss, NULL, 0, false);
+        f->second_label = known(f, second);
+        f->share = known(f, share);
+    } else {
+        loss = plumb_softmax_cross_entropy(g, logits, label, &options);
+    }
+    f->loss = known(f, loss);
+    return plumb_graph_status(g);
 }
 
 static plumb_status choose_graph(struct fit *f)
 {
     f->graph = f->model->graph;
     f->loss = f->model->loss;
-    if (!f->options.freeze && f->options.label_smoothing == 0) {
+    bool changes_loss = f->options.label_smoothing > 0 || mixes(f);
+    if (!f->options.freeze && !changes_loss) {
         return PLUMB_OK;
     }
     f->graph = plumb_graph_clone_public(f->model->graph);
@@ -281,8 +317,8 @@ static plumb_status choose_graph(struct fit *f)
     if (!status && f->options.freeze) {
         status = freeze(f);
     }
-    if (!status && f->options.label_smoothing > 0) {
-        status = smooth_loss(f);
+    if (!status && changes_loss) {
+        status = change_loss(f);
     }
     return status;
 }
@@ -320,7 +356,11 @@ plumb_status plumb_fit_compile(struct fit *f, plumb_state *state)
     f->loader = plumb_loader_new(f->train, &(plumb_loader_options){.size = sizeof(plumb_loader_options),
                                                                    .batch = batch,
                                                                    .shuffle = true,
-                                                                   .seed = f->options.seed});
+                                                                   .seed = f->options.seed,
+                                                                   .workers = f->options.workers,
+                                                                   .augment = f->options.augment ? &f->augment : NULL,
+                                                                   .second_label = f->second_label,
+                                                                   .share = f->share});
     f->logits = plumb_alloc(f->t.context, (size_t)(batch * f->model->classes) * sizeof(float));
     return f->loader && f->logits ? PLUMB_OK : plumb_last_status(f->t.context);
 }
