@@ -1,5 +1,5 @@
 /* NaN and infinities put into weights, activations, gradients and inputs at a random place and step of a training: found in
- * that step, named, not applied, and not handed to whoever keeps the training. As many times as PLUMB_INJECTIONS says (40);
+ * that step, named, not applied, and not handed to whoever keeps the training. As many times as PLUMB_INJECTIONS says (100);
  * the nightly suite `injections` does a thousand. */
 #include "check.h"
 #include "core/core.h"
@@ -164,7 +164,7 @@ static void inject(uint32_t number)
 PLUMB_TEST(not_finite, is_found_in_its_step)
 {
     const char *asked = getenv("PLUMB_INJECTIONS");
-    int count = asked ? atoi(asked) : 40;
+    int count = asked ? atoi(asked) : 100;
     CHECK(count > 0);
     for (int i = 0; i < count && check_failures() < 5; i++) {
         inject((uint32_t)i);

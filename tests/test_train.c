@@ -317,7 +317,7 @@ PLUMB_TEST(train, reports_are_written)
     CHECK_MSG(plumb_last_status(b.context) == PLUMB_OK, "%s", plumb_message(b.context));
     char *csv = slurp(path[0], &bytes);
     CHECK_TEXT(csv, "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,"
-                    "data_wait\n1,5,0.001,");
+                    "data_wait,dev_loss,dev_accuracy\n1,5,0.001,");
     free(csv);
     check_svg(path[1], "A &amp; B &lt; C");
     check_svg(path[2], "halves");

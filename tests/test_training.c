@@ -27,6 +27,10 @@ static const struct course {
      "mlp",
      0,
      {.steps = 10, .batch = 4, .accumulate = 3, .precision = PLUMB_F16}},
+    {"augmented and mixed",
+     "mlp",
+     0.25,
+     {.epochs = 3, .batch = 60, .augment = &(plumb_augment){.size = sizeof(plumb_augment), .crop = 1, .rotate = 5, .mixup = 0.4}}},
     {"averages, the best of the dev set, by steps",
      "logistic",
      0,
@@ -98,13 +102,14 @@ static void run_course(const struct course *course, int threads, int stop, const
     REQUIRE(halves_open(b, course->model, course->drop, threads, -1));
     plumb_fit_options options = course->options;
     options.dev = b->test;
+    options.workers = threads == 1 ? 0 : 3;
     options.on_step = stop_after;
     options.user = &stop;
     CHECK_MSG(plumb_fit_kept(&b->model, b->state, b->train, &options, history, rows, keeper) == PLUMB_OK, "%s: %s",
               course->name, plumb_message(b->context));
 }
 
-/* Stopped after every batch, and continued in another context with another number of threads. */
+/* Stopped after every batch, and continued in another context with another number of threads and workers. */
 static void check_course(const struct course *course)
 {
     struct halves_bench whole;
@@ -349,6 +354,43 @@ PLUMB_TEST(training, smooths_labels)
     CHECK(plumb_fit(&b.model, b.state, b.train, &options, &row, NULL) == PLUMB_BAD_INPUT);
     CHECK_TEXT(plumb_message(b.context), "label smoothing 1 is outside [0, 1)");
     plumb_close(b.context);
+}
+
+/* A model whose logits are nothing but the picture's first pixels: where pixel 0 of class 0 and pixel 1 of class 1 are large,
+ * the loss of a mixture is the entropy of its shares if its label is that mixture, and large if it is only the first one. */
+PLUMB_TEST(training, mixes_labels)
+{
+    plumb_context *c = plumb_open(NULL);
+    plumb_graph *g = plumb_graph_new(c, "pixels");
+    plumb_model m = {.graph = g, .input_shape = PLUMB_SHAPE(1, 1, 2), .classes = 2};
+    m.input = plumb_input(g, "image", PLUMB_F32, PLUMB_SHAPE(PLUMB_BATCH, 1, 1, 2));
+    m.label = plumb_input(g, "label", PLUMB_I32, PLUMB_SHAPE(PLUMB_BATCH));
+    plumb_t one = plumb_variable(g, "one", PLUMB_F32, PLUMB_SHAPE(1, 2),
+                                 &(plumb_variable_options){.init = {.rule = PLUMB_INIT_CONSTANT, .a = 1}});
+    m.logits = plumb_mul(g, plumb_flatten(g, m.input, 1), one);
+    m.loss = plumb_softmax_cross_entropy(g, m.logits, m.label, NULL);
+    float x[200][2];
+    int32_t y[200];
+    for (int n = 0; n < 200; n++) {
+        y[n] = n % 2;
+        x[n][n % 2] = 50;
+        x[n][1 - n % 2] = -50;
+    }
+    plumb_dataset *d = plumb_dataset_arrays(c, PLUMB_F32, m.input_shape, 200, x, y, 2);
+    plumb_state *state = plumb_state_new(g);
+    plumb_epoch row[3];
+    for (int i = 0; i < 3; i++) { /* as they are, mixed, mixed and smoothed */
+        const plumb_augment mixup = {.size = sizeof mixup, .mixup = 1};
+        const plumb_fit_options options = {.epochs = 1, .batch = 200, .optimizer = PLUMB_SGD(.lr = 1e-9),
+                                           .augment = i ? &mixup : NULL, .label_smoothing = i == 2 ? 0.5 : 0};
+        CHECK_MSG(plumb_fit(&m, state, d, &options, &row[i], NULL) == PLUMB_OK, "%s", plumb_message(c));
+    }
+    /* With share s and another class the logits are +-50 (2 s - 1): the loss is that times 2 (1 - s) or 2 s, whichever is
+     * wrong, about; half of the partners are of the same class, shares are uniform: E 100 |2 s - 1| min(s, 1 - s) / 2. */
+    CHECK(row[0].train_loss < 1e-6);
+    CHECK_NEAR(row[1].train_loss, 100 * 2 * (1.0 / 8 - 1.0 / 12) / 2, 1.2);
+    CHECK(row[2].train_loss > row[1].train_loss + 5);
+    plumb_close(c);
 }
 
 PLUMB_TEST(training, counts_steps)

@@ -148,7 +148,7 @@ typedef struct plumb_evaluation {
 PLUMB_API plumb_status plumb_evaluate(const plumb_model *model, plumb_state *state, plumb_dataset *dataset, int64_t batch,
                                       plumb_evaluation *evaluation);
 
-/* Reports, written whole or not at all. */
+/* Reports, written whole or not at all. Curves show the dev set where there was one, else the test set. */
 PLUMB_API plumb_status plumb_write_history_csv(plumb_context *context, const char *path, const plumb_epoch *history,
                                                int count);
 PLUMB_API plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, const char *title,

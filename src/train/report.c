@@ -28,14 +28,16 @@ plumb_status plumb_write_history_csv(plumb_context *context, const char *path, c
     struct plumb_text text = {.context = context};
     plumb_text_add(
         &text,
-        "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,data_wait\n");
+        "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,data_wait,dev_loss,"
+        "dev_accuracy\n");
     for (int i = 0; i < count; i++) {
         const plumb_epoch *e = &history[i];
-        const double value[8] = {e->lr,           e->train_loss,    e->train_accuracy,
+        const double value[10] = {e->lr,           e->train_loss,    e->train_accuracy,
                                  e->test_loss,    e->test_accuracy, e->seconds,
-                                 e->images_per_s, e->data_wait};
+                                 e->images_per_s, e->data_wait,     e->dev_loss,
+                                  e->dev_accuracy};
         plumb_text_add(&text, "%d,%lld", e->epoch, (long long)e->steps);
-        for (int k = 0; k < 8; k++) {
+        for (int k = 0; k < 10; k++) {
             char number[PLUMB_NUMBER_ROOM];
             plumb_text_add(&text, ",%s", isnan(value[k]) ? "" : plumb_general(number, value[k], 7));
         }
@@ -51,6 +53,8 @@ plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, co
     if (!column) {
         return PLUMB_FAILED;
     }
+    bool dev = count > 0 && !isnan(history[0].dev_loss);
+    const char *other = dev ? "dev" : "test";
     double *x = column, *y[4];
     for (int k = 0; k < 4; k++) {
         y[k] = column + (size_t)count * (size_t)(k + 1);
@@ -58,15 +62,15 @@ plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, co
     for (int i = 0; i < count; i++) {
         x[i] = history[i].epoch;
         y[0][i] = history[i].train_loss;
-        y[1][i] = history[i].test_loss;
+        y[1][i] = dev ? history[i].dev_loss : history[i].test_loss;
         y[2][i] = history[i].train_accuracy;
-        y[3][i] = history[i].test_accuracy;
+        y[3][i] = dev ? history[i].dev_accuracy : history[i].test_accuracy;
     }
     const struct plumb_series loss[2] = {{"train", TRAIN_COLOUR, x, y[0], count},
-                                         {"test", TEST_COLOUR, x, y[1], count}};
+                                         {other, TEST_COLOUR, x, y[1], count}};
     const struct plumb_series right[2] = {{"train", TRAIN_COLOUR, x, y[2], count},
-                                          {"test", TEST_COLOUR, x, y[3], count}};
-    int lines = count > 0 && !isnan(history[0].test_loss) ? 2 : 1;
+                                          {other, TEST_COLOUR, x, y[3], count}};
+    int lines = count > 0 && !isnan(y[1][0]) ? 2 : 1;
     struct plumb_text svg = {.context = context};
     plumb_svg_begin(&svg, 960, 420, title);
     plumb_svg_label(&svg, 22, 30, "start", 17, "#222222", title);
