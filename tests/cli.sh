@@ -231,7 +231,7 @@ done
 accept '"done":true' "${mlp[@]}" --json --accumulate 2 --label-smoothing 0.1 --average 0.9 --clip 1 --l2 0.1 --l1 0.1 \
     --lambda-scale course --schedule manual --rates 0.01,0.001 --freeze 'fc1*,!fc1.bias' --monitor train_loss --patience 1
 accept '^    2 .* \*$' "${mlp[@]}" --dev 0.2 --patience 2 --augment crop=1,mixup --workers 2 --out dev
-holds 'the history has the dev set' grep -q '^2,5,0.001,[0-9.]*,[0-9.]*,,,.*,[0-9.]*,[0-9.]*$' dev/history.csv
+holds 'the history has the dev set' grep -q '^2,4,0.001,[0-9.]*,[0-9.]*,,,.*,[0-9.]*,[0-9.]*$' dev/history.csv
 refuse 2 'augment: .foo. is unknown' "${mlp[@]}" --augment mirror,foo
 refuse 2 'split: part 2 of 300 examples is empty' "${mlp[@]}" --dev 0.0001
 refuse 2 '--patience: dev_loss is of a dev set' "${mlp[@]}" --patience 2
