@@ -22,12 +22,15 @@ alpha = Image.fromarray(numpy.dstack([rgb, (x * 23).astype("u1")]))
 palette = colour.quantize(16)
 exif = Image.Exif()
 exif[0x0112] = 6
+holes = bytes(range(0, 256, 16))
 deep = Image.fromarray((x * 5000 + y * 1000).astype("u2"))
 rows = {
     "rgb_png": (file_of(colour, "PNG"), rgb),
     "grey_png": (file_of(grey, "PNG"), numpy.asarray(grey.convert("RGB"))),
     "alpha_png": (file_of(alpha, "PNG"), (rgb.astype(int) * (x * 23)[..., None] + 127) // 255),
     "palette_png": (file_of(palette, "PNG"), numpy.asarray(palette.convert("RGB"))),
+    "holes_png": (file_of(palette, "PNG", transparency=holes),
+                  (numpy.asarray(palette.convert("RGB")).astype(int) * (numpy.asarray(palette).astype(int) * 16)[..., None] + 127) // 255),
     "deep_png": (file_of(deep, "PNG"), numpy.repeat(((x * 5000 + y * 1000) * 255 + 32895 >> 16)[..., None], 3, -1)),
 }
 for name, picture, more in [("rgb_jpeg", colour, {}), ("grey_jpeg", grey, {}), ("progressive_jpeg", colour, {"progressive": True}),

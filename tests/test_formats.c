@@ -230,7 +230,7 @@ static const struct picture {
     const unsigned char *file;
     size_t bytes;
     const unsigned char *pixels;
-} pictures[] = {PICTURE(rgb_png),  PICTURE(grey_png),  PICTURE(alpha_png),        PICTURE(palette_png), PICTURE(deep_png),
+} pictures[] = {PICTURE(rgb_png),  PICTURE(grey_png),  PICTURE(alpha_png),        PICTURE(palette_png), PICTURE(deep_png), PICTURE(holes_png),
                 PICTURE(rgb_jpeg), PICTURE(grey_jpeg), PICTURE(progressive_jpeg), PICTURE(cmyk_jpeg),   PICTURE(turned_jpeg)};
 
 /* The most that any value differs from Pillow's. */

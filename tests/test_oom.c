@@ -1,7 +1,11 @@
 /* What if memory, or the device, fails? Every allocation of each scenario fails once, and once from there on; every
  * device call fails once. Each time: an error with a message, nothing leaked, and the same context works afterwards. */
 #include "check.h"
+#include "echo.h"
+#include "files.h"
 #include "nets.h"
+#include "numpy_npz.h"
+#include "pictures.h"
 
 #include "plumb/check.h"
 
@@ -192,6 +196,73 @@ static plumb_status check_gradients(plumb_context *context)
     return status;
 }
 
+/* A loader that augments, over part of a set: a batch. */
+static plumb_status load_batch(plumb_context *context)
+{
+    static const float x[3 * 12] = {1};
+    static const int32_t y[3] = {0, 1, 0};
+    static const plumb_augment augment = {.crop = 1, .elastic = 2, .elastic_sigma = 1};
+    float out[24], labels[2];
+    struct echo echo;
+    plumb_dataset *parts[2] = {NULL, NULL};
+    plumb_dataset *set = plumb_dataset_arrays(context, PLUMB_F32, PLUMB_SHAPE(3, 2, 2), 3, x, y, 2);
+    plumb_status status = status_of(context, set);
+    if (status == PLUMB_OK) {
+        status = plumb_dataset_split(set, (const double[2]){2, 1}, 2, NULL, parts);
+    }
+    plumb_loader_options options = {.size = sizeof(options), .batch = 2, .augment = &augment};
+    plumb_loader *loader = status == PLUMB_OK ? plumb_loader_new(parts[0], &options) : NULL;
+    if (status == PLUMB_OK) {
+        status = status_of(context, loader);
+    }
+    if (status == PLUMB_OK && (status = echo_open(context, PLUMB_SHAPE(3, 2, 2), &echo)) == PLUMB_OK) {
+        status = echo_next(&echo, loader, out, labels, NULL, NULL) == 2 ? PLUMB_OK : plumb_last_status(context);
+    }
+    if (loader) {
+        echo_close(&echo);
+    }
+    plumb_loader_free(loader);
+    plumb_dataset_free(parts[0]);
+    plumb_dataset_free(parts[1]);
+    plumb_dataset_free(set);
+    return status;
+}
+
+/* Files for read_sets, made before and removed after it is run. */
+static char folder[64];
+
+static void make_sets(void)
+{
+    files_begin(folder);
+    files_put(folder, "t.csv", "a,b,label\n1,2,0\n3,x,1\n5,6,1\n", 0);
+    files_put(folder, "t.npz", numpy_npz, sizeof(numpy_npz));
+    files_put(folder, "p/a/1", rgb_png, sizeof(rgb_png));
+    files_put(folder, "p/a/2", "no picture", 0);
+    files_put(folder, "p/b/3", rgb_png, sizeof(rgb_png));
+}
+
+/* Sets out of files: opened, looked into, freed. */
+static plumb_status read_sets(plumb_context *context)
+{
+    plumb_status status = PLUMB_OK;
+    static const char *const names[] = {"t.csv", "t.npz", "p", "p"};
+    for (int i = 0; status == PLUMB_OK && i < 4; i++) {
+        plumb_dataset_options options = {.size = sizeof(options), .max_bad = 0.5, .keep_bytes = i == 3 ? -1 : 0};
+        plumb_dataset *set = plumb_dataset_find(context, files_name(folder, names[i]), "train", &options);
+        double shift, scale;
+        status = status_of(context, set);
+        if (status == PLUMB_OK) {
+            status = plumb_dataset_scaling(set, PLUMB_SCALING_UNIT, 1, &shift, &scale);
+        }
+        plumb_dataset_free(set);
+    }
+    if (strstr(plumb_message(context), "this build has no")) {
+        plumb_clear_error(context);
+        status = PLUMB_OK;
+    }
+    return status;
+}
+
 static const struct {
     const char *name;
     scenario run;
@@ -200,6 +271,7 @@ static const struct {
     {"infer views", infer_views}, {"train mlp", train_mlp},     {"train cnn", train_cnn},
     {"save and load", save_and_load}, {"texts", texts},         {"evaluate", evaluate_one},
     {"check gradients", check_gradients}, {"train low", train_low},
+    {"load a batch", load_batch}, {"read sets", read_sets},
 };
 enum { SCENARIOS = sizeof(scenarios) / sizeof(scenarios[0]), MANY = 100000 };
 
@@ -259,6 +331,13 @@ PLUMB_TEST(oom, texts) { fail_all_allocations(7); }
 PLUMB_TEST(oom, evaluate) { fail_all_allocations(8); }
 PLUMB_TEST(oom, check_gradients) { fail_all_allocations(9); }
 PLUMB_TEST(oom, train_low) { fail_all_allocations(10); }
+PLUMB_TEST(oom, load_a_batch) { fail_all_allocations(11); }
+PLUMB_TEST(oom, read_sets)
+{
+    make_sets();
+    fail_all_allocations(12);
+    files_end(folder);
+}
 
 /* ---- the device ---- */
 
@@ -294,6 +373,7 @@ static bool fail_device_call(const char *name, scenario run, int64_t at)
 
 PLUMB_TEST(oom, every_device_call)
 {
+    make_sets();
     for (int which = 0; which < SCENARIOS; which++) {
         int64_t at = 1;
         while (at < MANY && check_failures() < 20 && !fail_device_call(scenarios[which].name, scenarios[which].run, at)) {
@@ -302,4 +382,5 @@ PLUMB_TEST(oom, every_device_call)
         CHECK_MSG(at < MANY, "%s never ended", scenarios[which].name);
         printf("  %-16s %lld device calls failed\n", scenarios[which].name, (long long)at - 1);
     }
+    files_end(folder);
 }

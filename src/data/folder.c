@@ -1,9 +1,7 @@
 /* Folders of pictures: listing, looking at every file's size, and having pixels decoded now or later.
  *
- * Listing is the one thing here that goes past the context's I/O table, which has no word for it. Order is by the bytes of names,
- * so it is the same everywhere. Every file is opened once to learn its size in bytes and pixels: what threads need to decode any of
+ * Order is by the bytes of names, so it is the same everywhere. Every file is opened once to learn its size in bytes and pixels: what threads need to decode any of
  * them is allocated from that before the first is decoded, and workers allocate nothing. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -51,48 +49,56 @@ static void free_names(struct names *n)
     plumb_free(n->context, n->name);
 }
 
+struct listing {
+    struct names *names;
+    const char *folder;
+    bool folders;
+    plumb_status status;
+};
+
+static void take_name(void *to, const char *name)
+{
+    struct listing *l = to;
+    struct names *n = l->names;
+    char path[MAX_NAME + 300];
+    snprintf(path, sizeof(path), "%s/%s", l->folder, name);
+    if (l->status || name[0] == '.' || is_folder(path) != l->folders) {
+        return;
+    }
+    char *copy = plumb_arena_strdup(&n->arena, name);
+    if (!copy || !plumb_grow(n->context, &n->name, &n->room, n->count + 1, sizeof(*n->name))) {
+        l->status = PLUMB_FAILED;
+    } else {
+        n->name[n->count++] = copy;
+    }
+}
+
 /* What lies in `folder`, sorted: its folders, or what is none. */
 static plumb_status list_names(plumb_context *context, const char *folder, bool folders, struct names *n)
 {
-    char path[MAX_NAME + 300];
     *n = (struct names){.context = context, .arena = {.context = context}};
-    DIR *dir = strlen(folder) < MAX_NAME ? opendir(folder) : NULL;
-    if (!dir) {
+    struct listing l = {.names = n, .folder = folder, .folders = folders};
+    if (strlen(folder) >= MAX_NAME || context->io.list(context->io.user, folder, take_name, &l) != 0) {
         return plumb_fail(context, PLUMB_IO_ERROR, "%.200s: cannot list the folder: %s", folder, strerror(errno));
     }
-    plumb_status status = PLUMB_OK;
-    for (struct dirent *e; !status && (e = readdir(dir));) {
-        snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
-        if (e->d_name[0] == '.' || is_folder(path) != folders) {
-            continue;
-        }
-        char *copy = plumb_arena_strdup(&n->arena, e->d_name);
-        if (!copy || !plumb_grow(context, &n->name, &n->room, n->count + 1, sizeof(*n->name))) {
-            status = PLUMB_FAILED;
-        } else {
-            n->name[n->count++] = copy;
-        }
-    }
-    closedir(dir);
     if (n->count > 1) {
         qsort(n->name, (size_t)n->count, sizeof(*n->name), by_bytes);
     }
-    return status;
+    return l.status;
 }
 
-bool plumb_has_folders(const char *folder)
+static void notice_folder(void *to, const char *name)
 {
+    struct listing *l = to;
     char path[MAX_NAME + 300];
-    bool found = false;
-    DIR *dir = opendir(folder);
-    for (struct dirent *e; dir && !found && (e = readdir(dir));) {
-        snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
-        found = e->d_name[0] != '.' && is_folder(path);
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    return found;
+    snprintf(path, sizeof(path), "%s/%s", l->folder, name);
+    l->folders = l->folders || (name[0] != '.' && is_folder(path));
+}
+
+bool plumb_has_folders(plumb_context *context, const char *folder)
+{
+    struct listing l = {.folder = folder};
+    return strlen(folder) < MAX_NAME && context->io.list(context->io.user, folder, notice_folder, &l) == 0 && l.folders;
 }
 
 /* ---- opening ---- */
@@ -400,27 +406,25 @@ plumb_dataset *plumb_dataset_folder(plumb_context *context, const char *folder, 
         return NULL;
     }
     w.bads = (struct plumb_bads){.context = context, .share = w.o.max_bad};
-    w.look = plumb_alloc(context, LOOK);
-    w.f = plumb_zalloc(context, sizeof(*w.f));
     w.d = plumb_zalloc(context, sizeof(*w.d));
-    plumb_status status = w.look && w.f && w.d ? list_names(context, classes_of ? classes_of : folder, true, &classes) : PLUMB_FAILED;
-    if (w.f && w.d) {
-        w.f->context = context;
+    w.f = w.d ? plumb_zalloc(context, sizeof(*w.f)) : NULL;
+    w.look = w.f ? plumb_alloc(context, LOOK) : NULL;
+    if (w.d) {
         *w.d = (struct dataset){.context = context, .dtype = PLUMB_U8, .folder = w.f};
     }
-    if (!status) {
-        status = open_files(&w, folder, &classes);
+    if (w.f) {
+        w.f->context = context;
     }
-    if (w.look && w.f && w.d) {
+    plumb_status status = PLUMB_FAILED;
+    if (w.look) {
+        status = list_names(context, classes_of ? classes_of : folder, true, &classes);
+        status = status ? status : open_files(&w, folder, &classes);
         free_names(&classes);
     }
     plumb_free(context, w.look);
     plumb_free(context, w.text.data);
     plumb_bads_free(&w.bads);
     if (status) {
-        if (!w.d) {
-            plumb_free(context, w.f);
-        }
         plumb_dataset_drop(w.d);
         return NULL;
     }

@@ -25,6 +25,6 @@ bool plumb_folder_decode(const struct plumb_folder *folder, int64_t index, struc
 /* pixels (decoder) to `to`: turned by EXIF's orientation, scaled to cover height x width, grey or RGB. */
 void plumb_fit_pixels(struct plumb_decoder *decoder, int channels, int64_t height, int64_t width, uint8_t *to);
 /* Whether there are sub-folders. */
-bool plumb_has_folders(const char *folder);
+bool plumb_has_folders(plumb_context *context, const char *folder);
 
 #endif

@@ -158,7 +158,7 @@ static plumb_dataset *find_in_folder(plumb_context *context, const char *folder,
     if (plumb_is_cifar(folder)) {
         return plumb_dataset_cifar(context, folder, part, options);
     }
-    if (!parts && strcmp(part, "train") == 0 && plumb_has_folders(folder)) {
+    if (!parts && strcmp(part, "train") == 0 && plumb_has_folders(context, folder)) {
         return plumb_dataset_folder(context, folder, NULL, options);
     }
     const char *prefix = strcmp(part, "test") == 0 ? "t10k" : "train";

@@ -142,6 +142,27 @@ static void on_free(png_structp png, png_voidp memory)
     (void)memory;
 }
 
+/* A byte a pixel becomes its four, from the end, where there is room. */
+static void look_up(struct reading *r)
+{
+    png_colorp colour = NULL;
+    png_bytep alpha = NULL;
+    int colours = 0, alphas = 0;
+    uint8_t *p = r->decoder->pixels;
+    png_get_PLTE(r->png, r->info, &colour, &colours);
+    png_get_tRNS(r->png, r->info, &alpha, &alphas, NULL);
+    for (int64_t i = r->decoder->width * r->decoder->height; i-- > 0;) {
+        int index = p[i];
+        if (index >= colours) {
+            png_error(r->png, "a pixel is outside the palette");
+        }
+        p[4 * i] = colour[index].red;
+        p[4 * i + 1] = colour[index].green;
+        p[4 * i + 2] = colour[index].blue;
+        p[4 * i + 3] = index < alphas ? alpha[index] : 255;
+    }
+}
+
 /* Reads the rows; `channels` may still have alpha behind it. */
 static void read_rows(struct reading *r, int *channels)
 {
@@ -156,8 +177,13 @@ static void read_rows(struct reading *r, int *channels)
     png_read_info(png, r->info);
     d->width = png_get_image_width(png, r->info);
     d->height = png_get_image_height(png, r->info);
-    png_set_expand(png);
-    png_set_scale_16(png);
+    bool palette = png_get_color_type(png, r->info) == PNG_COLOR_TYPE_PALETTE;
+    if (palette) { /* looked up here: libpng expands what is outside the palette without a word */
+        png_set_packing(png);
+    } else {
+        png_set_expand(png);
+        png_set_scale_16(png);
+    }
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, r->info);
     *channels = png_get_channels(png, r->info);
@@ -171,6 +197,10 @@ static void read_rows(struct reading *r, int *channels)
         }
     }
     png_read_end(png, NULL);
+    if (palette) {
+        look_up(r);
+        *channels = 4;
+    }
 }
 
 /* Over black: colour times alpha. */
