@@ -190,7 +190,7 @@ refuse 4 'training: step' train --data data --model mlp --optimizer sgd --lr 100
 # ---- what works ----
 accept 'Usage: plumb COMMAND' --help
 accept "^plumb [0-9]" --version
-for command in train eval predict summary gradcheck ops doctor bench 'bench train' 'bench op' 'bench data' 'bench start'; do
+for command in train eval compare tune predict summary gradcheck ops doctor bench 'bench train' 'bench op' 'bench data' 'bench start'; do
     # shellcheck disable=SC2086
     accept "Usage: plumb $command" $command --help
 done
@@ -211,13 +211,49 @@ accept 'conv2d .* bf16 (64, 6, 28, 28)' summary lenet5 --plan --precision bf16
 accept 'logistic: ok' gradcheck logistic
 accept '"ok":true' gradcheck --model logistic --json
 accept 'test accuracy' "${train[@]}" --out out
-for name in final.safetensors history.csv curves.svg confusion.svg mistakes.png; do
+for name in final.safetensors history.csv curves.svg confusion.svg mistakes.png report.html history.jsonl settings.json \
+    events.out.tfevents.plumb; do
     holds "train wrote $name" test -s "out/$name"
 done
 holds 'the history has two rows' test "$(wc -l <out/history.csv)" -eq 3
 accept 'logistic on data (test): accuracy' eval --weights out/final.safetensors --data data --confusion matrix.svg
 holds 'eval wrote the matrix' grep -q '</svg>' matrix.svg
 accept '"accuracy":' eval --weights out/final.safetensors --data data --part train --json
+accept '"macro":{"precision":[0-9.]*,"recall":[0-9.]*,"specificity":[0-9.]*,"f1":[0-9.]*},"weighted"' eval --weights out/final.safetensors --data data --json
+accept '^mean of classes ' eval --weights out/final.safetensors --data data --top 3
+accept '^among the first 3: 0\.' eval --weights out/final.safetensors --data data --top 3
+accept '^weighted error: 0\.[0-9]* (plain: ' eval --weights out/final.safetensors --data data --costs 3=10,5=0.5
+accept 'avoidable bias [0-9.-]* points, variance' eval --weights out/final.safetensors --data data --diagnose --human 0.01
+accept '^evaluated: report.html, metrics.json' eval --weights out/final.safetensors --data data --report evaluated --diagnose
+for name in report.html metrics.json confusion.svg mistakes.png; do
+    holds "eval wrote $name" test -s "evaluated/$name"
+done
+holds 'the report of an evaluation says what to do next' grep -q 'id="diagnosis"' evaluated/report.html
+accept '^logistic and 1 more on data (test): accuracy' eval --weights out/final.safetensors --weights out/final.safetensors --data data
+accept 'logistic on data (test): accuracy' eval --weights out/final.safetensors --data data --crops 5 --mirror --padding 1
+"$plumb" eval --weights out/final.safetensors --data data --json | sed 's/"images_per_s":[0-9.]*,//' >one.json
+"$plumb" eval --weights out/final.safetensors --weights out/final.safetensors --data data --json |
+    sed 's/"images_per_s":[0-9.]*,//; s/"models":2/"models":1/' >two.json
+holds 'a model twice says what it says once' test "$(grep -o '"accuracy":[0-9.]*' one.json)" = "$(grep -o '"accuracy":[0-9.]*' two.json)"
+refuse 2 "crops: '3' is neither 1 nor 5" eval --weights out/final.safetensors --data data --crops 3
+refuse 2 "costs: '9=x' is not CLASS=COST" eval --weights out/final.safetensors --data data --costs 9=x
+refuse 2 '--human: needs --diagnose' eval --weights out/final.safetensors --data data --human 0.1
+"$plumb" "${train[@]}" --lr 0.01 --out other >/dev/null 2>&1
+accept '^lr  *- *0.01' compare out other --html compared.html --svg compared.svg
+holds 'the page has the curves of both' test "$(grep -c '<path' compared.html)" -eq 8
+holds 'and so has the picture' grep -q '</svg>' compared.svg
+accept '"differences":{"lr":\["-","0.01"\]}' compare out other --json
+accept '^no setting differs' compare out out
+refuse 2 'which runs?' compare
+refuse 5 'nowhere/history.jsonl' compare out nowhere
+mkdir -p spoilt && cp out/settings.json spoilt && printf '{"epoch":1,"steps":2}\n{"epoch":' >spoilt/history.jsonl
+refuse 2 'spoilt/history.jsonl: offset 3[0-9]: ' compare spoilt
+printf '[1]\n' >spoilt/history.jsonl
+refuse 2 'spoilt/history.jsonl: offset 0: is not a JSON object' compare spoilt
+printf '{"epoch":"x"}\n' >spoilt/history.jsonl
+refuse 2 'epoch or steps: are no numbers' compare spoilt
+: >spoilt/history.jsonl
+refuse 2 'spoilt/history.jsonl: ' compare spoilt
 accept 'logistic says' predict 3 --weights out/final.safetensors --data data
 accept '"probabilities":\[' predict --index 3 --weights out/final.safetensors --data data --json
 refuse 2 'index 300: data has examples 0 to 299' predict 300 --weights out/final.safetensors --data data
@@ -245,6 +281,30 @@ refuse 2 'batch size: one example needs [0-9]* bytes in training, 1024 are allow
 accept 'the loss falls fastest at a rate of' train --data data --model mlp --batch 10 --optimizer sgd --find-lr --out rates
 holds 'the search wrote its curve' test -s rates/rates.csv -a -s rates/rates.svg -a ! -e rates/final.safetensors
 accept '"steepest":[0-9.e-]*,"least":[0-9.e-]*}' train --data data --model mlp --batch 10 --find-lr --json
+search=(tune --try lr=1e-4:1:log --try batch=16,32 --trials 4 --out searched)
+rest=(-- --data data --model logistic --epochs 2)
+accept '^best: trial [0-3], test_accuracy 0.* (default: 0' "${search[@]}" "${rest[@]}"
+holds 'the search left a table' test "$(wc -l <searched/trials.csv)" -eq 5
+holds 'and a picture' grep -q '</svg>' searched/trials.svg
+accept '^4 trials, 4 of them known' "${search[@]}" "${rest[@]}"
+refuse 2 'searched/journal.jsonl: is of another search' "${search[@]}" --seed 2 "${rest[@]}" --json
+head -c $(($(wc -c <searched/journal.jsonl) - 9)) searched/journal.jsonl >cut && mv cut searched/journal.jsonl
+accept '^4 trials, 3 of them known' "${search[@]}" "${rest[@]}"
+refuse 2 'what is to be tried?' tune
+refuse 2 "try: 'lr=1:0' needs two numbers, the lower first" tune --try lr=1:0
+refuse 2 "try: 'lr=0:1:log' needs numbers above 0" tune --try lr=0:1:log
+refuse 2 "try: 'out=a,b' is set by the search itself" tune --try out=a,b
+refuse 2 "is given twice" tune --try lr=0:1 --try lr=1:2
+code 'a setting that train refuses ends the search' 2 "'$plumb' tune --try nothing=1,2 --out refused -- --data data --model logistic --epochs 1 2>told >told.out; got=\$?; grep -q 'unknown option --nothing' told && exit \$got"
+killed=("${search[@]/searched/killed}" --stop none "${rest[@]/2/400}")
+"$plumb" "${killed[@]}" >/dev/null 2>&1 &
+pid=$!
+for ((i = 0; i < 200 && $(cat killed/journal.jsonl 2>/dev/null | wc -l) < 2; i++)); do sleep 0.05; done
+kill -9 $pid
+wait $pid 2>/dev/null
+accept '^4 trials, [123] of them known' "${killed[@]}"
+holds 'a search that was killed goes on to its end' grep -q '^best: trial' stdout
+holds 'and every trial stands in the table once' test "$(cut -d, -f2 killed/trials.csv | sort -u | wc -l)" -eq 5
 for precision in bf16 f16; do
     accept 'test accuracy' "${mlp[@]}" --precision $precision --out $precision
     accept 'mlp on data (test): accuracy' eval --weights $precision/final.safetensors --data data --precision $precision

@@ -114,7 +114,7 @@ PLUMB_TEST(pictures, charts_take_any_values)
     for (size_t i = 0; i < sizeof(ys) / sizeof(ys[0]); i++) {
         for (int count = 0; count <= 4; count += i ? 4 : 1) {
             struct plumb_text svg = {.context = context};
-            const struct plumb_series series = {"line", "#000000", x, ys[i], count};
+            const struct plumb_series series = {"line", "#000000", x, ys[i], count, NULL};
             plumb_svg_begin(&svg, 400, 300, "chart");
             plumb_svg_chart(&svg,
                             &(struct plumb_chart){"title", "x", 0, 0, 400, 300, i % 2 == 0, &series, 1});

@@ -9,9 +9,12 @@
 #include "plumb/data.h"
 #include "plumb/graph.h"
 #include "plumb/layers.h"
+#include "plumb/metrics.h"
 #include "plumb/ops.h"
 #include "plumb/optim.h"
 #include "plumb/program.h"
+#include "plumb/report.h"
+#include "plumb/search.h"
 #include "plumb/state.h"
 #include "plumb/train.h"
 

@@ -12,31 +12,41 @@
 
 /* ---- options (options.c) ---- */
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_WHOLE, OPTION_NUMBER, OPTION_NAME };
+enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_WHOLE, OPTION_NUMBER, OPTION_NAME, OPTION_LIST };
+
+/* An option that may be given several times: texts in the order given. */
+#define OPTION_LIST_MOST 16
+struct option_list {
+    const char *item[OPTION_LIST_MOST];
+    int count;
+};
 
 struct option_row {
     const char *name;     /* "epochs": given as --epochs N or --epochs=N */
     const char *argument; /* "N"; NULL for a flag */
     const char *help;
     enum option_kind kind;
-    void *to;             /* bool, const char *, int64_t, double, const char * */
+    void *to;             /* bool, const char *, int64_t, double, const char *, struct option_list */
     double low, high;     /* of numbers, both included */
     const char *(*names)(int index); /* OPTION_NAME: what may be given, NULL past the end */
 };
 
 struct command {
-    const char *name, *argument, *summary; /* argument: "[INDEX]", or "" */
+    const char *name, *argument, *summary; /* argument: "[INDEX]", "RUN...", or "" */
     int (*run)(int argc, char **argv);
 };
+
+#define WORDS_MOST 32
 
 struct option_set {
     const struct command *command;
     const struct option_row *rows;
     int count;
-    const char **positional; /* NULL: none is taken */
+    const char **positional; /* NULL: none is taken; one, or WORDS_MOST where command->argument ends in "..." */
     const char *notes;       /* printed after the options; may be NULL */
 };
 
+#define OPTIONS_MOST 128
 /* 0: go on; otherwise the program is done and *code is its exit code (--help, or a bad argument named in one line). */
 int cli_parse(const struct option_set *set, int argc, char **argv, int *code);
 /* The options' values as text, but for those of `without` (NULL at its end): name, value, ..., NULL, each to be freed, as is
@@ -94,6 +104,37 @@ struct loaded_model {
 };
 plumb_status cli_load_model(plumb_context *context, const char *path, const char *model, struct loaded_model *loaded);
 
+/* ---- what a run leaves in its folder (run_folder.c) ---- */
+
+struct finished_run {
+    const char *folder, *title;
+    const char *const *settings; /* of all options: name, value, ..., NULL; "": not given */
+    const plumb_model *model;
+    plumb_state *state;
+    plumb_dataset *train, *test;
+    const plumb_epoch *history;
+    int epochs;
+    const plumb_evaluation *evaluation; /* of test */
+    const plumb_optimizer *optimizer;
+    int64_t batch;
+};
+/* Writes report.html, history.jsonl, settings.json and what TensorBoard shows of the weights. */
+plumb_status cli_write_run(plumb_context *context, const struct finished_run *run);
+/* Makes the folder; one that is there is fine. `option` is named in messages. */
+plumb_status cli_make_folder(plumb_context *context, const char *option, const char *path);
+/* Adds an epoch to the folder's event file; the first epoch of a training starts the file anew. */
+plumb_status cli_log_epoch(plumb_context *context, const char *folder, const plumb_epoch *epoch);
+
+/* A run read back from its folder. */
+struct run_record {
+    const char *path;
+    struct json_t *settings; /* an object; may be empty */
+    plumb_epoch *history;
+    int epochs;
+};
+plumb_status cli_read_run(plumb_context *context, const char *path, struct run_record *record);
+void cli_free_run(plumb_context *context, struct run_record *record);
+
 /* ---- output (output.c) ---- */
 
 /* Flushes standard output; what could not be written makes `code` 5 (unless it is worse than 0 already). */
@@ -116,7 +157,9 @@ void progress_clear(void);
 /* ---- the commands ---- */
 int command_train(int argc, char **argv);
 int command_eval(int argc, char **argv);
+int command_compare(int argc, char **argv);
 int command_predict(int argc, char **argv);
+int command_tune(int argc, char **argv);
 int command_summary(int argc, char **argv);
 int command_gradcheck(int argc, char **argv);
 int command_ops(int argc, char **argv);

@@ -9,6 +9,9 @@
 static const struct command commands[] = {
     {"train", "", "Trains a model on a data set and reports every epoch.", command_train},
     {"eval", "", "Evaluates saved weights on a data set.", command_eval},
+    {"compare", "RUN...", "Shows several trainings side by side: results, curves, and the settings that differ.",
+     command_compare},
+    {"tune", "[-- OPTIONS...]", "Searches for settings: many trainings, the losers ended early.", command_tune},
     {"predict", "[INDEX]", "Shows what saved weights say about one example of a data set.", command_predict},
     {"summary", "[MODEL]",
      "Shows a model's layers, parameters, cost and memory before anything is allocated.", command_summary},

@@ -161,6 +161,15 @@ static int take_value(const struct option_set *set, const struct option_row *row
         }
         *(const char **)row->to = text;
         return 0;
+    case OPTION_LIST: {
+        struct option_list *list = row->to;
+        if (!*text || strlen(text) > 4096 || list->count == OPTION_LIST_MOST) {
+            return cli_refuse(set->command->name, "--%s: takes %d values of 1 to 4096 characters at most", row->name,
+                              OPTION_LIST_MOST);
+        }
+        list->item[list->count++] = text;
+        return 0;
+    }
     case OPTION_WHOLE:
         return cli_whole(text, row->low, row->high, row->to) ? 0 : refuse_value(set, row, text);
     case OPTION_NUMBER:
@@ -187,7 +196,7 @@ static int take_option(const struct option_set *set, int argc, char **argv, int 
         if (strlen(row->name) != length || memcmp(row->name, word, length) != 0) {
             continue;
         }
-        if (seen[i]) {
+        if (seen[i] && row->kind != OPTION_LIST) {
             return cli_refuse(set->command->name, "--%s: given twice", row->name);
         }
         seen[i] = true;
@@ -209,8 +218,8 @@ static int take_option(const struct option_set *set, int argc, char **argv, int 
 
 int cli_parse(const struct option_set *set, int argc, char **argv, int *code)
 {
-    bool seen[128] = {false}, only_words = false;
-    const char **positional = set->positional;
+    bool seen[OPTIONS_MOST] = {false}, only_words = false;
+    int words = 0, most = !set->positional ? 0 : strstr(set->command->argument, "...") ? WORDS_MOST : 1;
     for (int at = 0; at < argc; at++) {
         const char *word = argv[at];
         if (!only_words && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
@@ -224,8 +233,8 @@ int cli_parse(const struct option_set *set, int argc, char **argv, int *code)
             *code = take_option(set, argc, argv, &at, seen);
         } else if (!only_words && word[0] == '-' && word[1]) {
             *code = cli_refuse(set->command->name, "unknown option %s (options begin with --)", word);
-        } else if (positional && !*positional) {
-            *positional = word;
+        } else if (words < most) {
+            set->positional[words++] = word;
         } else {
             *code = cli_refuse(set->command->name, "unexpected argument '%s'", word);
         }
@@ -238,9 +247,14 @@ int cli_parse(const struct option_set *set, int argc, char **argv, int *code)
 
 /* ---- what was asked for, in words ---- */
 
+/* "" for what was not given and has no default, as a number of 0 that could not have been given. */
 static char *value_text(const struct option_row *row)
 {
     char number[PLUMB_NUMBER_ROOM];
+    if (row->low > 0 && ((row->kind == OPTION_WHOLE && *(const int64_t *)row->to == 0) ||
+                         (row->kind == OPTION_NUMBER && *(const double *)row->to == 0))) {
+        return strdup("");
+    }
     switch (row->kind) {
     case OPTION_FLAG: return strdup(*(const bool *)row->to ? "yes" : "no");
     case OPTION_WHOLE: snprintf(number, sizeof(number), "%lld", (long long)*(const int64_t *)row->to); return strdup(number);
@@ -248,6 +262,7 @@ static char *value_text(const struct option_row *row)
         return strdup(strtod(plumb_general(number, *(const double *)row->to, 15), NULL) == *(const double *)row->to
                           ? number
                           : plumb_general(number, *(const double *)row->to, 17));
+    case OPTION_LIST: return strdup(((const struct option_list *)row->to)->count ? *((const struct option_list *)row->to)->item : "");
     default: return strdup(*(const char *const *)row->to ? *(const char *const *)row->to : "");
     }
 }

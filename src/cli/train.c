@@ -77,12 +77,15 @@ static bool on_step(void *user, const plumb_progress *progress)
 
 static bool on_epoch(void *user, const plumb_epoch *epoch)
 {
-    const struct train_options *o = user;
+    const struct train_run *r = user;
     progress_clear();
-    if (o->common.json) {
+    if (r->o->common.json) {
         print_epoch_json(epoch);
     } else {
-        print_epoch(o, epoch);
+        print_epoch(r->o, epoch);
+    }
+    if (r->o->out && cli_log_epoch(r->context, r->o->out, epoch) != PLUMB_OK) {
+        return false;
     }
     return !cli_output_lost(); /* nobody listens: stop, but keep what was reached */
 }
@@ -153,10 +156,10 @@ static plumb_status write_results(const struct train_run *r)
                                         "mistakes.png"};
     char path[4200], title[160];
     plumb_status status = PLUMB_OK;
+    snprintf(title, sizeof(title), "%.40s on %.60s: test accuracy %.4f", r->o->model, r->o->data,
+             r->test_result.accuracy);
     for (int i = 0; !status && i < 5; i++) {
         snprintf(path, sizeof(path), "%s/%s", r->o->out, names[i]);
-        snprintf(title, sizeof(title), "%.40s on %.60s: test accuracy %.4f", r->o->model, r->o->data,
-                 r->test_result.accuracy);
         switch (i) {
         case 0: status = write_weights(r, path); break;
         case 1: status = plumb_write_history_csv(r->context, path, r->history, r->done); break;
@@ -166,7 +169,19 @@ static plumb_status write_results(const struct train_run *r)
             status = plumb_write_mistakes_png(r->context, path, r->o->model, r->test, &r->test_result, 6, 4);
         }
     }
-    return status;
+    const struct finished_run finished = {.folder = r->o->out,
+                                          .title = title,
+                                          .settings = (const char *const *)r->o->shown,
+                                          .model = &r->model,
+                                          .state = r->state,
+                                          .train = r->train,
+                                          .test = r->test,
+                                          .history = r->history,
+                                          .epochs = r->done,
+                                          .evaluation = &r->test_result,
+                                          .optimizer = &r->recipe.optimizer,
+                                          .batch = r->recipe.fit.batch};
+    return status ? status : cli_write_run(r->context, &finished);
 }
 
 static void print_last(const struct train_run *r)
@@ -203,7 +218,7 @@ static void print_last(const struct train_run *r)
     printf("\ntest accuracy %.4f, test loss %.4f, %.0f images/s in training, %s of memory at most\n",
            r->test_result.accuracy, r->test_result.loss, rate, memory);
     if (r->o->out) {
-        printf("%s: final.safetensors, history.csv, curves.svg, confusion.svg, mistakes.png\n", r->o->out);
+        printf("%s: report.html, final.safetensors, history.csv and .jsonl, pictures, TensorBoard events\n", r->o->out);
     }
 }
 
@@ -254,7 +269,7 @@ static plumb_status settle(struct train_run *r)
     fit->on_step = on_step;
     fit->on_epoch = on_epoch;
     fit->checkpoints = r->o->save_every || r->o->resume ? r->checkpoints : NULL;
-    fit->user = (void *)(uintptr_t)r->o;
+    fit->user = r;
     if (!status && r->o->memory > 0) {
         status = plumb_fit_largest_batch(&r->model, r->state, r->train, fit, r->o->memory, 1048576, &fit->batch);
     }
@@ -279,7 +294,7 @@ static plumb_status fit(struct train_run *r)
     }
     plumb_status status = plumb_fit(&r->model, r->state, r->train, &r->recipe.fit, r->history, &r->done);
     progress_clear();
-    return status;
+    return status ? status : plumb_last_status(r->context); /* what keeping an epoch's figures met */
 }
 
 static void release(struct train_run *r)

@@ -18,6 +18,7 @@ struct train_options {
     int n_rates;
     bool find_lr, keep_last, resume;
     char **settings; /* key, value, ..., NULL: what decides the course, as given; to be freed */
+    char **shown;    /* all of them, for people; likewise */
 };
 
 /* Reads them; false: the program is done and *code is its exit code. */

@@ -250,13 +250,19 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
         static const char *const without[] = {"epochs", "steps", "batch", "memory", "find-lr", "patience", "check-every",
                                               "keep-last", "out", "save-every", "keep", "resume", "device", "threads", "workers", "impl",
                                               "isa", "json", NULL};
+        static const char *const unseen[] = {"json", NULL};
         o->settings = cli_settings(CLI_SOME(rows), without);
-        *code = o->settings ? 0 : PLUMB_FAILED;
+        o->shown = cli_settings(CLI_SOME(rows), unseen);
+        *code = o->settings && o->shown ? 0 : PLUMB_FAILED;
     }
     return !*code;
 }
 
-void train_options_free(struct train_options *o) { cli_settings_free(o->settings); }
+void train_options_free(struct train_options *o)
+{
+    cli_settings_free(o->settings);
+    cli_settings_free(o->shown);
+}
 
 plumb_status train_recipe_make(plumb_context *context, const struct train_options *o, struct train_recipe *r)
 {

@@ -23,8 +23,8 @@ static uint8_t *put_chunk(uint8_t *at, const char *type, const uint8_t *data, ui
     return at + 12 + bytes;
 }
 
-static plumb_status pack(plumb_context *context, const char *path, uint32_t width, uint32_t height,
-                         int channels, const uint8_t *pixels)
+static plumb_status pack(plumb_context *context, const char *what, uint32_t width, uint32_t height, int channels,
+                         const uint8_t *pixels, uint8_t **packed_file, size_t *bytes)
 {
     static const uint8_t signature[8] = {0x89, 'P', 'N', 'G', 0x0d, 0x0a, 0x1a, 0x0a};
     size_t row = (size_t)width * (size_t)channels, raw_bytes = (row + 1) * height;
@@ -46,24 +46,41 @@ static plumb_status pack(plumb_context *context, const char *path, uint32_t widt
         uint8_t *at = put_chunk(file + 8, "IHDR", header, 13);
         uLongf packed = bound;
         if (compress2(at + 8, &packed, raw, (uLong)raw_bytes, 9) != Z_OK) {
-            status = plumb_fail(context, PLUMB_FAILED, "%s: zlib could not pack the picture", path);
+            status = plumb_fail(context, PLUMB_FAILED, "%s: zlib could not pack the picture", what);
         } else {
             at = put_chunk(at, "IDAT", at + 8, (uint32_t)packed);
             at = put_chunk(at, "IEND", NULL, 0);
-            status = plumb_write_file(context, path, file, (size_t)(at - file));
+            *packed_file = file;
+            *bytes = (size_t)(at - file);
         }
     }
     plumb_free(context, raw);
-    plumb_free(context, file);
+    if (status) {
+        plumb_free(context, file);
+    }
     return status;
+}
+
+plumb_status plumb_png_pack(plumb_context *context, const char *what, int width, int height, int channels,
+                            const uint8_t *pixels, uint8_t **file, size_t *bytes)
+{
+    *file = NULL;
+    if (width < 1 || height < 1 || width > 32767 || height > 32767 || (channels != 1 && channels != 3)) {
+        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: a picture of %d x %d x %d cannot be written", what,
+                          width, height, channels);
+    }
+    return pack(context, what, (uint32_t)width, (uint32_t)height, channels, pixels, file, bytes);
 }
 
 plumb_status plumb_png_write(plumb_context *context, const char *path, int width, int height, int channels,
                              const uint8_t *pixels)
 {
-    if (width < 1 || height < 1 || width > 32767 || height > 32767 || (channels != 1 && channels != 3)) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: a picture of %d x %d x %d cannot be written", path,
-                          width, height, channels);
+    uint8_t *file;
+    size_t bytes;
+    plumb_status status = plumb_png_pack(context, path, width, height, channels, pixels, &file, &bytes);
+    if (!status) {
+        status = plumb_write_file(context, path, file, bytes);
+        plumb_free(context, file);
     }
-    return pack(context, path, (uint32_t)width, (uint32_t)height, channels, pixels);
+    return status;
 }

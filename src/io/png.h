@@ -7,6 +7,9 @@
 /* Writes 8-bit pixels, `channels` 1 (grey) or 3 (RGB), rows from the top. */
 plumb_status plumb_png_write(plumb_context *context, const char *path, int width, int height, int channels,
                              const uint8_t *pixels);
+/* The file in memory (free with plumb_free); `what` is named in messages. */
+plumb_status plumb_png_pack(plumb_context *context, const char *what, int width, int height, int channels,
+                            const uint8_t *pixels, uint8_t **file, size_t *bytes);
 
 struct plumb_canvas {
     plumb_context *context;

@@ -17,7 +17,7 @@ struct coordinate {
 };
 #define AT(value) (plumb_fixed((struct coordinate){{0}}.text, (value), 1))
 
-static void add_escaped(struct plumb_text *svg, const char *text)
+void plumb_xml_add(struct plumb_text *svg, const char *text)
 {
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
@@ -40,8 +40,15 @@ void plumb_svg_begin(struct plumb_text *svg, double width, double height, const 
         "font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\">\n",
         AT(width), AT(height), AT(width), AT(height));
     plumb_text_add(svg, "<title>");
-    add_escaped(svg, description);
+    plumb_xml_add(svg, description);
     plumb_text_add(svg, "</title>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
+}
+
+void plumb_svg_begin_inline(struct plumb_text *svg, double width, double height, const char *description)
+{
+    plumb_text_add(svg, "<svg viewBox=\"0 0 %s %s\" role=\"img\" aria-label=\"", AT(width), AT(height));
+    plumb_xml_add(svg, description);
+    plumb_text_add(svg, "\">\n");
 }
 
 void plumb_svg_end(struct plumb_text *svg) { plumb_text_add(svg, "</svg>\n"); }
@@ -51,7 +58,7 @@ void plumb_svg_label(struct plumb_text *svg, double x, double y, const char *anc
 {
     plumb_text_add(svg, "<text x=\"%s\" y=\"%s\" font-size=\"%s\" fill=\"%s\" text-anchor=\"%s\">", AT(x),
                    AT(y), AT(size), colour, anchor);
-    add_escaped(svg, text);
+    plumb_xml_add(svg, text);
     plumb_text_add(svg, "</text>\n");
 }
 
@@ -74,8 +81,9 @@ static struct axis make_axis(double low, double high, int ticks, double from, do
 {
     struct axis a = {.from = from, .to = to};
     if (!(high > low)) { /* one value, none, or nothing finite */
-        low = isfinite(low) ? low - 0.5 : 0;
-        high = isfinite(high) ? low + 1 : 1;
+        double around = low != 0 && isfinite(low) ? fabs(low) / 10 : 0.5;
+        low = isfinite(low) ? low - around : 0;
+        high = isfinite(high) ? low + 2 * around : 1;
     }
     double rough = (high - low) / ticks, power = pow(10, floor(log10(rough)));
     double m = rough / power;
@@ -135,8 +143,11 @@ static void draw_series(struct plumb_text *svg, const struct plumb_series *s, co
                         const struct axis *y)
 {
     bool drawing = false;
-    plumb_text_add(svg, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\" d=\"",
-                   s->colour);
+    plumb_text_add(svg, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\"", s->colour);
+    if (s->dash) {
+        plumb_text_add(svg, " stroke-dasharray=\"%s\"", s->dash);
+    }
+    plumb_text_add(svg, " d=\"");
     for (int i = 0; i < s->count; i++) {
         if (isfinite(s->y[i]) && isfinite(s->x[i])) {
             plumb_text_add(svg, "%s%s %s ", drawing ? "L" : "M", AT(place(x, s->x[i])),
@@ -175,6 +186,9 @@ void plumb_svg_chart(struct plumb_text *svg, const struct plumb_chart *c)
     /* The legend stands at the right of the title, one entry beside the other. */
     double at = right;
     for (int s = c->n_series - 1; s >= 0; s--) {
+        if (!c->series[s].name) {
+            continue;
+        }
         plumb_svg_label(svg, at, c->top + 20, "end", 12, INK, c->series[s].name);
         at -= 7.2 * (double)strlen(c->series[s].name) + 6;
         line(svg, at - 20, c->top + 16, at, c->top + 16, c->series[s].colour, 3);

@@ -5,9 +5,10 @@
 #include "core/core.h"
 
 struct plumb_series {
-    const char *name, *colour; /* "#1f77b4" */
+    const char *name, *colour; /* "#1f77b4"; name NULL: not in the legend */
     const double *x, *y;       /* [count]; a y that is not finite leaves a gap */
     int count;
+    const char *dash;          /* "5 3"; NULL: a solid line */
 };
 
 struct plumb_chart {
@@ -25,7 +26,11 @@ struct plumb_matrix {
     int classes;
 };
 
+/* Adds text escaped for XML and HTML, also within quotes. */
+void plumb_xml_add(struct plumb_text *xml, const char *text);
 void plumb_svg_begin(struct plumb_text *svg, double width, double height, const char *description);
+/* The same as part of a page: no background, as wide as the page lets it be; ended by plumb_svg_end, too. */
+void plumb_svg_begin_inline(struct plumb_text *svg, double width, double height, const char *description);
 void plumb_svg_end(struct plumb_text *svg);
 /* Text escaped for XML; anchor is "start", "middle" or "end". */
 void plumb_svg_label(struct plumb_text *svg, double x, double y, const char *anchor, double size,

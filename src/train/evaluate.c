@@ -82,6 +82,24 @@ void plumb_evaluator_close(struct plumb_evaluator *e)
     *e = (struct plumb_evaluator){0};
 }
 
+static double softmax_sum(const float *row, int classes, int best)
+{
+    double sum = 0;
+    for (int c = 0; c < classes; c++) {
+        sum += exp((double)row[c] - (double)row[best]);
+    }
+    return sum;
+}
+
+void plumb_add_probabilities(const float *row, int classes, double *sum)
+{
+    int best = plumb_greatest(row, classes);
+    double whole = softmax_sum(row, classes, best);
+    for (int c = 0; c < classes; c++) {
+        sum[c] += exp((double)row[c] - (double)row[best]) / whole;
+    }
+}
+
 static void keep_row(plumb_evaluation *r, int64_t at, const float *row, int classes, int label)
 {
     int best = plumb_greatest(row, classes);
@@ -92,10 +110,7 @@ static void keep_row(plumb_evaluation *r, int64_t at, const float *row, int clas
         r->predicted[at] = best;
     }
     if (r->probabilities) {
-        double sum = 0;
-        for (int c = 0; c < classes; c++) {
-            sum += exp((double)row[c] - (double)row[best]);
-        }
+        double sum = softmax_sum(row, classes, best);
         for (int c = 0; c < classes; c++) {
             r->probabilities[at * classes + c] = (float)(exp((double)row[c] - (double)row[best]) / sum);
         }

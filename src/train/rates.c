@@ -209,8 +209,8 @@ plumb_status plumb_write_rates_svg(plumb_context *context, const char *path, con
     for (int i = 0; i < s->count; i++) {
         x[i] = log10(s->lr[i]);
     }
-    const struct plumb_series lines[2] = {{"each step", LOSS_COLOUR, x, s->loss, s->count},
-                                          {"averaged", SMOOTH_COLOUR, x, s->smooth, s->count}};
+    const struct plumb_series lines[2] = {{"each step", LOSS_COLOUR, x, s->loss, s->count, NULL},
+                                          {"averaged", SMOOTH_COLOUR, x, s->smooth, s->count, NULL}};
     char number[2][PLUMB_NUMBER_ROOM], found[160];
     struct plumb_text svg = {.context = context};
     plumb_svg_begin(&svg, 720, 440, title);

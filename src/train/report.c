@@ -5,10 +5,8 @@
 #include "io/number.h"
 #include "io/png.h"
 #include "io/svg.h"
-#include "train/train.h"
-
-#define TRAIN_COLOUR "#1f77b4"
-#define TEST_COLOUR "#d95f02"
+#include "plumb/metrics.h"
+#include "train/report.h"
 
 plumb_status plumb_write_text(plumb_context *context, const char *path, struct plumb_text *text)
 {
@@ -46,6 +44,40 @@ plumb_status plumb_write_history_csv(plumb_context *context, const char *path, c
     return plumb_write_text(context, path, &text);
 }
 
+plumb_status plumb_write_history_jsonl(plumb_context *context, const char *path, const plumb_epoch *history,
+                                       int count)
+{
+    struct plumb_text text = {.context = context};
+    for (int i = 0; i < count; i++) {
+        const plumb_epoch *e = &history[i];
+        const struct {
+            const char *key;
+            double value;
+        } pairs[] = {{"steps", (double)e->steps},
+                     {"lr", e->lr},
+                     {"train_loss", e->train_loss},
+                     {"train_accuracy", e->train_accuracy},
+                     {"test_loss", e->test_loss},
+                     {"test_accuracy", e->test_accuracy},
+                     {"seconds", e->seconds},
+                     {"test_seconds", e->test_seconds},
+                     {"train_images_per_s", e->images_per_s},
+                     {"data_wait", e->data_wait},
+                     {"skipped_steps", (double)e->skipped},
+                     {"dev_loss", e->dev_loss},
+                     {"dev_accuracy", e->dev_accuracy},
+                     {"better", e->better}};
+        plumb_text_add(&text, "{\"epoch\":%d", e->epoch);
+        for (size_t k = 0; k < sizeof(pairs) / sizeof(pairs[0]); k++) {
+            char number[PLUMB_NUMBER_ROOM];
+            plumb_text_add(&text, ",\"%s\":%s", pairs[k].key,
+                           isfinite(pairs[k].value) ? plumb_general(number, pairs[k].value, 10) : "null");
+        }
+        plumb_text_add(&text, "}\n");
+    }
+    return plumb_write_text(context, path, &text);
+}
+
 plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, const char *title,
                                     const plumb_epoch *history, int count)
 {
@@ -66,10 +98,10 @@ plumb_status plumb_write_curves_svg(plumb_context *context, const char *path, co
         y[2][i] = history[i].train_accuracy;
         y[3][i] = dev ? history[i].dev_accuracy : history[i].test_accuracy;
     }
-    const struct plumb_series loss[2] = {{"train", TRAIN_COLOUR, x, y[0], count},
-                                         {other, TEST_COLOUR, x, y[1], count}};
-    const struct plumb_series right[2] = {{"train", TRAIN_COLOUR, x, y[2], count},
-                                          {other, TEST_COLOUR, x, y[3], count}};
+    const struct plumb_series loss[2] = {{"train", TRAIN_COLOUR, x, y[0], count, NULL},
+                                         {other, TEST_COLOUR, x, y[1], count, NULL}};
+    const struct plumb_series right[2] = {{"train", TRAIN_COLOUR, x, y[2], count, NULL},
+                                          {other, TEST_COLOUR, x, y[3], count, NULL}};
     int lines = count > 0 && !isnan(y[1][0]) ? 2 : 1;
     struct plumb_text svg = {.context = context};
     plumb_svg_begin(&svg, 960, 420, title);
@@ -111,35 +143,6 @@ struct sheet {
     int channels, height, width;
     struct plumb_canvas canvas;
 };
-
-static float sureness(const struct sheet *s, int64_t i)
-{
-    return s->e->probabilities[i * s->classes + s->e->predicted[i]];
-}
-
-/* The `room` mistakes with the highest probabilities, best first (equal ones in the order of the data set). */
-static int find_worst(const struct sheet *s, int64_t *worst, int room, int64_t *mistakes)
-{
-    int n = 0;
-    *mistakes = 0;
-    for (int64_t i = 0; i < s->e->count; i++) {
-        if (s->e->predicted[i] == plumb_dataset_label(s->dataset, i)) {
-            continue;
-        }
-        ++*mistakes;
-        int at = n < room ? n++ : room;
-        while (at > 0 && sureness(s, i) > sureness(s, worst[at - 1])) {
-            if (at < room) {
-                worst[at] = worst[at - 1];
-            }
-            at--;
-        }
-        if (at < room) {
-            worst[at] = i;
-        }
-    }
-    return n;
-}
 
 /* In letters; probabilities ("100.0%") need some too, and names beyond NAME_LETTERS are cut. */
 #define NAME_LETTERS 16
@@ -193,7 +196,7 @@ static plumb_status draw_cell(struct sheet *s, int place, int64_t index, float *
 static plumb_status draw_sheet(struct sheet *s, const char *title, int64_t *worst, float *picture)
 {
     int64_t mistakes;
-    int n = find_worst(s, worst, s->columns * s->rows, &mistakes);
+    int n = plumb_worst_mistakes(s->dataset, s->e, worst, s->columns * s->rows, &mistakes);
     char text[160];
     snprintf(text, sizeof(text), "%s: the %d surest of %lld mistakes in %lld", title, n, (long long)mistakes,
              (long long)s->e->count);

@@ -83,6 +83,8 @@ plumb_status plumb_model_check(const plumb_model *model, const plumb_state *stat
 int64_t plumb_count_right(const plumb_dataset *dataset, const int64_t *indices, const float *logits,
                           int64_t count, int classes);
 int plumb_greatest(const float *row, int classes);
+/* Adds softmax(row), worked out in double, to sum [classes]. */
+void plumb_add_probabilities(const float *row, int classes, double *sum);
 
 /* Writes the text to a file, whole or not at all, and frees it (report.c). */
 plumb_status plumb_write_text(plumb_context *context, const char *path, struct plumb_text *text);

@@ -32,6 +32,8 @@ static inline int json_is_object(const json_t *json) { return (void)json, 0; }
 static inline int json_is_array(const json_t *json) { return (void)json, 0; }
 static inline int json_is_string(const json_t *json) { return (void)json, 0; }
 static inline int json_is_integer(const json_t *json) { return (void)json, 0; }
+static inline int json_is_number(const json_t *json) { return (void)json, 0; }
+static inline double json_number_value(const json_t *json) { return (void)json, 0.0; }
 static inline size_t json_object_size(const json_t *json) { return (void)json, (size_t)0; }
 static inline size_t json_array_size(const json_t *json) { return (void)json, (size_t)0; }
 static inline json_t *json_array_get(const json_t *json, size_t index) { return (void)json, (void)index, NULL; }
