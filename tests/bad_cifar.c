@@ -196,9 +196,9 @@ static void try_bad(const struct bad *b)
     plumb_context *context = plumb_open(&(plumb_options){.threads = 1, .io = b->what == EIO_INSIDE ? &io : NULL});
     plumb_dataset_options options = {.size = sizeof(options), .max_bytes = 1000000000, .expect = b->what == EXPECT ? b->value : 0};
     int64_t before = plumb_memory_now(context);
-    double begin = plumb_seconds();
+    double begin = test_cpu_seconds();
     plumb_dataset *d = plumb_dataset_find(context, folder, b->what == TEST_BYTE ? "test" : "train", &options);
-    double seconds = plumb_seconds() - begin;
+    double seconds = test_cpu_seconds() - begin;
     const char *message = plumb_message(context);
     CHECK_MSG(!d == !!b->says, "%d: %s", b->number, d ? "was accepted" : message);
     if (b->says) {

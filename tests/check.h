@@ -89,4 +89,7 @@ int check_failures(void);
         return;                                                                                                       \
     } while (0)
 
+/* Seconds that all threads have computed: what limits are set to, as on a busy machine the clock on the wall runs on. */
+double test_cpu_seconds(void);
+
 #endif

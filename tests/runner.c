@@ -133,6 +133,13 @@ static bool is_wanted(const struct check_test *test, int count, char **filters)
     return count == 0;
 }
 
+double test_cpu_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 /* Once a leak is found it is found after every later test too, so only the first is told. */
 static void run_one(const struct check_test *test)
 {

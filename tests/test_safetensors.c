@@ -3,7 +3,6 @@
 #include "check.h"
 
 #include <dirent.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "io/safetensors.h"
@@ -45,21 +44,13 @@ static bool write_file(const char *path, const char *header, size_t length, size
     return good;
 }
 
-/* Of computing: on a busy machine all takes longer. */
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* The file at `path` is refused: bad input, one line beginning with the path and containing `says`, nothing kept, and
  * within a second. */
 static void check_refused(plumb_context *context, const char *path, const char *number, const char *says)
 {
     struct plumb_st_file file;
     int64_t before = plumb_memory_now(context);
-    double start = seconds();
+    double start = test_cpu_seconds();
     plumb_clear_error(context);
     plumb_status status = plumb_st_read(context, path, &file);
     CHECK_MSG(status == PLUMB_BAD_INPUT, "%s: status %d, '%s'", number, (int)status, plumb_message(context));
@@ -68,7 +59,7 @@ static void check_refused(plumb_context *context, const char *path, const char *
     CHECK_MSG(!file.entries && !file.data && !file.n_entries, "%s: keeps something", number);
     plumb_st_free(context, &file);
     CHECK_MSG(plumb_memory_now(context) == before, "%s: leaks", number);
-    CHECK_MSG(seconds() - start < 1, "%s: takes %g s", number, seconds() - start);
+    CHECK_MSG(test_cpu_seconds() - start < 1, "%s: takes %g s", number, test_cpu_seconds() - start);
 }
 
 #define T(name, dtype, shape, begin, end)                                                                             \
@@ -265,7 +256,7 @@ PLUMB_TEST(safetensors, a_hundred_thousand_tensors_are_fine)
         entries[i] = (struct plumb_st_entry){
             .name = names[i], .dtype = PLUMB_I32, .shape = PLUMB_SHAPE(1), .data = &entries[i].shape.rank, .bytes = 4};
     }
-    double start = seconds();
+    double start = test_cpu_seconds();
     struct plumb_st_file file;
     CHECK(plumb_st_write(context, path, entries, MANY, NULL) == PLUMB_OK);
     CHECK_MSG(plumb_st_read(context, path, &file) == PLUMB_OK, "%s", plumb_message(context));
@@ -274,7 +265,7 @@ PLUMB_TEST(safetensors, a_hundred_thousand_tensors_are_fine)
         const struct plumb_st_entry *entry = plumb_st_find(&file, names[i]);
         CHECK(entry && *(const int32_t *)entry->data == 1);
     }
-    CHECK_MSG(seconds() - start < 10, "takes %g s", seconds() - start);
+    CHECK_MSG(test_cpu_seconds() - start < 10, "takes %g s", test_cpu_seconds() - start);
     plumb_st_free(context, &file);
     plumb_close(context);
     free(entries);
