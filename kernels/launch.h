@@ -423,30 +423,94 @@ cudaError_t plumb_k_lrn(cudaStream_t stream, int dtype, const pk_lrn *p);
 cudaError_t plumb_k_lrn_backward(cudaStream_t stream, int dtype, const pk_lrn *p);
 
 /* ---- recurrent.cu ---- */
-enum pk_recurrent { PK_RNN, PK_GRU, PK_LSTM };
+/* A gru whose reset gate comes before the product takes two launches a step: PK_GRU_GATES makes r, z and r h (`saved`), of
+ * which the host makes the product that PK_GRU_NEW takes; backwards PK_GRU_NEW comes first. */
+enum pk_recurrent { PK_RNN, PK_GRU, PK_LSTM, PK_GRU_GATES, PK_GRU_NEW };
 /* One element for each example and column. data NULL: there is none. */
 typedef struct pk_rows {
     void *data;
     int64_t row, column; /* strides */
 } pk_rows;
-/* One step: gates (of rnn: y) hold x's product and become the gates; `product` is h's, its bias not yet added. */
+/* One element for each step, example and column. */
+typedef struct pk_steps {
+    void *data;
+    int64_t step, row, column; /* strides */
+} pk_steps;
+/* One step: gates (of rnn: y) hold x's product and become the gates; `product` is h's, its bias not yet added. Examples whose
+ * length is at most `t` get zeros; the others' new h and c go into the states, too, where there are such. */
 typedef struct pk_cell {
     enum pk_recurrent kind;
     int32_t activation; /* of rnn */
-    int64_t batch, units;
+    int64_t batch, units, t;
+    const int64_t *lengths; /* NULL: all have this step */
     pk_rows product, bias, h, c, gates, saved, y; /* bias: row unused; saved: q of gru, the cells of lstm */
+    pk_rows peepholes, state_h, state_c;          /* lstm's, row unused; may be what h and c are */
 } pk_cell;
 cudaError_t plumb_k_cell(cudaStream_t stream, int dtype, const pk_cell *p);
 /* The way back: dh is what went past the products of the step behind, `product` what went through them (none at first), and
  * they and dy are added up. Writes da and dp, the gradients of x's and h's products (one memory but for gru), and in place
- * dh and dc before. */
+ * dh and dc before. `product` of PK_GRU_GATES is the gradient of r h, of the same step. */
 typedef struct pk_cell_back {
     enum pk_recurrent kind;
     int32_t activation;
-    int64_t batch, units;
-    pk_rows product, dy, gates, saved, y, h, c, dh, dc, da, dp;
+    int64_t batch, units, t, behind; /* steps: this one and that behind it */
+    const int64_t *lengths;
+    pk_rows product, dy, gates, saved, y, h, c, dh, dc, da, dp, peepholes;
 } pk_cell_back;
 cudaError_t plumb_k_cell_back(cudaStream_t stream, int dtype, const pk_cell_back *p);
+/* All steps in one launch, for weights of h that a block can keep in its shared memory (plumb_k_kept_bytes): it takes `rows`
+ * examples from the first step to the last. `one` is the step as above, but for what lies at steps: that is found from the
+ * tensors here. Its h and c are those before the first step, or the kept states; `product` has room for (batch, gates * units),
+ * of a gru in two launches a step r's and z's columns come first. `w` is w_hh. */
+typedef struct pk_sequence {
+    pk_cell one;
+    pk_steps gates, saved, y;
+    pk_rows w;
+    int64_t steps, rows;
+    int32_t reverse, wide; /* wide: gates * units */
+} pk_sequence;
+cudaError_t plumb_k_sequence(cudaStream_t stream, int dtype, const pk_sequence *p);
+/* The way back alike. cells: c before each step; data NULL: `saved` of the step before, and at last one.c. After it
+ * one.product holds what the first step's products pass on. */
+typedef struct pk_sequence_back {
+    pk_cell_back one;
+    pk_steps dy, gates, saved, y, before, cells, da, dp;
+    pk_rows w;
+    int64_t steps, rows;
+    int32_t reverse, wide;
+} pk_sequence_back;
+cudaError_t plumb_k_sequence_back(cudaStream_t stream, int dtype, const pk_sequence_back *p);
+int64_t plumb_k_kept_bytes(int dtype, int64_t wide, int64_t units);
+/* to (packed) at step t = from at step t + shift; `start`, or 0 without one, where the sequence has no such step; 0 where it
+ * has no step t. The tensors begin with step `first`; without a shift `to` may be `from`. */
+typedef struct pk_shift {
+    pk_steps from;
+    pk_rows start;
+    void *to;
+    const int64_t *lengths; /* NULL: all have all steps */
+    int64_t steps, first, batch, columns;
+    int32_t shift;
+} pk_shift;
+cudaError_t plumb_k_shift(cudaStream_t stream, int dtype, const pk_shift *p);
+/* to[n] = the n-th length, which must be in [0, steps]; one that is not is noted, and the nearest that is taken. */
+typedef struct pk_lengths {
+    const void *from;
+    int32_t dtype, watch;
+    int64_t stride, batch, steps;
+    int64_t *to;
+    pk_fault *fault;
+} pk_lengths;
+cudaError_t plumb_k_lengths(cudaStream_t stream, const pk_lengths *p);
+/* Gradients of lstm's peepholes, to (3 units): sums over all steps of the gates' gradients times the cells. */
+typedef struct pk_peepholes {
+    const void *da;    /* packed (T, N, 4 units) */
+    const void *before; /* packed (T, N, units): the cells before each step */
+    pk_steps cells;
+    void *to;
+    const int64_t *lengths;
+    int64_t steps, batch, units;
+} pk_peepholes;
+cudaError_t plumb_k_peepholes(cudaStream_t stream, int dtype, const pk_peepholes *p);
 /* to[column] = the sum of from's rows, in their order; `to` is packed */
 cudaError_t plumb_k_column_sums(cudaStream_t stream, int dtype, const pk_rows *from, void *to, int64_t rows, int64_t columns);
 

@@ -376,6 +376,19 @@ static void sequence(struct random_graph *r, int i)
         return;
     }
     plumb_recurrent_options options = {.size = sizeof(options), .reverse = once_in(r, 2)};
+    if (kind == 1 && once_in(r, 2)) {
+        options.reset = PLUMB_RESET_BEFORE;
+    }
+    if (kind == 2 && once_in(r, 2)) {
+        options.peepholes = variable(r, PLUMB_SHAPE(3 * units));
+    }
+    if (known(&s, 0) && known(&s, 1) && s.dim[1] <= 8 && once_in(r, 3)) {
+        int32_t lengths[8] = {0};
+        for (int64_t n = 0; n < s.dim[1]; n++) {
+            lengths[n] = (int32_t)below(r, (int)s.dim[0] + 1);
+        }
+        options.lengths = plumb_constant(r->g, PLUMB_I32, PLUMB_SHAPE(s.dim[1]), lengths);
+    }
     plumb_t x = r->pool[i], h0 = known(&s, 1) && once_in(r, 2) ? variable(r, PLUMB_SHAPE(s.dim[1], units)) : PLUMB_NONE;
     plumb_t w = variable(r, PLUMB_SHAPE(wide, s.dim[2])), u = variable(r, PLUMB_SHAPE(wide, units));
     plumb_t b = once_in(r, 2) ? variable(r, PLUMB_SHAPE(wide)) : PLUMB_NONE;

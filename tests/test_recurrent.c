@@ -90,6 +90,55 @@ PLUMB_TEST(recurrent, a_unit_by_hand)
     plumb_close(context);
 }
 
+/* The same of a gru whose reset gate comes before the product, one without, and an lstm with peepholes. */
+PLUMB_TEST(recurrent, forms_by_hand)
+{
+    static const float x[] = {0.5f, -1}, w_ih[] = {0.3f, -0.4f, 0.8f, 0.2f}, w_hh[] = {-0.5f, 0.6f, 0.9f, 0.7f};
+    static const float b_ih[] = {0.1f, 0.2f, -0.3f, 0.4f}, b_hh[] = {-0.2f, 0.3f, 0.5f, -0.1f}, peepholes[] = {0.7f, -0.9f, 0.4f};
+    static const plumb_gru_reset resets[] = {PLUMB_RESET_BEFORE, PLUMB_RESET_NONE, PLUMB_RESET_AFTER};
+    plumb_context *context = open_context(1);
+    REQUIRE(context);
+    plumb_graph *g = plumb_graph_new(context, "forms by hand");
+    plumb_t in = plumb_constant(g, PLUMB_F32, PLUMB_SHAPE(2, 1, 1), x), start = plumb_full(g, PLUMB_F32, PLUMB_SHAPE(1, 1), 0.6);
+    plumb_t w[4], y[3];
+    for (int k = 0; k < 3; k++) {
+        plumb_recurrent_options o = {.size = sizeof o, .reset = resets[k]};
+        const float *values[] = {w_ih, w_hh, b_ih, b_hh};
+        for (int i = 0; i < 4; i++) { /* without a reset gate: z's and n's */
+            const float *from = values[i] + (k == 1 ? 1 : 0);
+            int64_t gates = k == 0 ? 3 : k == 1 ? 2 : 4;
+            w[i] = plumb_constant(g, PLUMB_F32, i < 2 ? PLUMB_SHAPE(gates, 1) : PLUMB_SHAPE(gates), from);
+        }
+        o.peepholes = k == 2 ? plumb_constant(g, PLUMB_F32, PLUMB_SHAPE(3), peepholes) : PLUMB_NONE;
+        y[k] = k == 2 ? plumb_lstm(g, in, start, start, w[0], w[1], w[2], w[3], &o)
+                      : plumb_gru(g, in, start, w[0], w[1], w[2], w[3], &o);
+    }
+    static float got[3][MOST];
+    compute(g, plumb_state_new(g), y, 3, got);
+    double before = 0.6, none = 0.6, h = 0.6, c = 0.6;
+    for (int t = 0; t < 2; t++) {
+        double a[4], p[3], q[4], u[4];
+        for (int k = 0; k < 4; k++) {
+            u[k] = (double)w_hh[k];
+            a[k] = (double)w_ih[k] * (double)x[t] + (double)b_ih[k] + (double)b_hh[k];
+            q[k] = a[k] + u[k] * h;
+        }
+        for (int k = 0; k < 3; k++)
+            p[k] = (double)peepholes[k];
+        double r = sigmoid(a[0] + u[0] * before), z = sigmoid(a[1] + u[1] * before);
+        before = (1 - z) * tanh(a[2] + u[2] * (r * before)) + z * before;
+        z = sigmoid(a[1] + u[1] * none);
+        none = (1 - z) * tanh(a[2] + u[2] * none) + z * none;
+        double i = sigmoid(q[0] + p[0] * c), f = sigmoid(q[1] + p[1] * c);
+        c = f * c + i * tanh(q[2]);
+        h = sigmoid(q[3] + p[2] * c) * tanh(c);
+        CHECK_NEAR(got[0][t], before, 1e-6);
+        CHECK_NEAR(got[1][t], none, 1e-6);
+        CHECK_NEAR(got[2][t], h, 1e-6);
+    }
+    plumb_close(context);
+}
+
 /* (T, N, F) with the order of steps turned round */
 static plumb_t turned(plumb_graph *g, plumb_t x)
 {
@@ -149,6 +198,107 @@ PLUMB_TEST(recurrent, directions_and_transposes)
         check_equal(got[0], got[1], count, "last states");
         plumb_close(context);
     }
+}
+
+/* Example n alone, as long as it is. */
+static plumb_t alone(plumb_graph *g, plumb_t x, int64_t n, int64_t length)
+{
+    return plumb_slice(g, x, (const int64_t[]){0, n, 0}, (const int64_t[]){length, n + 1, PLUMB_END}, NULL);
+}
+
+/* A batch with lengths is its examples one by one, zeros behind them, in two layers and both directions. */
+PLUMB_TEST(recurrent, lengths_are_examples_alone)
+{
+    enum { N = 4, T = 5 };
+    static const int32_t lengths[N] = {5, 1, 3, 4};
+    static float got[2][MOST];
+    for (int k = 0; k < 3; k++) {
+        plumb_context *context = open_context(2);
+        REQUIRE(context);
+        plumb_graph *g = plumb_graph_new(context, "lengths");
+        plumb_t x = uniform(g, "x", PLUMB_SHAPE(T, N, 3)), states, one[N], last[N], rows[N];
+        plumb_recurrent_layer_options o = {.size = sizeof o, .units = 6, .layers = 2, .bidirectional = true, .states = &states,
+                                           .lengths = plumb_constant(g, PLUMB_I32, PLUMB_SHAPE(N), lengths),
+                                           .reset = k == 1 ? PLUMB_RESET_BEFORE : PLUMB_RESET_AFTER, .peepholes = k == 2};
+        plumb_t batch = layers[k](g, "net", x, &o), batch_states = states;
+        o.lengths = PLUMB_NONE;
+        for (int n = 0; n < N; n++) {
+            plumb_t y = layers[k](g, "net", alone(g, x, n, lengths[n]), &o);
+            plumb_t rest = plumb_full(g, PLUMB_F32, PLUMB_SHAPE(T - lengths[n], 1, 12), 0);
+            one[n] = lengths[n] < T ? plumb_concat(g, (const plumb_t[]){y, rest}, 2, 0) : y;
+            last[n] = states;
+            rows[n] = plumb_slice(g, batch_states, (const int64_t[]){0, n, 0}, (const int64_t[]){PLUMB_END, n + 1, PLUMB_END}, NULL);
+        }
+        plumb_t sequences[] = {batch, plumb_concat(g, one, N, 1)};
+        plumb_t ends[] = {plumb_concat(g, rows, N, 1), plumb_concat(g, last, N, 1)};
+        plumb_state *state = plumb_state_new(g);
+        check_equal(got[0], got[1], compute(g, state, sequences, 2, got), "outputs");
+        check_equal(got[0], got[1], compute(g, state, ends, 2, got), "last states");
+        plumb_close(context);
+    }
+}
+
+/* What lies behind the lengths reaches nothing, NaN neither, and a length that cannot be is an error of the run. */
+PLUMB_TEST(recurrent, what_lies_behind_the_lengths)
+{
+    static const int32_t lengths[] = {2, 0, 3};
+    for (int k = 0; k < 3; k++) {
+        static float x_data[3][3][2], got[64][MOST];
+        int32_t wrong[] = {3, 4, 1};
+        plumb_context *context = open_context(1);
+        REQUIRE(context);
+        plumb_graph *g = plumb_graph_new(context, "behind");
+        for (int t = 0; t < 3; t++)
+            for (int n = 0; n < 3; n++)
+                for (int i = 0; i < 2; i++)
+                    x_data[t][n][i] = t < lengths[n] ? (float)(t - n + i) : NAN;
+        plumb_t x = plumb_constant(g, PLUMB_F32, PLUMB_SHAPE(3, 3, 2), x_data), wrt[64], d[64];
+        plumb_t given = plumb_input(g, "lengths", PLUMB_I32, PLUMB_SHAPE(3));
+        plumb_recurrent_layer_options o = {.size = sizeof o, .units = 3, .bidirectional = true, .peepholes = k == 2,
+                                           .reset = k == 1 ? PLUMB_RESET_BEFORE : PLUMB_RESET_AFTER, .lengths = given};
+        plumb_t y = layers[k](g, "net", x, &o), loss = plumb_sum(g, plumb_square(g, y), NULL, 0, false);
+        int count = plumb_parameters(g, wrt, 64);
+        REQUIRE(plumb_gradients(g, loss, wrt, count, d) == PLUMB_OK);
+        d[count++] = y;
+        plumb_program *program = plumb_compile(g, plumb_state_new(g), &(plumb_compile_options){
+            .size = sizeof(plumb_compile_options), .outputs = d, .n_outputs = count});
+        REQUIRE(program && plumb_feed(program, given, lengths, sizeof lengths) == PLUMB_OK && plumb_run(program) == PLUMB_OK);
+        for (int i = 0; i < count; i++) {
+            plumb_shape shape = plumb_output_shape(program, d[i]);
+            int64_t elements = 1;
+            for (int j = 0; j < shape.rank; j++)
+                elements *= shape.dim[j];
+            REQUIRE(elements <= MOST && plumb_fetch(program, d[i], got[i], (size_t)elements * sizeof(float)) == PLUMB_OK);
+            for (int64_t j = 0; j < elements; j++)
+                CHECK_MSG(isfinite(got[i][j]), "output %d of %d: element %lld", i, count, (long long)j);
+        }
+        CHECK(plumb_feed(program, given, wrong, sizeof wrong) == PLUMB_OK && plumb_run(program) == PLUMB_BAD_INPUT);
+        CHECK_TEXT(plumb_message(context), "length 4 at 1 is outside [0, 4)");
+        plumb_close(context);
+    }
+}
+
+/* Dropout lies between layers: what the first leaves behind is whole, and so is all outside training. */
+PLUMB_TEST(recurrent, dropout_is_between_layers)
+{
+    static float got[2][MOST];
+    plumb_context *context = open_context(1);
+    REQUIRE(context);
+    plumb_graph *g = plumb_graph_new(context, "dropout");
+    plumb_t x = uniform(g, "x", PLUMB_SHAPE(4, 3, 5)), states[2], y[2];
+    for (int i = 0; i < 2; i++)
+        y[i] = plumb_lstm_layer(g, "net", x, .units = 6, .layers = 2, .drop = i ? 0.5 : 0, .states = &states[i]);
+    plumb_state *state = plumb_state_new(g);
+    int64_t count = compute(g, state, y, 2, got);
+    CHECK(count == 4 * 3 * 6 && memcmp(got[0], got[1], (size_t)count * sizeof(float)) == 0);
+    plumb_t both[] = {states[0], states[1]};
+    plumb_program *program = plumb_compile(g, state, &(plumb_compile_options){
+        .size = sizeof(plumb_compile_options), .outputs = both, .n_outputs = 2, .training = true});
+    REQUIRE(program && plumb_run(program) == PLUMB_OK);
+    for (int i = 0; i < 2; i++)
+        REQUIRE(plumb_fetch(program, both[i], got[i], 2 * 18 * sizeof(float)) == PLUMB_OK);
+    CHECK(memcmp(got[0], got[1], 18 * sizeof(float)) == 0 && memcmp(got[0] + 18, got[1] + 18, 18 * sizeof(float)) != 0);
+    plumb_close(context);
 }
 
 /* Two halves of a sequence, the second beginning with the first's states, are the whole; in two layers. */
@@ -248,6 +398,19 @@ static plumb_t relu_of_lstm(plumb_graph *g)
 {
     return plumb_lstm_layer(g, "net", uniform(g, "x", PLUMB_SHAPE(2, 3, 4)), .units = 5, .relu = true);
 }
+static plumb_t peepholes_of_gru(plumb_graph *g)
+{
+    return plumb_gru_layer(g, "net", uniform(g, "x", PLUMB_SHAPE(2, 3, 4)), .units = 5, .peepholes = true);
+}
+static plumb_t reset_of_lstm(plumb_graph *g)
+{
+    return plumb_lstm_layer(g, "net", uniform(g, "x", PLUMB_SHAPE(2, 3, 4)), .units = 5, .reset = PLUMB_RESET_BEFORE);
+}
+static plumb_t lengths_of_others(plumb_graph *g)
+{
+    return plumb_rnn_layer(g, "net", uniform(g, "x", PLUMB_SHAPE(2, 3, 4)), .units = 5,
+                           .lengths = plumb_input(g, "lengths", PLUMB_I32, PLUMB_SHAPE(2)));
+}
 static plumb_t other_features(plumb_graph *g)
 {
     return plumb_lstm(g, uniform(g, "x", PLUMB_SHAPE(2, 3, 4)), PLUMB_NONE, PLUMB_NONE, uniform(g, "wi", PLUMB_SHAPE(20, 6)),
@@ -269,6 +432,9 @@ PLUMB_TEST(recurrent, refusals_say_what_is_wrong)
     check_refusal(wrong_state, "rnn 'net': h0 is (2, 3, 5), expected (1, N, 5): layers times directions, batch, units");
     check_refusal(cells_of_gru, "gru 'net': only lstm has a cell state");
     check_refusal(relu_of_lstm, "relu is an activation of rnn only");
+    check_refusal(peepholes_of_gru, "gru 'net': only lstm has peepholes");
+    check_refusal(reset_of_lstm, "only gru has a reset gate");
+    check_refusal(lengths_of_others, "rnn: lengths have shape (2), expected one for each sequence of the batch");
     check_refusal(other_features, "lstm: w_ih has shape (20, 6), expected (20, 4)");
     check_refusal(steps_unknown, "needs a known number of steps");
 }
@@ -286,6 +452,11 @@ PLUMB_TEST(recurrent, threads_change_no_bit)
             plumb_graph *g = plumb_graph_new(context, "threads");
             plumb_t x = uniform(g, "x", PLUMB_SHAPE(6, 37, 5)), wrt[64], d[64];
             plumb_recurrent_layer_options o = {.size = sizeof o, .units = 10, .layers = 2, .bidirectional = true};
+            int32_t lengths[37];
+            for (int n = 0; n < 37; n++)
+                lengths[n] = n % 7;
+            o.lengths = k ? plumb_constant(g, PLUMB_I32, PLUMB_SHAPE(37), lengths) : PLUMB_NONE;
+            o.reset = k == 1 ? PLUMB_RESET_BEFORE : PLUMB_RESET_AFTER;
             plumb_t loss = plumb_sum(g, plumb_square(g, layers[k](g, "net", x, &o)), NULL, 0, false);
             count = plumb_parameters(g, wrt, 64);
             REQUIRE(plumb_gradients(g, loss, wrt, count, d) == PLUMB_OK);

@@ -54,7 +54,8 @@ class BatchNorm(C.Structure):
 
 
 class Recurrent(C.Structure):
-    _fields_ = [("size", C.c_size_t), ("reverse", C.c_bool), ("relu", C.c_bool)]
+    _fields_ = [("size", C.c_size_t), ("reverse", C.c_bool), ("relu", C.c_bool), ("reset", C.c_int), ("lengths", C.c_uint64),
+                ("peepholes", C.c_uint64)]
 
 
 class Resize(C.Structure):
@@ -834,10 +835,11 @@ def main():
     torch.set_num_threads(1)
     library, result = Library(options.library), Comparison()
     import torch_losses
+    import torch_recurrent
     import torch_sequences
     families = [elementwise, broadcasting, reductions, along, products, convolutions, pooling, batch_norm, recurrent, losses,
                 lookups, padding, scattering, arranging, resizing, detection, optimizers]
-    families += torch_losses.families + torch_sequences.families
+    families += torch_losses.families + torch_sequences.families + torch_recurrent.families
     for family in [f for f in families if options.only in (None, f.__name__)]:
         before = result.passed
         for _ in range(options.cases):

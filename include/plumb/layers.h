@@ -202,6 +202,9 @@ typedef struct plumb_recurrent_layer_options {
     bool frozen;
     plumb_t h0, c0;          /* initial states (layers*directions, N, units); PLUMB_NONE: zeros. c0: lstm only */
     plumb_t *states, *cells; /* where to write the last h (and c) of all layers, of the same shape; NULL: nowhere */
+    plumb_t lengths;         /* (N), as in plumb_recurrent_options: outputs behind are 0, last states each sequence's own */
+    plumb_gru_reset reset;   /* gru only */
+    bool peepholes;          /* lstm only: a variable NAME.weight_peephole_l0 (3*units) of each layer and direction */
 } plumb_recurrent_layer_options, plumb_rnn_layer_options, plumb_gru_layer_options, plumb_lstm_layer_options;
 #define plumb_rnn_layer(graph, name, x, ...)                                                                          \
     plumb_build_rnn(graph, name, x, PLUMB_LAYER_OPTIONS(rnn, __VA_ARGS__))

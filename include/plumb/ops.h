@@ -373,14 +373,22 @@ typedef struct plumb_lrn_options {
 PLUMB_API plumb_t plumb_lrn(plumb_graph *g, plumb_t x, const plumb_lrn_options *options);
 
 /* -- recurrent layers over a sequence x (T, N, I), one layer and direction to an op, as PyTorch's: weights (gates*H, I) and
- *    (gates*H, H), gates in the order i, f, g, o (lstm) and r, z, n (gru, whose reset gate multiplies the product with h and
- *    its bias); biases (gates*H), both or neither (PLUMB_NONE); initial states (N, H), PLUMB_NONE: zeros. The first output
- *    is y (T, N, H), the h of every step; plumb_output gives the last states, 1: hT, 2 (lstm): cT, (N, H). Derivatives of
- *    derivatives need T to be known. -- */
+ *    (gates*H, H), gates in the order i, f, g, o (lstm) and r, z, n (gru); biases (gates*H), both or neither (PLUMB_NONE);
+ *    initial states (N, H), PLUMB_NONE: zeros. The first output is y (T, N, H), the h of every step; plumb_output gives the
+ *    last states, 1: hT, 2 (lstm): cT, (N, H). Derivatives of derivatives need T to be known. -- */
+typedef enum plumb_gru_reset { /* h = (1 - z) n + z h; what the reset gate r does to the h in n */
+    PLUMB_RESET_AFTER = 0,     /* n = tanh(w_in x + b_in + r (w_hn h + b_hn)): PyTorch, cuDNN; ONNX's linear_before_reset = 1 */
+    PLUMB_RESET_BEFORE,        /* n = tanh(w_in x + b_in + w_hn (r h) + b_hn): Cho et al. 2014, ONNX's linear_before_reset = 0 */
+    PLUMB_RESET_NONE           /* n = tanh(w_in x + b_in + w_hn h + b_hn), the simplified form: gates z, n only, 2*H rows */
+} plumb_gru_reset;
 typedef struct plumb_recurrent_options {
     size_t size;
     bool reverse; /* from the last step to the first: y[t] stands beside x[t], hT is y[0] */
     bool relu;    /* rnn only: instead of tanh */
+    plumb_gru_reset reset; /* gru only. With an update gate that weighs the new state, 1 - z, negate z's weights and biases */
+    plumb_t lengths;   /* (N), i32 or i64: the first so many steps of a sequence are its own; y is 0 behind, the last states
+                          are those of its own last step, `reverse` begins there. Outside [0, T]: an error of the run */
+    plumb_t peepholes; /* lstm only: (3*H), for i, f, o: times c is added inside the gate, o's being the new c */
 } plumb_recurrent_options;
 PLUMB_API plumb_t plumb_rnn(plumb_graph *g, plumb_t x, plumb_t h0, plumb_t w_ih, plumb_t w_hh, plumb_t b_ih, plumb_t b_hh,
                             const plumb_recurrent_options *options);

@@ -29,7 +29,7 @@ struct field {
         FIELD(op, plumb_attr_pool2d, exclude_padding, SHORT, 1, 0), FIELD(op, plumb_attr_pool2d, adaptive, SHORT, 1, 0)
 #define RECURRENT(op)                                                                                                 \
     FIELD(op, plumb_attr_recurrent, reverse, SHORT, 1, 0), FIELD(op, plumb_attr_recurrent, given, SHORT, 1, 0),       \
-        FIELD(op, plumb_attr_recurrent, dx, SHORT, 1, 0)
+        FIELD(op, plumb_attr_recurrent, dx, SHORT, 1, 0), FIELD(op, plumb_attr_recurrent, lengths, SHORT, 1, 0)
 #define ROW_NORM(op, is_centred)                                                                                      \
     FIELD(op, plumb_attr_row_norm, epsilon, NUMBER, 1, 1e-5), FIELD(op, plumb_attr_row_norm, groups, WHOLE, 1, 1),    \
         FIELD(op, plumb_attr_row_norm, centred, SHORT, 1, is_centred)
@@ -109,7 +109,9 @@ static const struct field fields[] = {
     RECURRENT("rnn"),
     FIELD("rnn", plumb_attr_recurrent, activation, ACTIVATION, 1, PLUMB_ACTIVATION_TANH),
     RECURRENT("gru"),
+    FIELD("gru", plumb_attr_recurrent, reset_before, SHORT, 1, 0),
     RECURRENT("lstm"),
+    FIELD("lstm", plumb_attr_recurrent, peepholes, SHORT, 1, 0),
     UPDATE("sgd_update", 0),
     UPDATE("momentum_update", 1),
     UPDATE("nesterov_update", 1),

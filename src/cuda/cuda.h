@@ -41,6 +41,8 @@ struct plumb_cuda {
     plumb_device base;
     int index; /* of the GPU */
     plumb_device_info info;
+    int processors;
+    int64_t shared_most; /* bytes of shared memory a block may ask for */
     cudaStream_t stream;
     bool lost; /* an error after which every call of this process fails: nothing more is asked of the GPU */
     char lost_by[96]; /* what that was: whoever tried something may have kept silent about it */

@@ -113,6 +113,8 @@ static plumb_status describe(struct plumb_cuda *cuda)
         snprintf(cuda->info.name, sizeof cuda->info.name, "%.60s, sm_%d%d, %d processors", properties.name,
                  properties.major, properties.minor, properties.multiProcessorCount);
         cuda->info.memory_total = (int64_t)properties.totalGlobalMem;
+        cuda->processors = properties.multiProcessorCount;
+        cuda->shared_most = (int64_t)properties.sharedMemPerBlockOptin;
     }
     return plumb_cuda_fail(cuda, "asking for the device's properties", code);
 }

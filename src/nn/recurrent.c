@@ -3,7 +3,7 @@
  * Decided here:
  * - Variables are named and shaped as PyTorch's, NAME.weight_ih_l0, .weight_hh_l0, .bias_ih_l0, .bias_hh_l0, then _l1 ..,
  *   with _reverse at the end for the way back, so that weights can be exchanged; they start as PyTorch's do, uniform within
- *   1 / sqrt(units).
+ *   1 / sqrt(units). PyTorch has no peepholes: theirs are NAME.weight_peephole_l0 .. (3 units), and start as biases do.
  * - Both directions of a layer are joined along the features, forward first; the next layer is given both.
  * - Dropout is between layers, not after the last.
  * - Time comes first, as the ops want it, unless `batch_first`, which costs nothing: the ops read and gradients are written
@@ -57,6 +57,8 @@ static bool is_sound(plumb_graph *g, const recurrent *kind, const char *name, pl
                      (long long)o->units);
     else if (!kind->cells && (o->c0 != PLUMB_NONE || o->cells))
         plumb_poison(g, "%s '%s': only lstm has a cell state", kind->op, name);
+    else if (!kind->cells && o->peepholes)
+        plumb_poison(g, "%s '%s': only lstm has peepholes", kind->op, name);
     for (int i = 0; i < 2 && plumb_graph_status(g) == PLUMB_OK; i++)
         if ((i ? o->c0 : o->h0) != PLUMB_NONE &&
             (states[i].rank != 3 || states[i].dim[0] != rows || states[i].dim[2] != o->units))
@@ -93,13 +95,16 @@ static plumb_t add_op(plumb_graph *g, const recurrent *kind, const char *name, p
 {
     plumb_shape shape = plumb_shape_of(g, x);
     plumb_dtype dtype = plumb_dtype_of(g, x);
-    int64_t wide = kind->gates * o->units, row = o->bidirectional ? 2 * layer + reverse : layer;
-    plumb_recurrent_options op = {.size = sizeof op, .reverse = reverse, .relu = o->relu};
+    int64_t wide = (kind->gates - (o->reset == PLUMB_RESET_NONE)) * o->units, row = o->bidirectional ? 2 * layer + reverse : layer;
+    plumb_recurrent_options op = {.size = sizeof op, .reverse = reverse, .relu = o->relu, .reset = o->reset,
+                                  .lengths = o->lengths};
     plumb_t w[4] = {PLUMB_NONE};
     w[0] = variable(g, name, "weight_ih", layer, reverse, dtype, PLUMB_SHAPE(wide, shape.dim[2]), &o->init, o);
     w[1] = variable(g, name, "weight_hh", layer, reverse, dtype, PLUMB_SHAPE(wide, o->units), &o->recurrent_init, o);
     for (int i = 0; i < 2 && !o->no_bias; i++)
         w[2 + i] = variable(g, name, i ? "bias_hh" : "bias_ih", layer, reverse, dtype, PLUMB_SHAPE(wide), &o->bias_init, o);
+    if (o->peepholes)
+        op.peepholes = variable(g, name, "weight_peephole", layer, reverse, dtype, PLUMB_SHAPE(3 * o->units), &o->bias_init, o);
     plumb_t h0 = state_row(g, o->h0, row, o->units), c0 = state_row(g, o->c0, row, o->units);
     char shown[256];
     snprintf(shown, sizeof shown, "%s.l%d%s", name ? name : "", layer, reverse ? "_reverse" : "");

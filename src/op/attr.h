@@ -94,16 +94,24 @@ typedef struct plumb_attr_row_norm { int64_t groups; double epsilon; int32_t cen
 /* lrn (x (N, C, S)); lrn_backward (x, dy) -> dx: over channels c - before .. c + after; scale is alpha/size */
 typedef struct plumb_attr_lrn { int64_t before, after; double scale, beta, bias; } plumb_attr_lrn;
 
-/* rnn (x, h0, w_ih, w_hh[, b_ih, b_hh]) -> y, hT; gru the same -> y, hT, gates, q; lstm (x, h0, c0, w_ih, w_hh[, b_ih,
- *     b_hh]) -> y, hT, cT, gates, cells;
- * rnn_backward (x, h0, w_ih, w_hh, y[, dy][, dhT]) -> dh0, dw_ih, dw_hh, db[, dx];
- * gru_backward (x, h0, w_ih, w_hh, y, gates, q[, dy][, dhT]) -> dh0, dw_ih, dw_hh, db_ih, db_hh[, dx];
- * lstm_backward (x, h0, c0, w_ih, w_hh, y, gates, cells[, dy][, dhT][, dcT]) -> dh0, dc0, dw_ih, dw_hh, db[, dx]. */
+/* rnn (x, h0, w_ih, w_hh, ..[, b_ih, b_hh]) -> y, hT; gru the same -> y, hT, gates, q; lstm (x, h0, c0, w_ih, w_hh, ..[, b_ih,
+ *     b_hh]) -> y, hT, cT, gates, cells; the two dots: [, peepholes (3H), of lstm][, lengths (N), i32 or i64];
+ * rnn_backward (x, h0, w_ih, w_hh, .., y[, dy][, dhT]) -> dh0, dw_ih, dw_hh, db[, dx];
+ * gru_backward (x, h0, w_ih, w_hh, .., y, gates, q[, dy][, dhT]) -> dh0, dw_ih, dw_hh, db_ih, db_hh[, dx];
+ * lstm_backward (x, h0, c0, w_ih, w_hh, .., y, gates, cells[, dy][, dhT][, dcT]) -> dh0, dc0, dw_ih, dw_hh, db[,
+ *     dpeepholes][, dx]. */
 typedef struct plumb_attr_recurrent {
     int32_t reverse;
     int32_t activation; /* rnn: tanh or relu; else none */
     int32_t given, dx;  /* backward: bits 0 dy, 1 dhT, 2 dcT are there; dx is wanted */
+    int32_t lengths, peepholes; /* 1: there is such an input */
+    int32_t reset_before; /* gru: r multiplies h, not its product */
 } plumb_attr_recurrent;
+/* Where in the inputs the biases begin, or y on the way back; lengths come right before. `states`: 2 of lstm, else 1. */
+static inline int plumb_recurrent_first(const plumb_attr_recurrent *attr, int states)
+{
+    return states + 3 + (attr->peepholes != 0) + (attr->lengths != 0);
+}
 
 /* attention (q, k, v[, mask]) -> y, lse; attention_backward (q, k, v, y, lse, dy[, mask]) -> dq, dk, dv. */
 typedef struct plumb_attr_attention { double scale; int64_t causal; } plumb_attr_attention;

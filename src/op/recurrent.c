@@ -2,12 +2,18 @@
  *
  * Decided here:
  * - Conventions are PyTorch's: x (T, N, I), weights (gates * H, I) and (gates * H, H), gates stacked in the order i, f, g, o
- *   (lstm) and r, z, n (gru), two biases or none; gru's reset gate multiplies the product with h and its bias:
+ *   (lstm) and r, z, n (gru), two biases or none; gru's reset gate multiplies the product with h and its bias, or, with
+ *   reset_before, h itself; peepholes p (3H) let lstm's gates see its cells (Gers & Schmidhuber 2000):
  *       rnn:  h = tanh or relu (x w_ih' + b_ih + h w_hh' + b_hh)
  *       gru:  r, z = sigmoid(..); q = h w_hn' + b_hn; n = tanh(x w_in' + b_in + r q); h = (1 - z) n + z h
+ *       before: q = r h; n = tanh(x w_in' + b_in + q w_hn' + b_hn)
  *       lstm: i, f, o = sigmoid(..), g = tanh(..); c = f c + i g; h = o tanh(c)
+ *       peepholes: i = sigmoid(.. + p_i c), f = sigmoid(.. + p_f c) of the c before, o = sigmoid(.. + p_o c) of the new one
  *   y holds the h of every step, hT and cT the last. `reverse` goes from the last step to the first, in place: y[t] stands
  *   beside x[t], and hT is y[0].
+ * - Sequence n has lengths[n] steps, the first ones of T: what lies behind is not looked at, and y, gates and cells are 0
+ *   there; the last state is that after its own last step, its first on the way `reverse`, or h0 where it has none. That is
+ *   what ONNX and PyTorch's packed sequences do. A length outside [0, T] is an error of the run.
  * - What the way back needs is an output too: gru's gates r, z, n (T, N, 3H) and q (T, N, H), lstm's gates (T, N, 4H) and
  *   cells (T, N, H). Programs that do not train pay for the memory only, which is reused.
  * - Gradients of y, hT and cT that nobody has are left out (`given`), not made as zeros; dx comes last and only where it is
@@ -34,7 +40,19 @@ static plumb_status need(const plumb_infer *q, int input, const char *what, plum
     return plumb_need_same_dtype(q, 0, input);
 }
 
-/* x, the initial states and the weights; *units is H. */
+static plumb_status check_lengths(const plumb_infer *q, int input)
+{
+    char text[160];
+    const plumb_shape *shape = &q->in[input].shape;
+    if (plumb_need_index(q, input))
+        return PLUMB_BAD_INPUT;
+    if (shape->rank != 1 || !plumb_dims_agree(shape->dim[0], q->in[0].shape.dim[1]))
+        return plumb_refuse(q, "lengths have shape %s, expected one for each sequence of the batch",
+                            plumb_shape_text(shape, text, sizeof text));
+    return PLUMB_OK;
+}
+
+/* x, the initial states, the weights and what else there is; *units is H. */
 static plumb_status check_layer(const plumb_infer *q, const recurrent_kind *kind, int64_t *units)
 {
     const plumb_attr_recurrent *attr = q->attr;
@@ -49,13 +67,16 @@ static plumb_status check_layer(const plumb_infer *q, const recurrent_kind *kind
                             kind->gates);
     if (kind->gates == 1 && attr->activation != PLUMB_ACTIVATION_TANH && attr->activation != PLUMB_ACTIVATION_RELU)
         return plumb_refuse(q, "activation %d, expected tanh or relu", attr->activation);
+    if ((attr->peepholes && kind->states < 2) || (attr->reset_before && kind->gates != 3))
+        return plumb_refuse(q, "%s", attr->peepholes ? "only lstm has peepholes" : "only gru has a reset gate");
     int64_t h = *units = w->dim[1], rows = times(kind->gates, h);
     plumb_shape state = PLUMB_SHAPE(x->dim[1], h);
     if (need(q, 1, "h0", state) || (kind->states > 1 && need(q, 2, "c0", state)) ||
         need(q, kind->states + 1, "w_ih", PLUMB_SHAPE(rows, x->dim[2])) ||
-        need(q, kind->states + 2, "w_hh", PLUMB_SHAPE(rows, h)))
+        need(q, kind->states + 2, "w_hh", PLUMB_SHAPE(rows, h)) ||
+        (attr->peepholes && need(q, kind->states + 3, "peepholes", PLUMB_SHAPE(times(3, h)))))
         return PLUMB_BAD_INPUT;
-    return PLUMB_OK;
+    return attr->lengths ? check_lengths(q, plumb_recurrent_first(attr, kind->states) - 1) : PLUMB_OK;
 }
 
 static plumb_type typed(const plumb_infer *q, plumb_shape shape)
@@ -66,11 +87,11 @@ static plumb_type typed(const plumb_infer *q, plumb_shape shape)
 static plumb_status infer_forward(plumb_infer *q, const recurrent_kind *kind)
 {
     int64_t h, t = q->in[0].shape.dim[0], n = q->in[0].shape.dim[1];
-    int biases = kind->states + 3;
+    int biases = plumb_recurrent_first(q->attr, kind->states);
+    if (q->n_in != biases && q->n_in != biases + 2)
+        return plumb_refuse(q, "%d inputs, expected %d, or %d with b_ih and b_hh", q->n_in, biases, biases + 2);
     if (check_layer(q, kind, &h))
         return PLUMB_BAD_INPUT;
-    if (q->n_in == biases + 1)
-        return plumb_refuse(q, "one bias, expected b_ih and b_hh, or neither");
     if (q->n_in > biases && (need(q, biases, "b_ih", PLUMB_SHAPE(times(kind->gates, h))) ||
                              need(q, biases + 1, "b_hh", PLUMB_SHAPE(times(kind->gates, h)))))
         return PLUMB_BAD_INPUT;
@@ -88,7 +109,8 @@ static int given_count(int32_t given) { return (given & 1) + (given >> 1 & 1) + 
 
 static int outputs_backward(const void *attr, const recurrent_kind *kind)
 {
-    return kind->states + 2 + kind->bias_gradients + !!((const plumb_attr_recurrent *)attr)->dx;
+    const plumb_attr_recurrent *a = attr;
+    return kind->states + 2 + kind->bias_gradients + (a->peepholes != 0) + (a->dx != 0);
 }
 
 static plumb_status infer_backward(plumb_infer *q, const recurrent_kind *kind)
@@ -96,7 +118,7 @@ static plumb_status infer_backward(plumb_infer *q, const recurrent_kind *kind)
     static const char *const what[] = {"dy", "dhT", "dcT"};
     const plumb_attr_recurrent *attr = q->attr;
     const plumb_shape *x = &q->in[0].shape;
-    int first = kind->states + 3, at = first + 1 + kind->saved, k = 0;
+    int first = plumb_recurrent_first(attr, kind->states), at = first + 1 + kind->saved, k = 0;
     int64_t h;
     if (q->n_in < at || attr->given < 1 || attr->given >= 2 << kind->states || q->n_in != at + given_count(attr->given))
         return plumb_refuse(q, "%d inputs do not go with gradients %#x", q->n_in, (unsigned)attr->given);
@@ -116,6 +138,8 @@ static plumb_status infer_backward(plumb_infer *q, const recurrent_kind *kind)
     q->out[k++] = q->in[kind->states + 2];
     for (int i = 0; i < kind->bias_gradients; i++)
         q->out[k++] = typed(q, PLUMB_SHAPE(times(kind->gates, h)));
+    if (attr->peepholes)
+        q->out[k++] = q->in[kind->states + 3];
     if (attr->dx)
         q->out[k] = q->in[0];
     return PLUMB_OK;
@@ -126,14 +150,14 @@ static plumb_status infer_backward(plumb_infer *q, const recurrent_kind *kind)
 static plumb_status gradient_forward(plumb_grad *q, const recurrent_kind *kind)
 {
     plumb_t in[16];
-    int n = 0, states = kind->states;
+    int n = 0, states = kind->states, first_bias = plumb_recurrent_first(q->attr, states);
     for (int i = 0; i < kind->saved; i++)
         if (q->dout[1 + states + i] != PLUMB_NONE) /* reached by second derivatives only */
             return recurrent_gradient_by_steps(q, kind);
     plumb_attr_recurrent attr;
     memcpy(&attr, q->attr, sizeof attr);
     attr.dx = q->want[0];
-    for (int i = 0; i < states + 3; i++)
+    for (int i = 0; i < first_bias; i++)
         in[n++] = q->in[i];
     in[n++] = q->out[0];
     for (int i = 0; i < kind->saved; i++)
@@ -148,9 +172,13 @@ static plumb_status gradient_forward(plumb_grad *q, const recurrent_kind *kind)
         return PLUMB_BAD_INPUT;
     for (int i = 0; i < states + 2; i++)
         q->din[1 + i] = plumb_output(q->graph, first, i);
-    for (int i = 0; i < 2 && q->n_in > states + 3; i++) /* both biases are added where there is one gradient */
-        q->din[states + 3 + i] = plumb_output(q->graph, first, states + 2 + (i < kind->bias_gradients ? i : 0));
-    q->din[0] = attr.dx ? plumb_output(q->graph, first, states + 2 + kind->bias_gradients) : PLUMB_NO_GRADIENT;
+    for (int i = 0; i < 2 && q->n_in > first_bias; i++) /* both biases are added where there is one gradient */
+        q->din[first_bias + i] = plumb_output(q->graph, first, states + 2 + (i < kind->bias_gradients ? i : 0));
+    if (attr.peepholes)
+        q->din[states + 3] = plumb_output(q->graph, first, states + 2 + kind->bias_gradients);
+    if (attr.lengths)
+        q->din[first_bias - 1] = PLUMB_NO_GRADIENT;
+    q->din[0] = attr.dx ? plumb_output(q->graph, first, outputs_backward(&attr, kind) - 1) : PLUMB_NO_GRADIENT;
     return PLUMB_OK;
 }
 
@@ -201,13 +229,15 @@ static plumb_t branch_rnn(plumb_graph *graph, const void *attr, const plumb_t *i
 static plumb_t branch_rnn_backward(plumb_graph *graph, const void *attr, const plumb_t *in, const plumb_t *out)
 {
     (void)out;
-    return plumb_activation_branch(graph, ((const plumb_attr_recurrent *)attr)->activation, in[4]);
+    return plumb_activation_branch(graph, ((const plumb_attr_recurrent *)attr)->activation,
+                                   in[plumb_recurrent_first(attr, recurrent_rnn.states)]);
 }
 
 static void print(const void *opaque, struct plumb_text *text)
 {
     const plumb_attr_recurrent *attr = opaque;
-    plumb_text_add(text, "%s", attr->reverse ? "reverse" : "");
+    plumb_text_add(text, "%s%s%s%s", attr->reverse ? "reverse" : "", attr->reset_before ? " reset before" : "",
+                   attr->peepholes ? " peepholes" : "", attr->lengths ? " lengths" : "");
     plumb_print_activation(attr->activation, text);
 }
 
@@ -246,7 +276,7 @@ const recurrent_kind recurrent_lstm = {.gates = 4,
     const plumb_op plumb_op_##kind = {                                                                               \
         .name = #kind,                                                                                               \
         .min_in = 3 + (n_states),                                                                                    \
-        .max_in = 5 + (n_states),                                                                                    \
+        .max_in = 7 + (n_states),                                                                                    \
         .n_out = 1 + (n_states) + (n_saved),                                                                         \
         .attr_size = sizeof(plumb_attr_recurrent),                                                                   \
         .infer = infer_##kind,                                                                                       \
@@ -260,7 +290,7 @@ const recurrent_kind recurrent_lstm = {.gates = 4,
     const plumb_op plumb_op_##kind##_backward = {                                                                    \
         .name = #kind "_backward",                                                                                   \
         .min_in = 5 + (n_states) + (n_saved),                                                                        \
-        .max_in = 5 + 2 * (n_states) + (n_saved),                                                                    \
+        .max_in = 7 + 2 * (n_states) + (n_saved),                                                                    \
         .attr_size = sizeof(plumb_attr_recurrent),                                                                   \
         .flags = PLUMB_OP_BACKWARD | PLUMB_OP_VARIADIC,                                                              \
         .outputs = outputs_##kind##_backward,                                                                        \
@@ -292,27 +322,74 @@ static plumb_t state_or_zeros(plumb_graph *g, plumb_t state, plumb_t x, plumb_t 
     return plumb_add(g, plumb_reshape(g, column, PLUMB_SHAPE(PLUMB_INFER, 1)), zeros);
 }
 
+/* The three gates' weights or biases from those of z and n: r's are `value`. */
+static plumb_t with_reset(plumb_graph *g, plumb_t two, double value)
+{
+    plumb_shape shape = plumb_shape_of(g, two);
+    if (shape.rank < 1 || shape.rank > 2 || shape.dim[0] < 0 || shape.dim[0] % 2 || shape.dim[shape.rank - 1] < 0)
+        return two; /* what is wrong then, the shape rule says */
+    shape.dim[0] /= 2;
+    return plumb_concat(g, (const plumb_t[]){plumb_full(g, plumb_dtype_of(g, two), shape, value), two}, 2, 0);
+}
+
+/* Without a reset gate r is 1: sigmoid(64) is, in every dtype, to the last bit. Such a gru is for small networks; the third
+ * of its products that multiplies zeros is not worth an op of its own. */
+static void open_reset(plumb_graph *g, plumb_t w[4])
+{
+    plumb_shape shape = plumb_shape_of(g, w[1]);
+    if (shape.rank == 2 && shape.dim[0] >= 0 && w[2] == PLUMB_NONE && w[3] == PLUMB_NONE)
+        w[2] = w[3] = plumb_full(g, plumb_dtype_of(g, w[1]), PLUMB_SHAPE(shape.dim[0]), 0);
+    for (int i = 0; i < 4; i++)
+        if (w[i] != PLUMB_NONE)
+            w[i] = with_reset(g, w[i], i == 2 ? 64 : 0);
+}
+
+static bool is_sound(plumb_graph *g, const plumb_op *op, const recurrent_kind *kind, const plumb_recurrent_options *o)
+{
+    if (o->relu && kind->gates > 1)
+        plumb_poison(g, "%s: relu is an activation of rnn only", op->name);
+    else if (o->reset != PLUMB_RESET_AFTER && kind->gates != 3)
+        plumb_poison(g, "%s: only gru has a reset gate", op->name);
+    else if (o->reset > PLUMB_RESET_NONE)
+        plumb_poison(g, "gru: reset %d, expected after, before or none", (int)o->reset);
+    else if (o->peepholes != PLUMB_NONE && kind->states < 2)
+        plumb_poison(g, "%s: only lstm has peepholes", op->name);
+    else
+        return true;
+    return false;
+}
+
 static plumb_t build(plumb_graph *g, const plumb_op *op, const recurrent_kind *kind, plumb_t x, const plumb_t *states,
                      const plumb_t *weights, const plumb_recurrent_options *options)
 {
     plumb_recurrent_options o = {0};
     plumb_attr_recurrent attr;
-    plumb_t in[8] = {x};
+    plumb_t in[10] = {x}, w[4];
     int n = 1;
     if (options)
         memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    if (!is_sound(g, op, kind, &o))
+        return PLUMB_NONE;
+    memcpy(w, weights, sizeof w);
+    if (o.reset == PLUMB_RESET_NONE)
+        open_reset(g, w);
     memset(&attr, 0, sizeof attr);
     attr.reverse = o.reverse;
     attr.activation = kind->gates > 1 ? 0 : o.relu ? PLUMB_ACTIVATION_RELU : PLUMB_ACTIVATION_TANH;
-    if (o.relu && kind->gates > 1)
-        return plumb_poison(g, "%s: relu is an activation of rnn only", op->name);
+    attr.reset_before = o.reset == PLUMB_RESET_BEFORE;
+    attr.peepholes = o.peepholes != PLUMB_NONE;
+    attr.lengths = o.lengths != PLUMB_NONE;
     for (int i = 0; i < kind->states; i++)
-        in[n++] = state_or_zeros(g, states[i], x, weights[1]);
-    in[n++] = weights[0];
-    in[n++] = weights[1];
+        in[n++] = state_or_zeros(g, states[i], x, w[1]);
+    in[n++] = w[0];
+    in[n++] = w[1];
+    if (attr.peepholes)
+        in[n++] = o.peepholes;
+    if (attr.lengths)
+        in[n++] = o.lengths;
     for (int i = 2; i < 4; i++)
-        if (weights[i] != PLUMB_NONE)
-            in[n++] = weights[i];
+        if (w[i] != PLUMB_NONE)
+            in[n++] = w[i];
     return plumb_emit(g, op, &attr, in, n);
 }
 
