@@ -1,6 +1,7 @@
 /* A training that was stopped, or killed, and goes on, ends as the one that was not: every value of the state and every row
- * of the history to the bit, from any batch, with any number of threads. Four recipes, which between them have all that
- * there is to keep: moments, accumulated gradients, a moving loss scale, dropout, averages, a dev set and its best weights.
+ * of the history to the bit, from any batch, with any number of threads and workers. Four recipes, which between them have all
+ * that there is to keep: moments, accumulated gradients, a moving loss scale, dropout, changed pictures, averages, a dev set
+ * and its best weights.
  *
  * The plain run samples; with PLUMB_LONG set (suite crash) every recipe is stopped after every batch, and killed 100 times. */
 #include <dirent.h>
@@ -33,7 +34,8 @@ static const struct recipe {
     {"adam", 0, {.rule = "adam"}, {.schedule = &(plumb_schedule){.rule = "cosine"}}},
     {"accumulated", 0, {.rule = "momentum", .lr = 0.05, .clip_norm = 1}, {.accumulate = 3}},
     {"f16", 0, {.rule = "adam", .loss_scale_every = 5, .precision = PLUMB_F16}, {.schedule = NULL}},
-    {"averaged", 0.3, {.rule = "rmsprop", .average = 0.9}, {.monitor = "dev_loss", .patience = 9}},
+    {"averaged", 0.3, {.rule = "rmsprop", .average = 0.9},
+     {.monitor = "dev_loss", .patience = 9, .augment = &(plumb_augment){.mirror = true, .crop = 1, .mixup = 0.5}}},
 };
 #define RECIPES ((int)(sizeof(recipes) / sizeof(recipes[0])))
 
@@ -121,6 +123,7 @@ static plumb_status train(const struct recipe *r, int threads, const char *folde
     options.dev = r->fit.monitor ? other : NULL;
     options.on_step = on_step;
     options.user = calls;
+    options.workers = threads * 2 % 3; /* 2, 1, 0 */
     if (folder) {
         const plumb_checkpoint_options keep = {.size = sizeof(keep), .every = every, .resume = resume};
         options.checkpoints = plumb_checkpoints_open(context, folder, &keep);
