@@ -434,7 +434,7 @@ PLUMB_TEST(recurrent, refusals_say_what_is_wrong)
     check_refusal(relu_of_lstm, "relu is an activation of rnn only");
     check_refusal(peepholes_of_gru, "gru 'net': only lstm has peepholes");
     check_refusal(reset_of_lstm, "only gru has a reset gate");
-    check_refusal(lengths_of_others, "rnn: lengths have shape (2), expected one for each sequence of the batch");
+    check_refusal(lengths_of_others, "rnn 'net': lengths have shape (2), expected one for each sequence of the batch");
     check_refusal(other_features, "lstm: w_ih has shape (20, 6), expected (20, 4)");
     check_refusal(steps_unknown, "needs a known number of steps");
 }

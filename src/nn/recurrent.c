@@ -9,6 +9,7 @@
  * - Time comes first, as the ops want it, unless `batch_first`, which costs nothing: the ops read and gradients are written
  *   through transposed views. */
 #include "nn/nn.h"
+#include "op/recurrent.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -105,7 +106,9 @@ static plumb_t add_op(plumb_graph *g, const recurrent *kind, const char *name, p
         w[2 + i] = variable(g, name, i ? "bias_hh" : "bias_ih", layer, reverse, dtype, PLUMB_SHAPE(wide), &o->bias_init, o);
     if (o->peepholes)
         op.peepholes = variable(g, name, "weight_peephole", layer, reverse, dtype, PLUMB_SHAPE(3 * o->units), &o->bias_init, o);
-    plumb_t h0 = state_row(g, o->h0, row, o->units), c0 = state_row(g, o->c0, row, o->units);
+    plumb_t h0 = plumb_recurrent_state(g, state_row(g, o->h0, row, o->units), x, w[1]), c0 = PLUMB_NONE;
+    if (kind->cells)
+        c0 = plumb_recurrent_state(g, state_row(g, o->c0, row, o->units), x, w[1]);
     char shown[256];
     snprintf(shown, sizeof shown, "%s.l%d%s", name ? name : "", layer, reverse ? "_reverse" : "");
     plumb_name_next(g, o->layers > 1 || o->bidirectional ? shown : name);

@@ -308,8 +308,7 @@ ROWS(lstm, 2, 2, NULL, NULL)
 
 /* ---- builders ---- */
 
-/* Zeros (N, H) where no initial state is given; where N is known only once sizes are bound, it is read off x (its zeros'). */
-static plumb_t state_or_zeros(plumb_graph *g, plumb_t state, plumb_t x, plumb_t w_hh)
+plumb_t plumb_recurrent_state(plumb_graph *g, plumb_t state, plumb_t x, plumb_t w_hh)
 {
     plumb_shape s = plumb_shape_of(g, x), w = plumb_shape_of(g, w_hh);
     if (state != PLUMB_NONE || s.rank != 3 || w.rank != 2) /* what is wrong then, the shape rule says */
@@ -380,7 +379,7 @@ static plumb_t build(plumb_graph *g, const plumb_op *op, const recurrent_kind *k
     attr.peepholes = o.peepholes != PLUMB_NONE;
     attr.lengths = o.lengths != PLUMB_NONE;
     for (int i = 0; i < kind->states; i++)
-        in[n++] = state_or_zeros(g, states[i], x, w[1]);
+        in[n++] = plumb_recurrent_state(g, states[i], x, w[1]);
     in[n++] = w[0];
     in[n++] = w[1];
     if (attr.peepholes)

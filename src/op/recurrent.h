@@ -16,6 +16,10 @@ typedef struct recurrent_kind {
 
 extern const recurrent_kind recurrent_rnn, recurrent_gru, recurrent_lstm;
 
+/* The state, or zeros (N, H) where none is given; where N is known only once sizes are bound, it is read off x (its zeros').
+ * Layers ask before they name the op, which builders would else give to the zeros. */
+plumb_t plumb_recurrent_state(plumb_graph *g, plumb_t state, plumb_t x, plumb_t w_hh);
+
 /* Gradient rules: of a forward op whose saved outputs have gradients, and of a backward op. */
 plumb_status recurrent_gradient_by_steps(plumb_grad *q, const recurrent_kind *kind);
 plumb_status recurrent_second_by_steps(plumb_grad *q, const recurrent_kind *kind);
