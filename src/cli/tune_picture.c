@@ -113,10 +113,12 @@ static void draw_axis(const struct search *s, struct plumb_text *svg, int axis, 
         snprintf(top, sizeof(top), "%.60s", "");
         snprintf(bottom, sizeof(bottom), "%.60s", "");
         if (d->range.scale == PLUMB_SEARCH_CHOICE) {
+            plumb_text_add(svg, "<g stroke=\"#ffffff\" stroke-width=\"4\" paint-order=\"stroke\">\n"); /* lines lie below */
             for (int i = 0; i <= (int)d->range.high; i++) {
                 plumb_svg_label(svg, x + 5, height_of(plumb_search_position(&d->range, i)) + 4, "start", 11, "#222222",
                                 d->choice[i]);
             }
+            plumb_text_add(svg, "</g>\n");
         } else {
             char room[64];
             snprintf(top, sizeof(top), "%.60s", tune_value_text(d, d->range.high, room));
