@@ -136,6 +136,14 @@ refuse 2 '--check-every: is about what --monitor names' train --check-every 3
 refuse 2 "--monitor: 'test_loss' is not known" train --monitor test_loss
 refuse 2 "--lambda-scale: 'per-example' is not known" train --lambda-scale per-example
 refuse 2 "model 'lenet' is not known" summary lenet
+refuse 2 "--split '70'" train --split 70
+refuse 2 "--split '60/20/20/1'" train --split 60/20/20/1
+refuse 2 "--split '1/0'" train --split 1/0
+refuse 2 'has a dev set already' train --split 60/20/20 --dev 0.1
+refuse 2 '--max-bad: ' train --max-bad 1.5
+refuse 2 'one is missing' train --height 28
+refuse 2 "augment: 'miror' is unknown; there are mirror" train --data data --model logistic --augment miror
+refuse 2 'what? plumb data doctor' data
 refuse 2 "data set 'nowhere': neither" train --data nowhere
 refuse 2 'data set' train --data $'new\nline'
 refuse 2 '--data: needs a value of 1 to 4096' train --data "$(printf 'x%.0s' {1..4097})"
@@ -195,6 +203,22 @@ for command in train eval compare tune predict summary gradcheck ops doctor benc
     accept "Usage: plumb $command" $command --help
 done
 accept 'Exit codes: 0 ok, 1 failed, 2 bad input, 3 device, 4 numeric, 5 input/output' train --help
+# ---- data sets of other kinds, and the doctor ----
+{
+    echo a,b,label
+    for ((i = 0; i < 90; i++)); do echo "$((i % 7)),$((i * i % 11)).5,$((i % 3))"; done
+} >table.csv
+accept '^train: 90 examples of (2, 1, 1) f32, values 0 to 9.5$' data doctor table.csv
+accept '"examples":90,"bad":0' data doctor table.csv --json
+code 'the doctor names what train and test share, and ends with 1' 1 \
+    "$plumb data doctor data | tee /dev/stderr | grep -q \"^wrong: of test's examples 300 are in train as well: 0 is 0, \"; exit \${PIPESTATUS[0]}"
+accept 'test accuracy' train --data table.csv --split 60/20/20 --model logistic --epochs 2
+accept '"dev_loss":[0-9]' train --data table.csv --split 70/30 --dev 0.2 --model mlp --epochs 1 --json
+refuse 2 'is one table without a part "test"' train --data table.csv
+refuse 2 "no column is called 'c'" train --data table.csv --split 70/30 --label c
+echo 1,x,0 >>table.csv
+refuse 2 "table.csv: offset [0-9]*, line 92, column 1: 'x' is no number" train --data table.csv --split 70/30
+accept 'test accuracy' train --data table.csv --split 70/30 --max-bad 0.02 --model logistic --epochs 1
 accept 'isa' doctor
 accept '"what":"cuda","state":"off"' doctor --json
 accept '"what":"winograd","state":"ok"' doctor --json

@@ -83,6 +83,33 @@ struct common_options {
      OPTION_TEXT, &(common).forbid, 0, 0, NULL},                                                                      \
     {"json", NULL, "machine-readable output, one JSON object a line", OPTION_FLAG, &(common).json, 0, 0, NULL}
 
+/* ---- data sets (data.c) ---- */
+
+struct data_options {
+    const char *data, *split, *label;
+    double max_bad, dev;
+    int64_t height, width;
+    bool grey;
+    bool has_dev; /* found out by cli_check_data: --dev, or a split in three */
+};
+#define DATA_KINDS "fashion-mnist (default); a folder of IDX files, CIFAR's, CSV, npz or pictures by class; a .csv or .npz file"
+/* How a set is read. */
+#define DATA_ROWS(set)                                                                                                \
+    {"max-bad", "SHARE", "of examples that may be corrupt, which are then left out (default 0: the first ends it)",  \
+     OPTION_NUMBER, &(set).max_bad, 0, 1, NULL},                                                                      \
+    {"label", "COLUMN", "of a CSV file: name or number from 0 (default: label, or the last)", OPTION_TEXT,           \
+     &(set).label, 0, 0, NULL},                                                                                       \
+    {"height", "N", "scale pictures of a folder to this height and --width", OPTION_WHOLE, &(set).height, 1, 65536,  \
+     NULL},                                                                                                           \
+    {"width", "N", "", OPTION_WHOLE, &(set).width, 1, 65536, NULL},                                                   \
+    {"grey", NULL, "read pictures of a folder as grey", OPTION_FLAG, &(set).grey, 0, 0, NULL}
+/* Refuses what cannot be meant; false with *code set. */
+bool cli_check_data(const char *command, struct data_options *set, int *code);
+plumb_dataset *cli_find_data(plumb_context *context, const struct data_options *set, const char *part, int classes);
+/* The parts of a training: the set's own, or a --split of its training part; dev: NULL where there is none. */
+plumb_status cli_load_data(plumb_context *context, const struct data_options *set, int classes, plumb_dataset **train,
+                           plumb_dataset **dev, plumb_dataset **test);
+
 /* NULL after printing why; *code is then the exit code. */
 plumb_context *cli_open(const struct common_options *common, int *code);
 /* Prints "plumb COMMAND: message" (one line) and returns the status as exit code. */
@@ -164,6 +191,7 @@ int command_summary(int argc, char **argv);
 int command_gradcheck(int argc, char **argv);
 int command_ops(int argc, char **argv);
 int command_doctor(int argc, char **argv);
+int command_data(int argc, char **argv);
 int command_bench(int argc, char **argv);
 const struct command *cli_command(const char *name);
 const struct command *cli_command_at(int index);

@@ -8,8 +8,9 @@
 
 struct eval_options {
     struct common_options common;
+    struct data_options set;
     struct option_list weights;
-    const char *model, *data, *part, *confusion, *precision, *report, *costs;
+    const char *model, *part, *confusion, *precision, *report, *costs;
     int64_t batch, top, crops, padding;
     double human;
     bool mirror, diagnose;
@@ -192,7 +193,7 @@ static void print_result(const struct eval *v)
     }
     char name[96];
     snprintf(name, sizeof(name), v->count > 1 ? "%s and %d more" : "%s", v->loaded[0].name, v->count - 1);
-    printf("%s on %s (%s): accuracy %.4f, loss %.4f, %lld examples, %.0f images/s\n", name, o->data, o->part,
+    printf("%s on %s (%s): accuracy %.4f, loss %.4f, %lld examples, %.0f images/s\n", name, o->set.data, o->part,
            v->e.accuracy, v->e.loss, (long long)v->e.count, v->e.images_per_s);
     if (o->top < v->classes) {
         printf("among the first %lld: %.4f\n", (long long)o->top, plumb_top_accuracy(v->dataset, &v->e, (int)o->top));
@@ -265,13 +266,12 @@ static plumb_status prepare(struct eval *v)
         return status;
     }
     v->classes = v->loaded[0].model.classes;
-    const plumb_dataset_options options = {.size = sizeof(options), .classes = v->classes};
-    v->dataset = plumb_dataset_find(v->context, v->o->data, v->o->part, &options);
+    v->dataset = cli_find_data(v->context, &v->o->set, v->o->part, v->classes);
     if (!v->dataset) {
         return plumb_last_status(v->context);
     }
     if (v->o->diagnose || v->o->report) {
-        v->train = plumb_dataset_find(v->context, v->o->data, "train", &options);
+        v->train = cli_find_data(v->context, &v->o->set, "train", v->classes);
         if (!v->train) {
             return plumb_last_status(v->context);
         }
@@ -301,7 +301,7 @@ static plumb_status evaluate(struct eval *v)
     }
     print_result(v);
     char title[160];
-    snprintf(title, sizeof(title), "%.40s on %.60s (%s): accuracy %.4f", v->loaded[0].name, v->o->data, v->o->part,
+    snprintf(title, sizeof(title), "%.40s on %.60s (%s): accuracy %.4f", v->loaded[0].name, v->o->set.data, v->o->part,
              v->e.accuracy);
     status = v->o->confusion ? plumb_write_confusion_svg(v->context, v->o->confusion, title, v->dataset, &v->e) : status;
     return !status && v->o->report ? write_folder(v, title) : status;
@@ -320,7 +320,7 @@ static void release(struct eval *v)
 int command_eval(int argc, char **argv)
 {
     struct eval_options o = {.common = COMMON_DEFAULTS,
-                             .data = "fashion-mnist",
+                             .set = {.data = "fashion-mnist"},
                              .part = "test",
                              .precision = "f32",
                              .batch = 250,
@@ -332,8 +332,8 @@ int command_eval(int argc, char **argv)
          OPTION_LIST, &o.weights, 0, 0, NULL},
         {"model", "NAME", "the network (default: as the file says)", OPTION_NAME, &o.model, 0, 0,
          cli_model_name},
-        {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0,
-         NULL},
+        {"data", "SET", DATA_KINDS, OPTION_TEXT, &o.set.data, 0, 0, NULL},
+        DATA_ROWS(o.set),
         {"part", "PART", "of the data set (default test)", OPTION_NAME, &o.part, 0, 0, cli_part_name},
         {"batch", "N", "examples at a time (default 250)", OPTION_WHOLE, &o.batch, 1, 1048576, NULL},
         {"precision", "DTYPE", "computed in, default f32", OPTION_NAME, &o.precision, 0, 0,
@@ -351,6 +351,9 @@ int command_eval(int argc, char **argv)
     };
     int code = 0;
     if (cli_parse(&(struct option_set){cli_command("eval"), CLI_SOME(rows), NULL, NULL}, argc, argv, &code)) {
+        return code;
+    }
+    if (!cli_check_data("eval", &o.set, &code)) {
         return code;
     }
     if (o.crops != 1 && o.crops != 5) {

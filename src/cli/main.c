@@ -20,6 +20,7 @@ static const struct command commands[] = {
     {"ops", "", "Lists the registered ops and their implementations.", command_ops},
     {"doctor", "", "Says what was found on this machine, which version, what is off and why.",
      command_doctor},
+    {"data", "doctor [SET]", "Says what is in a data set, and what may be wrong with it.", command_data},
     {"bench", "train|op [OP]", "Checks a training step or a single op against the reference, then times it.",
      command_bench},
 };

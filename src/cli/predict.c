@@ -5,7 +5,8 @@
 
 struct predict_options {
     struct common_options common;
-    const char *weights, *model, *data, *part, *precision;
+    struct data_options set;
+    const char *weights, *model, *part, *precision;
     int64_t index;
     bool picture;
 };
@@ -106,30 +107,27 @@ static plumb_status predict(const struct predict_options *o, plumb_context *cont
         return status;
     }
     int classes = loaded.model.classes;
-    const plumb_dataset_options options = {.size = sizeof(options), .classes = classes};
-    plumb_dataset *dataset = plumb_dataset_find(context, o->data, o->part, &options);
+    plumb_dataset *dataset = cli_find_data(context, &o->set, o->part, classes);
     if (!dataset) {
         return plumb_last_status(context);
     }
     if (o->index >= plumb_dataset_count(dataset)) {
         return plumb_fail(context, PLUMB_BAD_INPUT, "index %lld: %s has examples 0 to %lld",
-                          (long long)o->index, o->data, (long long)plumb_dataset_count(dataset) - 1);
+                          (long long)o->index, o->set.data, (long long)plumb_dataset_count(dataset) - 1);
     }
-    float p[256];
+    float *p = plumb_alloc(context, (size_t)classes * sizeof(float));
     int32_t said = 0;
-    status = look_at_one(o, context, &loaded, dataset, p, &said);
-    if (status) {
-        return status;
-    }
+    status = p ? look_at_one(o, context, &loaded, dataset, p, &said) : PLUMB_FAILED;
     int label = plumb_dataset_label(dataset, o->index);
-    if (o->common.json) {
+    if (!status && o->common.json) {
         print_json(o, dataset, p, classes, label, said);
-        return PLUMB_OK;
+    } else if (!status) {
+        printf("%s, %s example %lld: %s; %s says %s\n\n", o->set.data, o->part, (long long)o->index,
+               plumb_dataset_class_name(dataset, label), loaded.name, plumb_dataset_class_name(dataset, said));
+        status = o->picture ? print_picture(context, dataset, o->index) : PLUMB_OK;
+        print_bars(dataset, p, classes, label);
     }
-    printf("%s, %s example %lld: %s; %s says %s\n\n", o->data, o->part, (long long)o->index,
-           plumb_dataset_class_name(dataset, label), loaded.name, plumb_dataset_class_name(dataset, said));
-    status = o->picture ? print_picture(context, dataset, o->index) : PLUMB_OK;
-    print_bars(dataset, p, classes, label);
+    plumb_free(context, p);
     return status;
 }
 
@@ -137,7 +135,7 @@ int command_predict(int argc, char **argv)
 {
     struct predict_options o = {.common = COMMON_DEFAULTS,
                                 .weights = "out/final.safetensors",
-                                .data = "fashion-mnist",
+                                .set = {.data = "fashion-mnist"},
                                 .part = "test",
                                 .precision = "f32",
                                 .index = -1};
@@ -148,8 +146,8 @@ int command_predict(int argc, char **argv)
          NULL},
         {"model", "NAME", "the network (default: as the file says)", OPTION_NAME, &o.model, 0, 0,
          cli_model_name},
-        {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o.data, 0, 0,
-         NULL},
+        {"data", "SET", DATA_KINDS, OPTION_TEXT, &o.set.data, 0, 0, NULL},
+        DATA_ROWS(o.set),
         {"part", "PART", "of the data set (default test)", OPTION_NAME, &o.part, 0, 0, cli_part_name},
         {"precision", "DTYPE", "computed in, default f32", OPTION_NAME, &o.precision, 0, 0,
          cli_precision_name},
@@ -160,6 +158,9 @@ int command_predict(int argc, char **argv)
     int code = 0;
     if (cli_parse(&(struct option_set){cli_command("predict"), CLI_SOME(rows), &word, NULL}, argc, argv,
                   &code)) {
+        return code;
+    }
+    if (!cli_check_data("predict", &o.set, &code)) {
         return code;
     }
     if (word && (o.index >= 0 || !cli_whole(word, 0, 9e15, &o.index))) {

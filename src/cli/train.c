@@ -35,7 +35,7 @@ static void print_header(bool dev)
 /* A star: the best so far of what is monitored. */
 static void print_epoch(const struct train_options *o, const plumb_epoch *e)
 {
-    bool dev = o->dev > 0;
+    bool dev = o->set.has_dev;
     printf("%5d  %9.3g  %10.4f  %9.4f  %9.4f  %8.4f  %8.0f  %8.1f  %5.1f%%%s\n", e->epoch, e->lr, e->train_loss,
            e->train_accuracy, dev ? e->dev_loss : e->test_loss, dev ? e->dev_accuracy : e->test_accuracy,
            e->images_per_s, e->seconds, 100 * e->data_wait, e->better ? " *" : "");
@@ -121,7 +121,7 @@ static void describe(const struct train_run *r, struct description *d)
     snprintf(d->seed, sizeof(d->seed), "%lld", (long long)r->o->common.seed);
     snprintf(d->input, sizeof(d->input), "%lld,%lld,%lld", (long long)size[0], (long long)size[1], (long long)size[2]);
     snprintf(d->version, sizeof(d->version), "plumb %s", plumb_version());
-    const char *const pairs[] = {"model",   r->o->model,   "classes", d->classes, "data", r->o->data,
+    const char *const pairs[] = {"model",   r->o->model,   "classes", d->classes, "data", r->o->set.data,
                                  "scaling", r->o->scaling, "seed",    d->seed,    "input", d->input,
                                  "writer",  d->version,    r->done ? "epochs" : NULL, d->epochs, NULL};
     memcpy(d->pairs, pairs, sizeof(pairs));
@@ -156,7 +156,7 @@ static plumb_status write_results(const struct train_run *r)
                                         "mistakes.png"};
     char path[4200], title[160];
     plumb_status status = PLUMB_OK;
-    snprintf(title, sizeof(title), "%.40s on %.60s: test accuracy %.4f", r->o->model, r->o->data,
+    snprintf(title, sizeof(title), "%.40s on %.60s: test accuracy %.4f", r->o->model, r->o->set.data,
              r->test_result.accuracy);
     for (int i = 0; !status && i < 5; i++) {
         snprintf(path, sizeof(path), "%s/%s", r->o->out, names[i]);
@@ -224,28 +224,13 @@ static void print_last(const struct train_run *r)
 
 static plumb_status load_data(struct train_run *r)
 {
-    const plumb_dataset_options options = {.size = sizeof(options), .classes = (int)r->o->classes};
-    r->train = plumb_dataset_find(r->context, r->o->data, "train", &options);
-    r->test = r->train ? plumb_dataset_find(r->context, r->o->data, "test", &options) : NULL;
-    if (!r->test) {
-        return plumb_last_status(r->context);
-    }
-    if (r->o->dev > 0) { /* the whole set's memory is that of its parts */
-        const plumb_split_options split = {.size = sizeof(split), .stratified = true};
-        const double shares[2] = {1 - r->o->dev, r->o->dev};
-        plumb_dataset *parts[2];
-        plumb_status status = plumb_dataset_split(r->train, shares, 2, &split, parts);
-        r->train = parts[0];
-        r->dev = parts[1];
-        return status;
-    }
-    return PLUMB_OK;
+    return cli_load_data(r->context, &r->o->set, (int)r->o->classes, &r->train, &r->dev, &r->test);
 }
 
 static plumb_status build(struct train_run *r)
 {
     const plumb_model_options options = {.size = sizeof(options),
-                                         .classes = (int)r->o->classes,
+                                         .classes = plumb_dataset_classes(r->train),
                                          .input_shape = plumb_dataset_shape(r->train),
                                          .drop = r->o->drop};
     plumb_status status = plumb_model_build(r->context, r->o->model, &options, &r->model);
@@ -282,14 +267,14 @@ static plumb_status fit(struct train_run *r)
 {
     const struct train_options *o = r->o;
     if (!o->common.json) {
-        printf("%s on %s: %lld examples in batches of %lld", o->model, o->data,
+        printf("%s on %s: %lld examples in batches of %lld", o->model, o->set.data,
                (long long)plumb_dataset_count(r->train), (long long)r->recipe.fit.batch);
         if (o->accumulate > 1) {
             printf(", %lld to a step", (long long)o->accumulate);
         }
         printf(", %s, %s rate, %s, seed %lld, %d threads\n\n", o->optimizer, o->schedule, o->precision,
                (long long)o->common.seed, plumb_threads(r->context));
-        print_header(o->dev > 0);
+        print_header(o->set.has_dev);
         fflush(stdout);
     }
     plumb_status status = plumb_fit(&r->model, r->state, r->train, &r->recipe.fit, r->history, &r->done);

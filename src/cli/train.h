@@ -8,12 +8,13 @@ enum { TRAIN_RATES_MOST = 1000 };
 
 struct train_options {
     struct common_options common;
-    const char *model, *data, *optimizer, *schedule, *scaling, *out, *weights, *precision;
+    struct data_options set;
+    const char *model, *optimizer, *schedule, *scaling, *out, *weights, *precision;
     const char *batch_text, *memory_text, *loss_scale_text, *average_text, *rates_text; /* as given, or NULL */
     const char *lambda_scale, *freeze, *monitor, *augment;
     int64_t save_every, keep, epochs, steps, batch, memory, accumulate, classes, check_every, patience, workers;
     double lr, lr_end, weight_decay, momentum, l2, l1, clip, drop, decay, k, every, warmup, loss_scale, average, smoothing,
-        min_change, dev;
+        min_change;
     double rates[TRAIN_RATES_MOST];
     int n_rates;
     bool find_lr, keep_last, resume;
@@ -39,7 +40,7 @@ struct train_run {
     const struct train_options *o;
     struct train_recipe recipe;
     plumb_context *context;
-    plumb_dataset *train, *dev, *test; /* dev: NULL without --dev */
+    plumb_dataset *train, *dev, *test; /* dev: NULL without one */
     plumb_model model;
     plumb_state *state;
     plumb_checkpoints *checkpoints; /* with --out: locks it, and keeps what is asked for */

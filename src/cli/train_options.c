@@ -150,7 +150,7 @@ static int check_together(struct train_options *o)
     if (!o->monitor && o->patience) {
         o->monitor = "dev_loss";
     }
-    if (o->monitor && strncmp(o->monitor, "dev", 3) == 0 && o->dev == 0) {
+    if (o->monitor && strncmp(o->monitor, "dev", 3) == 0 && !o->set.has_dev) {
         return cli_refuse("train", "--%s: %s is of a dev set; keep a part of the training set for it with --dev SHARE",
                           o->patience ? "patience" : "monitor", o->monitor);
     }
@@ -162,20 +162,22 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
 {
     *o = (struct train_options){.common = COMMON_DEFAULTS,
                                 .model = "lenet5",
-                                .data = "fashion-mnist",
+                                .set = {.data = "fashion-mnist"},
                                 .optimizer = "adam",
                                 .schedule = "constant",
                                 .scaling = "standard",
                                 .precision = "f32",
                                 .lambda_scale = "plain",
                                 .batch = 64,
-                                .accumulate = 1,
-                                .classes = 10};
+                                .accumulate = 1};
     const struct option_row rows[] = {
         {"model", "NAME", "the network (default lenet5)", OPTION_NAME, &o->model, 0, 0, cli_model_name},
-        {"data", "SET", "fashion-mnist (default), or a folder of IDX files", OPTION_TEXT, &o->data, 0, 0, NULL},
+        {"data", "SET", DATA_KINDS, OPTION_TEXT, &o->set.data, 0, 0, NULL},
+        {"split", "SHARES", "of the training part at random: train/test like 70/30, or train/dev/test like 60/20/20", OPTION_TEXT,
+         &o->set.split, 0, 0, NULL},
+        DATA_ROWS(o->set),
         {"dev", "SHARE", "part of the training set that is kept back, for choices: tested after each epoch, the test set at the end",
-         OPTION_NUMBER, &o->dev, 1e-6, 0.9, NULL},
+         OPTION_NUMBER, &o->set.dev, 1e-6, 0.9, NULL},
         {"augment", "LIST", "random changes of training's pictures, like mirror,crop=4,rotate=15; also resized_crop, shear, "
          "elastic, brightness, contrast, saturation, hue, erase, mixup, cutmix", OPTION_TEXT, &o->augment, 0, 0, NULL},
         {"workers", "N", "threads that prepare batches (default 0: those that compute)", OPTION_WHOLE, &o->workers, 0, 64,
@@ -221,7 +223,7 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
         {"keep-last", NULL, "end with the last weights, not the best", OPTION_FLAG, &o->keep_last, 0, 0, NULL},
         {"scaling", "RULE", "of the input, from the training set, default standard", OPTION_NAME, &o->scaling, 0, 0,
          scaling_name},
-        {"classes", "N", "labels are below this (default 10)", OPTION_WHOLE, &o->classes, 2, 256, NULL},
+        {"classes", "N", "labels are below this (default: as many as the data have)", OPTION_WHOLE, &o->classes, 2, 65536, NULL},
         {"precision", "DTYPE", "computed in (weights stay f32), default f32", OPTION_NAME, &o->precision, 0, 0,
          cli_precision_name},
         {"loss-scale", "X", "dynamic (default with f16) or a number", OPTION_TEXT, &o->loss_scale_text, 0, 0, NULL},
@@ -243,7 +245,7 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
         return false;
     }
     *code = read_texts(o);
-    if (!*code) {
+    if (!*code && cli_check_data("train", &o->set, code)) {
         *code = check_together(o);
     }
     if (!*code) { /* lengths, places and looks do not decide where a step leads; the batch is said in numbers by the library */

@@ -35,7 +35,7 @@ static plumb_status write_curve(const struct train_run *r, const plumb_rate_sear
     snprintf(path, sizeof(path), "%s/rates.csv", r->o->out);
     plumb_status status = plumb_write_rates_csv(r->context, path, s);
     snprintf(path, sizeof(path), "%s/rates.svg", r->o->out);
-    snprintf(title, sizeof(title), "%.40s on %.60s: loss by rate", r->o->model, r->o->data);
+    snprintf(title, sizeof(title), "%.40s on %.60s: loss by rate", r->o->model, r->o->set.data);
     return status ? status : plumb_write_rates_svg(r->context, path, title, s);
 }
 

@@ -19,7 +19,6 @@ plumb_status plumb_fit_scaling(const plumb_model *model, plumb_state *state, con
                                plumb_scaling rule)
 {
     static const char *const names[2] = {"scaling.shift", "scaling.scale"};
-    double value[2][4];
     if (!plumb_state_has(state, names[0]) || !plumb_state_has(state, names[1])) {
         return PLUMB_OK;
     }
@@ -27,18 +26,21 @@ plumb_status plumb_fit_scaling(const plumb_model *model, plumb_state *state, con
     plumb_shape shape = plumb_state_shape(state, names[0]);
     plumb_dtype dtype = plumb_state_dtype(state, names[0]);
     int64_t channels = plumb_shape_count(&shape);
-    if (channels < 1 || channels > 4) {
-        return plumb_fail(context, PLUMB_BAD_INPUT, "scaling: a layer of %lld channels, 1 to 4 can be set",
-                          (long long)channels);
+    if (channels < 1 || channels > 1 << 20) { /* the columns of a table are channels */
+        return plumb_fail(context, PLUMB_BAD_INPUT, "scaling: a layer of %lld channels", (long long)channels);
     }
-    plumb_status status = plumb_dataset_scaling(train, rule, (int)channels, value[0], value[1]);
+    double *value = plumb_alloc(context, (size_t)channels * 2 * sizeof(double));
+    void *stored = plumb_alloc(context, (size_t)channels * sizeof(double));
+    plumb_status status =
+        value && stored ? plumb_dataset_scaling(train, rule, (int)channels, value, value + channels) : PLUMB_FAILED;
     for (int i = 0; !status && i < 2; i++) {
-        _Alignas(8) unsigned char stored[4 * 8];
         for (int64_t c = 0; c < channels; c++) {
-            plumb_put(stored, dtype, c, value[i][c]);
+            plumb_put(stored, dtype, c, value[i * channels + c]);
         }
         status = plumb_state_set(state, names[i], stored, (size_t)channels * plumb_dtype_size(dtype));
     }
+    plumb_free(context, stored);
+    plumb_free(context, value);
     return status;
 }
 
