@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "halves.h"
+#include "nets.h"
 #include "train/train.h"
 
 /* ---- going on ---- */
@@ -469,4 +470,49 @@ PLUMB_TEST(training, finds_the_largest_batch)
     CHECK(plumb_fit_largest_batch(&b.model, b.state, b.train, NULL, 1000, 1024, &batch) == PLUMB_BAD_INPUT);
     CHECK_TEXT(plumb_message(b.context), "batch size: one example needs ");
     plumb_close(b.context);
+}
+
+/* ---- memory that runs out ---- */
+
+/* Everything at once, looked for and trained; PLUMB_OK only if all of it was. */
+static plumb_status everything(struct counting *counting)
+{
+    const plumb_allocator allocator = counting_allocator(counting);
+    plumb_error error = {0};
+    struct halves_bench b = {.context = plumb_open(&(plumb_options){.threads = 1, .allocator = &allocator, .error = &error})};
+    if (!b.context) {
+        return error.status;
+    }
+    plumb_status status = plumb_model_build(
+        b.context, "mlp", &(plumb_model_options){.input_shape = PLUMB_SHAPE(1, SIDE, SIDE), .classes = 2}, &b.model);
+    b.state = status ? NULL : plumb_state_new(b.model.graph);
+    b.train = b.state ? halves(b.context, 40, 1, -1, 0) : NULL;
+    const plumb_augment mixup = {.size = sizeof mixup, .crop = 1, .mixup = 1};
+    plumb_fit_options options = {.epochs = 2, .batch = 16, .accumulate = 2, .label_smoothing = 0.1, .freeze = "fc1.bias",
+                                 .optimizer = PLUMB_ADAM(.average = 0.9), .dev = b.train, .monitor = "dev_loss",
+                                 .augment = &mixup};
+    plumb_rate_search search = {.size = sizeof search, .steps = 10};
+    if (b.train && plumb_fit_largest_batch(&b.model, b.state, b.train, &options, 1 << 30, 16, &options.batch) == PLUMB_OK &&
+        plumb_find_rate(&b.model, b.state, b.train, &options, &search) == PLUMB_OK) {
+        status = plumb_fit(&b.model, b.state, b.train, &options, NULL, NULL);
+        CHECK_MSG(!status == !plumb_last_status(b.context), "status %d: %s", (int)status, plumb_message(b.context));
+    }
+    status = plumb_last_status(b.context);
+    CHECK(!status || *plumb_message(b.context));
+    plumb_close(b.context);
+    return status;
+}
+
+PLUMB_TEST(training, survives_every_failing_allocation)
+{
+    struct counting counting = {0};
+    CHECK(everything(&counting) == PLUMB_OK && counting.blocks == 0);
+    int64_t total = counting.calls;
+    CHECK(total > 300);
+    for (int64_t n = 1; n <= total && check_failures() < 5; n += 13) {
+        counting = (struct counting){.fail_at = n};
+        plumb_status status = everything(&counting);
+        CHECK_MSG(status == PLUMB_FAILED && counting.blocks == 0, "allocation %lld of %lld fails: status %d, %lld blocks left",
+                  (long long)n, (long long)total, (int)status, (long long)counting.blocks);
+    }
 }

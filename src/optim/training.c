@@ -72,11 +72,19 @@ static char *own_name(const plumb_state *state, const char *optimizer, const cha
     return name;
 }
 
+/* After own_name found none: what it recorded, or that there is no state or no place for the answer. */
+static plumb_status why_unnamed(const plumb_state *state)
+{
+    plumb_context *context = state ? plumb_handle_context(state) : NULL;
+    plumb_status status = context ? plumb_last_status(context) : PLUMB_OK;
+    return status ? status : PLUMB_BAD_INPUT;
+}
+
 plumb_status plumb_set_lr(plumb_state *state, const char *optimizer, double lr)
 {
     char *name = own_name(state, optimizer, "lr");
     if (!name)
-        return PLUMB_BAD_INPUT;
+        return why_unnamed(state);
     plumb_context *context = plumb_handle_context(state);
     plumb_status status =
         lr >= 0 && isfinite(lr)
@@ -90,7 +98,7 @@ plumb_status plumb_get_steps(const plumb_state *state, const char *optimizer, in
 {
     char *name = steps ? own_name(state, optimizer, "step") : NULL;
     if (!name)
-        return PLUMB_BAD_INPUT;
+        return why_unnamed(state);
     plumb_status status = plumb_state_get(state, name, steps, sizeof *steps);
     plumb_free(plumb_handle_context(state), name);
     return status;
@@ -102,7 +110,7 @@ plumb_status plumb_set_accumulation(plumb_state *state, const char *optimizer, i
 {
     char *name = own_name(state, optimizer, "accumulate");
     if (!name)
-        return PLUMB_BAD_INPUT;
+        return why_unnamed(state);
     plumb_context *context = plumb_handle_context(state);
     plumb_status status = batches > 0
                               ? plumb_state_set(state, name, &batches, sizeof batches)
@@ -115,7 +123,7 @@ plumb_status plumb_get_accumulated(const plumb_state *state, const char *optimiz
 {
     char *name = batches ? own_name(state, optimizer, "micro") : NULL;
     if (!name)
-        return PLUMB_BAD_INPUT;
+        return why_unnamed(state);
     plumb_status status = plumb_state_get(state, name, batches, sizeof *batches);
     plumb_free(plumb_handle_context(state), name);
     return status;
@@ -137,7 +145,7 @@ plumb_status plumb_clear_gradients(plumb_state *state, const char *optimizer)
     static const char *const kept[] = {"sum:", "micro:", "examples:"};
     char *name = own_name(state, optimizer, "step");
     if (!name)
-        return PLUMB_BAD_INPUT;
+        return why_unnamed(state);
     plumb_context *context = plumb_handle_context(state);
     size_t own = strlen(name) - strlen("step:");
     plumb_status status = PLUMB_OK;
@@ -173,7 +181,7 @@ plumb_status plumb_swap_average(plumb_state *state, const char *optimizer)
 {
     char *name = own_name(state, optimizer, "step");
     if (!name)
-        return PLUMB_BAD_INPUT;
+        return why_unnamed(state);
     plumb_context *context = plumb_handle_context(state);
     size_t own = strlen(name) - strlen("step:"), length = own + strlen("average:");
     int found = 0;

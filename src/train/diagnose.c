@@ -144,7 +144,7 @@ static void look_back(const plumb_model *model, struct plumb_culprit *c)
         say(c, "the forward pass is finite, the backward pass is not");
     }
     if (program && plumb_fetch_number(program, norm, &value) == PLUMB_OK) {
-        say(c, "; gradient norm %.6g", value);
+        say(c, "; gradient norm %.6g", fabs(value)); /* no sign of a NaN */
     }
     plumb_program_free(program);
     if (g) {

@@ -283,7 +283,7 @@ static plumb_t known(const struct fit *f, plumb_t of_clone) { return (f->model->
 static bool mixes(const struct fit *f) { return f->augment.mixup > 0 || f->augment.cutmix > 0; }
 
 /* Cross-entropy with smoothed labels; of mixed examples, share * that of the label + (1 - share) * that of the other. */
-static plumb_status change_loss(struct fit *f)
+static void change_loss(struct fit *f)
 {
     plumb_graph *g = f->graph;
     plumb_t logits = plumb_id_in(g, f->model->logits), label = plumb_id_in(g, f->model->label);
@@ -302,8 +302,7 @@ static plumb_status change_loss(struct fit *f)
     } else {
         loss = plumb_softmax_cross_entropy(g, logits, label, &options);
     }
-    f->loss = known(f, loss);
-    return plumb_graph_status(g);
+    f->loss = known(f, loss); /* if it could not be made, compiling says why */
 }
 
 static plumb_status choose_graph(struct fit *f)
@@ -320,7 +319,7 @@ static plumb_status choose_graph(struct fit *f)
         status = freeze(f);
     }
     if (!status && changes_loss) {
-        status = change_loss(f);
+        change_loss(f);
     }
     return status;
 }
