@@ -240,7 +240,7 @@ bool train_options_read(struct train_options *o, int argc, char **argv, int *cod
         "Prints a line for each epoch; with --json an object for each, and a last one with test_accuracy, "
         "test_loss,\n"
         "train_images_per_s and peak_memory_bytes. Ctrl-C finishes the step, saves and leaves with 130; a second one leaves\n"
-        "at once. --resume goes on to the bit: every option but lengths and threads has to be as before.\n";
+        "at once. --resume goes on to the bit: every option but lengths, threads and workers has to be as before.\n";
     if (cli_parse(&(struct option_set){cli_command("train"), CLI_SOME(rows), NULL, notes}, argc, argv, code)) {
         return false;
     }
