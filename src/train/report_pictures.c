@@ -127,7 +127,7 @@ static void add_verdict(struct page *page, const char *word, int class, double p
 {
     plumb_text_add(&page->html, "%s <b>", word);
     plumb_xml_add(&page->html, plumb_dataset_class_name(page->r->data, class));
-    plumb_text_add(&page->html, "</b> (%s %%)", NUMBER(100 * p, 1));
+    plumb_text_add(&page->html, "</b> (%s&#160;%%)", NUMBER(100 * p, 1));
 }
 
 plumb_status plumb_report_mistakes(struct page *page)
@@ -150,7 +150,7 @@ plumb_status plumb_report_mistakes(struct page *page)
         status = add_example(page, d, worst[i], alt);
         plumb_text_add(&page->html, "<figcaption>%lld: ", (long long)worst[i]);
         add_verdict(page, "is", label, (double)p[label]);
-        add_verdict(page, ", said", said, (double)p[said]);
+        add_verdict(page, "<br>said", said, (double)p[said]);
         plumb_text_add(&page->html, "</figcaption></figure>\n");
     }
     plumb_text_add(&page->html, "</div>\n");
