@@ -218,7 +218,7 @@ PLUMB_TEST(nn, every_model_builds_and_gives_class_scores)
         plumb_status status = plumb_model_build(context, plumb_model_name(i), NULL, &model);
         CHECK_MSG(status == PLUMB_OK, "%s: %s", plumb_model_name(i), plumb_message(context));
         plumb_shape logits = plumb_shape_of(model.graph, model.logits);
-        CHECK(logits.rank == 2 && logits.dim[0] == PLUMB_BATCH && logits.dim[1] == model.classes);
+        CHECK((logits.rank == 2 || logits.rank == 4) && logits.dim[0] == PLUMB_BATCH && logits.dim[1] == model.classes);
         CHECK(plumb_shape_of(model.graph, model.loss).rank == 0);
         CHECK(memcmp(&of_table, &model.input_shape, sizeof of_table) == 0);
         plumb_graph_free(model.graph);

@@ -31,6 +31,7 @@ typedef enum plumb_activation {
     PLUMB_GELU,
     PLUMB_SILU,
     PLUMB_SOFTPLUS,
+    PLUMB_RELU6, /* min(max(x, 0), 6) */
     PLUMB_ACTIVATION_COUNT
 } plumb_activation;
 PLUMB_API const char *plumb_activation_name(plumb_activation activation); /* "relu"; NULL out of range */
@@ -291,10 +292,10 @@ PLUMB_API plumb_t plumb_sequential(plumb_graph *graph, const char *prefix, plumb
 /* -- models, ready to train: pictures in, classes out -- */
 typedef struct plumb_model {
     plumb_graph *graph;
-    plumb_t input;  /* "image": f32 (batch, input_shape) */
-    plumb_t label;  /* "label": i32 (batch) */
-    plumb_t logits; /* (batch, classes) */
-    plumb_t loss;   /* softmax cross-entropy, the mean of the batch */
+    plumb_t input;  /* "image": (batch, input_shape) */
+    plumb_t label;  /* "label": i32 (batch), of logits for many places (batch, rows, columns) */
+    plumb_t logits; /* (batch, classes); for many places of a picture (batch, classes, rows, columns) */
+    plumb_t loss;   /* softmax cross-entropy, the mean of the batch; of "..-heads" with the weighted losses of the heads */
     plumb_shape input_shape; /* of one example: (C, H, W) */
     int classes;
 } plumb_model;
@@ -309,7 +310,16 @@ typedef struct plumb_model_options {
     plumb_init init;             /* of all weights; zeroed: He's for ReLU, Xavier's for sigmoid and tanh */
     double drop;                 /* dropout after hidden fully connected layers; 0: none */
     bool no_scaling;             /* leave out the layer "scaling" that comes first */
+    double width;                /* times as many channels and hidden units, to multiples of 8; 0: 1. Not of lenet5, mlp, lstm */
+    plumb_dtype dtype;           /* of pictures and weights: PLUMB_F32 (0) or PLUMB_F64 */
+    bool no_local_norm;          /* alexnet-2012, googlenet-2014: without local response normalisation */
+    bool convolutional;          /* lenet5, alexnet, vgg: slide over pictures of input_shape, which may be larger than the
+                                    model's own, a window of the model's own size (see below) */
 } plumb_model_options;
+
+/* A convolutional form has its fully connected layers as convolutions, by the same weights of the same names and shapes, so
+ * that weights trained on windows load. Its logits (batch, classes, rows, columns) are those of all windows of the model's
+ * own size (plumb_model_input_shape) at multiples of the model's total stride, exactly so where no convolution pads. */
 
 /* Builds a model by name into a graph of its own. options NULL: the defaults. On failure the message says why (an
  * unknown name is refused with the names there are), and *model is zeroed. */

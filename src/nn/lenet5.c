@@ -16,12 +16,9 @@ static plumb_t build(plumb_graph *g, plumb_t x, const plumb_model_options *o, co
     x = size->pool(g, "pool1", x, &half);
     x = plumb_conv2d_layer(g, "conv2", x, .filters = 16, .kernel = {5, 5}, .init = o->init, .activation = o->activation);
     x = size->pool(g, "pool2", x, &half);
-    x = plumb_build_flatten(g, NULL, x, NULL);
-    x = plumb_linear_layer(g, "fc1", x, .units = 120, .init = o->init, .activation = o->activation);
-    x = o->drop > 0 ? plumb_dropout(g, x, o->drop) : x;
-    x = plumb_linear_layer(g, "fc2", x, .units = 84, .init = o->init, .activation = o->activation);
-    x = o->drop > 0 ? plumb_dropout(g, x, o->drop) : x;
-    return plumb_linear_layer(g, "fc3", x, .units = o->classes, .init = o->init);
+    x = plumb_drop_block(g, plumb_dense_block(g, "fc1", x, 120, 5, o->activation, o), o);
+    x = plumb_drop_block(g, plumb_dense_block(g, "fc2", x, 84, 1, o->activation, o), o);
+    return plumb_dense_block(g, "fc3", x, o->classes, 1, PLUMB_LINEAR, o);
 }
 
 static plumb_t build_lenet5(plumb_graph *g, plumb_t x, const plumb_model_options *o)
@@ -44,6 +41,7 @@ const plumb_model_kind plumb_model_lenet5 = {
     .description = "LeNet-5 for 28 x 28: ReLU, max pooling, 61,706 parameters",
     .input_shape = {.rank = 3, .dim = {1, 28, 28}},
     .activation = PLUMB_RELU,
+    .slides = true,
     .build = build_lenet5,
 };
 
@@ -52,6 +50,7 @@ const plumb_model_kind plumb_model_lenet5_classic = {
     .description = "LeNet-5 as in 1998: 32 x 32, tanh, average pooling, 61,706 parameters",
     .input_shape = {.rank = 3, .dim = {1, 32, 32}},
     .activation = PLUMB_TANH,
+    .slides = true,
     .build = build_classic,
 };
 
@@ -60,5 +59,6 @@ const plumb_model_kind plumb_model_lenet5_teaching = {
     .description = "LeNet-5 for 32 x 32 colour pictures with 8 first filters: ReLU, max pooling",
     .input_shape = {.rank = 3, .dim = {3, 32, 32}},
     .activation = PLUMB_RELU,
+    .slides = true,
     .build = build_teaching,
 };

@@ -22,7 +22,7 @@ plumb_shape plumb_model_input_shape(int index) { return kind_at(index) ? kinds[i
 
 static plumb_status refuse_name(plumb_context *context, const char *name)
 {
-    char list[512] = "";
+    char list[1024] = "";
     size_t used = 0;
     for (int i = 0; i < KINDS && used + strlen(kinds[i]->name) + 3 < sizeof list; i++) {
         used = (size_t)(stpcpy(stpcpy(list + used, i ? ", " : ""), kinds[i]->name) - list);
@@ -54,6 +54,17 @@ static plumb_status settle(plumb_context *context, const plumb_model_kind *kind,
         return plumb_fail(context, PLUMB_BAD_INPUT, "model '%s': %d hidden layers, expected 0 to 1000", kind->name,
                           o->n_units);
     }
+    if (!(o->width >= 0 && o->width <= 64)) {
+        return plumb_fail(context, PLUMB_BAD_INPUT, "model '%s': width %g, expected more than 0, at most 64", kind->name,
+                          o->width);
+    }
+    o->dtype = o->dtype ? o->dtype : PLUMB_F32;
+    if (o->dtype != PLUMB_F32 && o->dtype != PLUMB_F64) {
+        return plumb_fail(context, PLUMB_BAD_INPUT, "model '%s': dtype %d, expected f32 or f64", kind->name, (int)o->dtype);
+    }
+    if (o->convolutional && !kind->slides) {
+        return plumb_fail(context, PLUMB_BAD_INPUT, "model '%s': has no convolutional form", kind->name);
+    }
     if (o->activation == PLUMB_LINEAR) {
         o->activation = kind->activation;
     }
@@ -67,15 +78,26 @@ static void assemble(plumb_model *model, const plumb_model_kind *kind, const plu
 {
     plumb_graph *g = model->graph;
     const plumb_shape *one = &o->input_shape;
+    struct plumb_heads heads = {0};
     model->input_shape = *one;
     model->classes = o->classes;
-    model->input = plumb_input(g, "image", PLUMB_F32, PLUMB_SHAPE(PLUMB_BATCH, one->dim[0], one->dim[1], one->dim[2]));
-    model->label = plumb_input(g, "label", PLUMB_I32, PLUMB_SHAPE(PLUMB_BATCH));
+    model->input = plumb_input(g, "image", o->dtype, PLUMB_SHAPE(PLUMB_BATCH, one->dim[0], one->dim[1], one->dim[2]));
     plumb_t x = o->no_scaling ? model->input : plumb_scaling_layer(g, "scaling", model->input);
-    model->logits = kind->build(g, x, o); /* (batch, classes) */
+    model->logits = kind->build ? kind->build(g, x, o) : kind->build_with_heads(g, x, o, &heads);
+    plumb_shape shape = plumb_shape_of(g, model->logits); /* (batch, classes), or (batch, classes, rows, columns) */
+    for (int d = 1; d + 1 < shape.rank; d++) {
+        shape.dim[d] = shape.dim[d + 1];
+    }
+    shape.rank = shape.rank > 1 ? shape.rank - 1 : 1;
+    shape.dim[0] = PLUMB_BATCH;
+    model->label = plumb_input(g, "label", PLUMB_I32, shape);
     plumb_name_next(g, "loss");
     model->loss = plumb_softmax_cross_entropy(g, model->logits, model->label, NULL);
     plumb_name_next(g, NULL);
+    for (int i = 0; i < heads.count; i++) {
+        plumb_t loss = plumb_softmax_cross_entropy(g, heads.logits[i], model->label, NULL);
+        model->loss = plumb_add(g, model->loss, plumb_affine(g, loss, heads.weight, 0));
+    }
 }
 
 plumb_status plumb_model_build(plumb_context *context, const char *name, const plumb_model_options *options,

@@ -42,6 +42,7 @@ plumb_t plumb_layer_variable(plumb_graph *graph, const char *name, const char *p
 
 static plumb_t leaky(plumb_graph *g, plumb_t x) { return plumb_leaky_relu(g, x, 0); }
 static plumb_t elu(plumb_graph *g, plumb_t x) { return plumb_elu(g, x, 0); }
+static plumb_t relu6(plumb_graph *g, plumb_t x) { return plumb_clamp(g, x, 0, 6); }
 
 static const struct {
     const char *name;
@@ -51,7 +52,7 @@ static const struct {
     [PLUMB_LEAKY_RELU] = {"leaky_relu", leaky}, [PLUMB_SIGMOID] = {"sigmoid", plumb_sigmoid},
     [PLUMB_TANH] = {"tanh", plumb_tanh},      [PLUMB_ELU] = {"elu", elu},
     [PLUMB_GELU] = {"gelu", plumb_gelu},      [PLUMB_SILU] = {"silu", plumb_silu},
-    [PLUMB_SOFTPLUS] = {"softplus", plumb_softplus},
+    [PLUMB_SOFTPLUS] = {"softplus", plumb_softplus}, [PLUMB_RELU6] = {"relu6", relu6},
 };
 
 static bool is_activation(plumb_activation a) { return (unsigned)a < PLUMB_ACTIVATION_COUNT; }

@@ -7,8 +7,9 @@
  * channels, a 3 x 3 one, and a 1 x 1 one to four times as many. The first block of every stage but the first halves the
  * picture and doubles the channels; in bottlenecks the 3 x 3 convolution has the stride, as in torchvision and in most
  * published measurements ("v1.5"; the paper's 1 x 1 had it). Where shapes change the input goes through a 1 x 1
- * convolution with batch norm (He's option B: resnet20-cifar then has 272,474 parameters; with option A, zeros for the
- * new channels, it would have 269,722). All pictures, of any size and number of channels, are good as input. */
+ * convolution with batch norm (He's option B: resnet20-cifar then has 272,474 parameters), or, in the models that end in
+ * "-a", every other element goes on with zeros for the new channels, half before and half behind (option A, as in the
+ * paper's measurements on CIFAR-10: 269,722). All pictures, of any size and number of channels, are good as input. */
 #include "nn/nn.h"
 
 #include <stdio.h>
@@ -19,65 +20,60 @@ struct resnet {
     int64_t filters; /* of the stem and the first stage */
     bool large;      /* pictures: the stem of 7 x 7 */
     bool bottleneck;
+    bool thin;       /* option A where shapes change */
     int blocks[STAGES_MAX]; /* in each stage; 0: there is none */
 };
 
-/* A convolution without bias and its batch norm: one of a block's, or the way around it. */
-struct unit {
-    const char *conv, *norm;
-    int64_t filters, kernel, stride;
-    plumb_activation activation;
-};
-
-static plumb_t conv_norm(plumb_graph *g, const char *block, plumb_t x, const struct unit *u, const plumb_model_options *o)
+/* Option A: (N, C, H, W) -> (N, filters, H / 2, W / 2) */
+static plumb_t thinned(plumb_graph *g, plumb_t x, int64_t filters)
 {
-    char conv[64], norm[64];
-    snprintf(conv, sizeof conv, "%s%s", block, u->conv);
-    snprintf(norm, sizeof norm, "%s%s", block, u->norm);
-    const plumb_conv2d_layer_options options = {.size = sizeof options, .filters = u->filters,
-                                                .kernel = {u->kernel, u->kernel}, .stride = {u->stride, u->stride},
-                                                .padding = {u->kernel / 2, u->kernel / 2}, .no_bias = true,
-                                                .init = o->init};
-    return plumb_batch_norm_layer(g, norm, plumb_build_conv2d(g, conv, x, &options), .activation = u->activation);
+    const int64_t begin[4] = {0}, end[4] = {PLUMB_END, PLUMB_END, PLUMB_END, PLUMB_END}, step[4] = {1, 1, 2, 2};
+    int64_t more = filters - plumb_shape_of(g, x).dim[1];
+    const int64_t before[4] = {0, more / 2}, after[4] = {0, more - more / 2};
+    return plumb_pad(g, plumb_slice(g, x, begin, end, step), before, after, PLUMB_PAD_CONSTANT, 0);
 }
 
 /* (N, C, H, W) -> (N, filters, H / stride, W / stride), of a bottleneck WIDENING times as many. */
 static plumb_t block(plumb_graph *g, const char *name, plumb_t x, int64_t filters, int64_t stride,
                      const struct resnet *size, const plumb_model_options *o)
 {
-    const struct unit basic[] = {{"conv1", "bn1", filters, 3, stride, o->activation},
-                                 {"conv2", "bn2", filters, 3, 1, PLUMB_LINEAR}};
-    const struct unit narrow[] = {{"conv1", "bn1", filters, 1, 1, o->activation},
-                                  {"conv2", "bn2", filters, 3, stride, o->activation},
-                                  {"conv3", "bn3", filters * WIDENING, 1, 1, PLUMB_LINEAR}};
-    const struct unit *units = size->bottleneck ? narrow : basic;
+    const struct plumb_block basic[] = {{.filters = filters, .kernel = {3}, .stride = stride, .activation = o->activation},
+                                        {.filters = filters, .kernel = {3}}};
+    const struct plumb_block narrow[] = {{.filters = filters, .kernel = {1}, .activation = o->activation},
+                                         {.filters = filters, .kernel = {3}, .stride = stride, .activation = o->activation},
+                                         {.filters = filters * WIDENING, .kernel = {1}}};
+    static const char *const conv[] = {"conv1", "conv2", "conv3"}, *const norm[] = {"bn1", "bn2", "bn3"};
+    const struct plumb_block *units = size->bottleneck ? narrow : basic;
     const int n = size->bottleneck ? 3 : 2;
-    const struct unit around = {"downsample.0", "downsample.1", units[n - 1].filters, 1, stride, PLUMB_LINEAR};
+    const struct plumb_block around = {.filters = units[n - 1].filters, .kernel = {1}, .stride = stride};
     char prefix[40];
     snprintf(prefix, sizeof prefix, "%s.", name);
     plumb_t y = x;
     for (int i = 0; i < n; i++)
-        y = conv_norm(g, prefix, y, &units[i], o);
+        y = plumb_conv_block(g, prefix, conv[i], norm[i], y, &units[i], o);
     if (stride != 1 || plumb_shape_of(g, x).dim[1] != around.filters)
-        x = conv_norm(g, prefix, x, &around, o);
+        x = size->thin ? thinned(g, x, around.filters)
+                       : plumb_conv_block(g, prefix, "downsample.0", "downsample.1", x, &around, o);
     return plumb_activate(g, name, plumb_add(g, y, x), o->activation);
 }
 
 static plumb_t build(plumb_graph *g, plumb_t x, const plumb_model_options *o, const struct resnet *size)
 {
-    const struct unit stem = {"conv1", "bn1", size->filters, size->large ? 7 : 3, size->large ? 2 : 1, o->activation};
-    x = conv_norm(g, "", x, &stem, o);
+    const int64_t filters = plumb_wide(o, size->filters);
+    const struct plumb_block stem = {.filters = filters, .kernel = {size->large ? 7 : 3}, .stride = size->large ? 2 : 1,
+                                     .activation = o->activation};
+    x = plumb_conv_block(g, "", "conv1", "bn1", x, &stem, o);
     if (size->large)
         x = plumb_max_pool2d_layer(g, "maxpool", x, .window = {3, 3}, .stride = {2, 2}, .padding = {1, 1});
     for (int stage = 0; stage < STAGES_MAX; stage++) {
         for (int i = 0; i < size->blocks[stage]; i++) {
             char name[32];
             snprintf(name, sizeof name, "layer%d.%d", stage + 1, i);
-            x = block(g, name, x, size->filters << stage, stage > 0 && i == 0 ? 2 : 1, size, o);
+            x = block(g, name, x, filters << stage, stage > 0 && i == 0 ? 2 : 1, size, o);
         }
     }
     x = plumb_build_global_average_pool(g, "avgpool", x, NULL);
-    x = o->drop > 0 ? plumb_dropout(g, x, o->drop) : x;
+    x = plumb_drop_block(g, x, o);
     return plumb_linear_layer(g, "fc", x, .units = o->classes, .init = o->init);
 }
 
@@ -99,8 +95,14 @@ static plumb_t build(plumb_graph *g, plumb_t x, const plumb_model_options *o, co
 
 RESNET(resnet18, "resnet18", "ResNet-18 for 224 x 224 colour pictures, 11,689,512 parameters for 1000 classes", 224, 1000,
        .filters = 64, .large = true, .blocks = {2, 2, 2, 2})
+RESNET(resnet34, "resnet34", "ResNet-34 for 224 x 224 colour pictures, 21,797,672 parameters", 224, 1000, .filters = 64,
+       .large = true, .blocks = {3, 4, 6, 3})
 RESNET(resnet50, "resnet50", "ResNet-50 (v1.5) for 224 x 224 colour pictures, 25,557,032 parameters for 1000 classes", 224,
        1000, .filters = 64, .large = true, .bottleneck = true, .blocks = {3, 4, 6, 3})
+RESNET(resnet101, "resnet101", "ResNet-101 for 224 x 224 colour pictures, 44,549,160 parameters", 224, 1000, .filters = 64,
+       .large = true, .bottleneck = true, .blocks = {3, 4, 23, 3})
+RESNET(resnet152, "resnet152", "ResNet-152 for 224 x 224 colour pictures, 60,192,808 parameters", 224, 1000, .filters = 64,
+       .large = true, .bottleneck = true, .blocks = {3, 8, 36, 3})
 RESNET(resnet18_cifar, "resnet18-cifar", "ResNet-18 with a 3 x 3 stem for 32 x 32 colour pictures, 11,173,962 parameters",
        32, 10, .filters = 64, .blocks = {2, 2, 2, 2})
 RESNET(resnet8_cifar, "resnet8-cifar", "a residual network for 32 x 32, one block in each of three stages, 78,042 parameters",
@@ -112,3 +114,11 @@ RESNET(resnet32_cifar, "resnet32-cifar", "the same with five blocks in each stag
        .filters = 16, .blocks = {5, 5, 5})
 RESNET(resnet56_cifar, "resnet56-cifar", "the same with nine blocks in each stage, 855,770 parameters", 32, 10,
        .filters = 16, .blocks = {9, 9, 9})
+RESNET(resnet110_cifar, "resnet110-cifar", "the same with eighteen blocks in each stage, 1,730,714 parameters", 32, 10,
+       .filters = 16, .blocks = {18, 18, 18})
+RESNET(resnet20_cifar_a, "resnet20-cifar-a", "ResNet-20 for 32 x 32 with zeros for new channels, 269,722 parameters", 32, 10,
+       .filters = 16, .thin = true, .blocks = {3, 3, 3})
+RESNET(resnet56_cifar_a, "resnet56-cifar-a", "the same with nine blocks in each stage, 853,018 parameters", 32, 10,
+       .filters = 16, .thin = true, .blocks = {9, 9, 9})
+RESNET(resnet110_cifar_a, "resnet110-cifar-a", "the same with eighteen blocks in each stage, 1,727,962 parameters", 32, 10,
+       .filters = 16, .thin = true, .blocks = {18, 18, 18})

@@ -14,6 +14,10 @@ plumb_status plumb_model_check(const plumb_model *model, const plumb_state *stat
     if (!state || plumb_dataset_count(dataset) < 1) {
         return plumb_fail(context, PLUMB_BAD_INPUT, "%s: needs a state and a data set with examples", what);
     }
+    if (plumb_shape_of(model->graph, model->label).rank != 1) {
+        return plumb_fail(context, PLUMB_BAD_INPUT, "%s: the model has a label for every place, data sets one for a picture",
+                          what);
+    }
     plumb_shape shape = plumb_dataset_shape(dataset);
     if (!plumb_shape_equal(&shape, &model->input_shape)) {
         char a[128], b[128];
