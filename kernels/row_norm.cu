@@ -228,16 +228,15 @@ template <class T> cudaError_t backward_of(cudaStream_t stream, const pk_row_nor
 
 } // namespace
 
-#define LAUNCHER(name, of)                                                                       \
+#define FORWARD(code, type) case code: return forward_of<type>(stream, p);
+#define BACKWARD(code, type) case code: return backward_of<type>(stream, p);
+#define LAUNCHER(name, dtype_case)                                                               \
     extern "C" cudaError_t name(cudaStream_t stream, int dtype, const pk_row_norm *p)            \
     {                                                                                            \
         switch (dtype) {                                                                         \
-        case PK_F32: return of<float>(stream, p);                                                \
-        case PK_F64: return of<double>(stream, p);                                               \
-        case PK_BF16: return of<bf16>(stream, p);                                                \
-        case PK_F16: return of<f16>(stream, p);                                                  \
+            PK_FLOAT_CASES(dtype_case)                                                           \
         default: return cudaErrorInvalidValue;                                                   \
         }                                                                                        \
     }
-LAUNCHER(plumb_k_row_norm, forward_of)
-LAUNCHER(plumb_k_row_norm_backward, backward_of)
+LAUNCHER(plumb_k_row_norm, FORWARD)
+LAUNCHER(plumb_k_row_norm_backward, BACKWARD)

@@ -9,8 +9,8 @@
  * (truths.h), which judges the reference, too. Where x and y are finite, a derivative is never a not-a-number.
  *
  * Every N-th pattern of f32 (--stride, 1: all 2^32) goes through each implementation on the CPU, with each instruction set,
- * against the C library's double; of 16384 patterns in N times as many (--lesser) the reference and lesser instruction sets
- * take part. --part takes every N-th op. Closing line: "N passed, N failed, N skipped": a pass is one
+ * against the C library's double (exhaustive_sweep.c); of 16384 patterns in N times as many (--lesser) the reference and
+ * lesser instruction sets take part. --part takes every N-th op. Closing line: "N passed, N failed, N skipped": a pass is one
  * op with its numbers in one dtype and one provider. */
 #include "exec/exec.h"
 #include "exhaustive.h"
@@ -20,7 +20,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-enum { PATTERNS = 1 << 16, STEPS = 64, OPERANDS = 4, TOLD = 3, SLICES = 64 };
+enum { PATTERNS = 1 << 16, STEPS = 64, OPERANDS = 4, TOLD = 3 };
 
 static struct {
     struct subject *subject;
@@ -31,15 +31,7 @@ static struct {
     pthread_mutex_t lock;
 } all = {.parts = 1, .stride = 1021, .lesser = 1, .lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* What is being judged, for messages and counts. */
-struct where {
-    const struct subject *subject;
-    plumb_dtype dtype;
-    const char *provider, *isa;
-    int64_t wrong;
-};
-
-static void tell(struct where *w, const char *what, double x, double y, double r)
+void exhaustive_tell(struct where *w, const char *what, double x, double y, double r)
 {
     if (w->wrong++ < TOLD || all.verbose) {
         printf("FAIL %s%s%s %s %s %s: %s: %.17g (%a) gave %.17g instead of %.17g\n", w->subject->op->name,
@@ -48,7 +40,7 @@ static void tell(struct where *w, const char *what, double x, double y, double r
     }
 }
 
-static void settle(const struct where *w, int64_t elements)
+void exhaustive_settle(const struct where *w, int64_t elements)
 {
     pthread_mutex_lock(&all.lock);
     all.elements += elements;
@@ -208,7 +200,7 @@ static void judge_step(struct where *w, plumb_context *host, const struct step *
         double x = s->in[0].value[s->in[0].count == s->out.count ? i : 0], y = s->out.value[i];
         if (!element_is_right(s->op, s->attr, s->out.dtype, x, y, r[i], denormals_off) &&
             !(flushed && element_is_right(s->op, s->attr, s->out.dtype, x, y, flushed[i], true))) {
-            tell(w, what, x, y, r[i]);
+            exhaustive_tell(w, what, x, y, r[i]);
         }
     }
     free(r);
@@ -230,7 +222,7 @@ static void judge_truth(struct where *w, const struct step *s, bool denormals_of
                                      (double)w->subject->is_long(copysign(0, x), n.a, n.b), true);
         }
         if (!right) {
-            tell(w, "against long double", x, y, r);
+            exhaustive_tell(w, "against long double", x, y, r);
         }
     }
 }
@@ -290,10 +282,10 @@ static void judge_derivative(struct where *w, plumb_program *program, const stru
     for (int i = 0; i < PATTERNS; i++) {
         double at = element_at(x, w->dtype, i);
         if (isfinite(at) && isfinite(y[i]) && isnan(dx[i])) {
-            tell(w, "its derivative", at, dx[i], 0);
+            exhaustive_tell(w, "its derivative", at, dx[i], 0);
         }
         if (isnan(at) && !isnan(y[i])) {
-            tell(w, "a NaN is lost", at, y[i], NAN);
+            exhaustive_tell(w, "a NaN is lost", at, y[i], NAN);
         }
     }
     free(y);
@@ -332,136 +324,13 @@ static void run_program(const struct subject *subject, plumb_dtype dtype, plumb_
             judge_derivative(&w, program, &b, x);
         }
     }
-    settle(&w, elements);
+    exhaustive_settle(&w, elements);
     forget(r);
     free(r);
     free(x);
     plumb_program_free(program);
     plumb_state_free(state);
     plumb_graph_free(b.graph);
-}
-
-/* ---- all of f32 ---- */
-
-struct sweep {
-    plumb_context *context;
-    plumb_pool *pool;
-    float *x;
-    double *r, *wide;
-    unsigned char *y;
-};
-
-static void compute(const struct sweep *s, const struct subject *subject, const plumb_impl *impl, int isa,
-                    plumb_view *x, plumb_view *y, bool *taken)
-{
-    plumb_call call = {.context = s->context, .device = s->context->device, .pool = s->pool, .isa = isa,
-                       .op = subject->op, .name = "", .attr = subject->attr, .n_in = 1, .n_out = 1, .in = x, .out = y};
-    *taken = (impl->dtypes & PLUMB_BIT(plumb_call_dtype(&call))) && (!impl->supports || impl->supports(&call)) &&
-             !impl->workspace;
-    if (*taken && impl->run(&call) != PLUMB_OK) {
-        abort();
-    }
-}
-
-static void sweep_judge(struct where *w, const struct sweep *s, plumb_dtype out, int64_t n)
-{
-    const struct subject *subject = w->subject;
-    plumb_attr_numbers a = {0, 0};
-    if (subject->op->attr_size == sizeof(a)) {
-        memcpy(&a, subject->attr, sizeof(a));
-    }
-    for (int64_t i = 0; i < n; i++) {
-        double r = s->r[i];
-        if (out == PLUMB_F32) { /* nearly all of them end here */
-            float y = ((const float *)s->y)[i];
-            if (y == (float)r && y != 0) {
-                continue;
-            }
-        }
-        double x = element_at(s->x, PLUMB_F32, i), y = element_at(s->y, out, i);
-        if (!element_is_right(subject->op, subject->attr, out, x, y, r, true) &&
-            !(fabs(x) < 0x1p-126 && subject->is &&
-              element_is_right(subject->op, subject->attr, out, x, y, subject->is(copysign(0, x), a.a, a.b), true))) {
-            tell(w, "f32", x, y, r);
-        }
-    }
-}
-
-/* The truth of a chunk: the C library's, or the reference's in f64 where that has none. */
-static void sweep_truth(struct sweep *s, const struct subject *subject, int64_t n)
-{
-    plumb_attr_numbers a = {0, 0};
-    if (subject->op->attr_size == sizeof(a)) {
-        memcpy(&a, subject->attr, sizeof(a));
-    }
-    for (int64_t i = 0; i < n; i++) {
-        s->wide[i] = s->x[i];
-        s->r[i] = subject->is ? subject->is(s->x[i], a.a, a.b) : 0;
-    }
-    if (!subject->is) {
-        plumb_view x = {.data = s->wide, .dtype = PLUMB_F64, .rank = 1, .dim = {n}, .stride = {1}}, y = x;
-        bool taken;
-        y.data = s->r;
-        compute(s, subject, plumb_reference(subject->op), s->context->isa, &x, &y, &taken);
-    }
-}
-
-enum { CHUNK = 1 << 14, WAYS = 16 };
-
-static struct where *way_of(struct where *ways, int *count, const struct subject *subject, const plumb_impl *impl, int isa)
-{
-    const char *isa_name = plumb_isa_name(isa);
-    for (int i = 0; i < *count; i++) {
-        if (ways[i].provider == impl->name && strcmp(ways[i].isa, isa_name) == 0) {
-            return &ways[i];
-        }
-    }
-    if (*count == WAYS) {
-        fprintf(stderr, "exhaustive: raise WAYS\n");
-        abort();
-    }
-    ways[*count] = (struct where){subject, PLUMB_F32, impl->name, isa_name, 0};
-    return &ways[(*count)++];
-}
-
-/* One slice of f32 through every implementation with every instruction set. */
-static void sweep(struct sweep *s, const struct subject *subject, int slice)
-{
-    struct where ways[WAYS];
-    int n_ways = 0, providers = 0, best = s->context->isa < PLUMB_ISA_AVX512 ? s->context->isa : PLUMB_ISA_AVX512;
-    const plumb_provider *const *list = plumb_providers(&providers);
-    plumb_dtype out = subject->op->flags & PLUMB_OP_DTYPE ? ((const plumb_attr_made *)subject->attr)->dtype : PLUMB_F32;
-    uint64_t count = ((UINT64_C(1) << 32) + (uint64_t)all.stride - 1) / (uint64_t)all.stride;
-    uint64_t from = count * (uint64_t)slice / SLICES, to = count * ((uint64_t)slice + 1) / SLICES;
-    for (uint64_t done = from; done < to; done += CHUNK) {
-        int64_t n = to - done < CHUNK ? (int64_t)(to - done) : CHUNK;
-        for (int64_t i = 0; i < n; i++) {
-            uint32_t bits = (uint32_t)((done + (uint64_t)i) * (uint64_t)all.stride);
-            memcpy(&s->x[i], &bits, 4);
-        }
-        sweep_truth(s, subject, n);
-        plumb_view x = {.data = s->x, .dtype = PLUMB_F32, .rank = 1, .dim = {n}, .stride = {1}}, y = x;
-        y.data = s->y;
-        y.dtype = out;
-        for (int p = 0; p < providers; p++) {
-            for (int k = 0; k < list[p]->count; k++) {
-                const plumb_impl *impl = list[p]->impls[k];
-                bool native = strncmp(impl->name, "cpu.native", 10) == 0;
-                for (int isa = native ? best : PLUMB_ISA_SCALAR; impl->op == subject->op && isa >= 0; isa--) {
-                    bool taken = false;
-                    if ((native && isa == best) || done / CHUNK % (uint64_t)all.lesser == 0) {
-                        compute(s, subject, impl, isa, &x, &y, &taken);
-                    }
-                    if (taken) {
-                        sweep_judge(way_of(ways, &n_ways, subject, impl, isa), s, out, n);
-                    }
-                }
-            }
-        }
-    }
-    for (int i = 0; i < n_ways; i++) {
-        settle(&ways[i], (int64_t)(to - from));
-    }
 }
 
 /* ---- all of it, on a few threads ---- */
@@ -480,16 +349,11 @@ static void *work(void *unused)
 {
     static const char *const isas[] = {NULL, NULL, "avx2", "scalar"};
     plumb_context *context[4];
-    int contexts = all.device ? 2 : 4, items = all.count * (1 + (all.device ? 0 : SLICES));
-    struct sweep s = {.pool = plumb_pool_new(1)};
+    int contexts = all.device ? 2 : 4, items = all.count * (1 + (all.device ? 0 : SWEEP_SLICES));
     for (int i = 0; i < contexts; i++) {
         context[i] = open_context(i == 0 ? NULL : all.device, isas[i], i == 0 ? "*=cpu.ref" : NULL);
     }
-    s.context = context[1];
-    s.x = test_alloc(CHUNK * sizeof(*s.x));
-    s.y = test_alloc(CHUNK * sizeof(double));
-    s.r = test_alloc(CHUNK * sizeof(*s.r));
-    s.wide = test_alloc(CHUNK * sizeof(*s.wide));
+    struct sweep *s = sweep_open(context[1], all.stride, all.lesser);
     for (;;) {
         int item = __atomic_fetch_add(&all.next, 1, __ATOMIC_RELAXED), at = item % all.count;
         if (item >= items) {
@@ -502,17 +366,13 @@ static void *work(void *unused)
             int first = all.device ? 1 : 0; /* the device has no reference */
             run_low(&all.subject[at], context[0], context + first, contexts - first);
         } else {
-            sweep(&s, &all.subject[at], item / all.count - 1);
+            sweep_slice(s, &all.subject[at], item / all.count - 1);
         }
     }
+    sweep_close(s);
     for (int i = contexts - 1; i >= 0; i--) {
         plumb_close(context[i]);
     }
-    plumb_pool_free(s.pool);
-    free(s.x);
-    free(s.y);
-    free(s.r);
-    free(s.wide);
     return unused;
 }
 

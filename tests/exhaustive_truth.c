@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#define SMOOTH TRUTH
 #define R double
 #define F(name) name
 #define TRUTH(op, expression)                                                                                          \
@@ -16,6 +17,12 @@
     {                                                                                                                  \
         (void)a, (void)b;                                                                                              \
         return (expression);                                                                                           \
+    }                                                                                                                  \
+    static void all_##op(const float *from, double *r, int64_t n, double a, double b)                                 \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < n; i++) {                                                                              \
+            r[i] = true_##op((double)from[i], a, b);                                                                   \
+        }                                                                                                              \
     }
 #include "truths.h"
 #undef TRUTH
@@ -32,17 +39,22 @@
     }
 #include "truths.h"
 #undef TRUTH
+#undef SMOOTH
 #undef F
 #undef R
 
 static const struct {
     const char *name;
     truth *is;
+    truths *are;
     long_truth *is_long;
-} truths[] = {
-#define TRUTH(op, expression) {#op, true_##op, long_##op},
+    bool smooth;
+} known[] = {
+#define TRUTH(op, expression) {#op, true_##op, all_##op, long_##op, false},
+#define SMOOTH(op, expression) {#op, true_##op, all_##op, long_##op, true},
 #include "truths.h"
 #undef TRUTH
+#undef SMOOTH
 };
 
 /* ---- subjects ---- */
@@ -64,10 +76,12 @@ static bool is_new(const struct subject *list, int count, const op_case *one)
 
 static void find_truth(struct subject *subject)
 {
-    for (size_t i = 0; i < sizeof(truths) / sizeof(*truths); i++) {
-        if (strcmp(truths[i].name, subject->op->name) == 0) {
-            subject->is = truths[i].is;
-            subject->is_long = truths[i].is_long;
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if (strcmp(known[i].name, subject->op->name) == 0) {
+            subject->is = known[i].is;
+            subject->are = known[i].are;
+            subject->is_long = known[i].is_long;
+            subject->smooth = known[i].smooth;
         }
     }
 }

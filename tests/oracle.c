@@ -381,7 +381,7 @@ static void set_scales(struct trial *trial)
     double most_in = 0;
     for (int i = 0; i < trial->n_in; i++) {
         for (int64_t e = 0; plumb_dtype_is_float(trial->in[i].dtype) && e < plumb_shape_count(&trial->in[i].shape); e++) {
-            most_in = fmax(most_in, fabs(trial->value[i][e]));
+            most_in = isfinite(trial->value[i][e]) ? fmax(most_in, fabs(trial->value[i][e])) : most_in;
         }
     }
     for (int k = 0; k < trial->n_out; k++) {

@@ -39,6 +39,9 @@ static void expect(plumb_graph *g, plumb_context *context, plumb_t y, const doub
         CHECK_MSG(fabs(got[i] - want[i]) <= 1e-12, "%s: %d is %.17g, expected %.17g", what, i, got[i], want[i]);
 }
 
+/* 1 where x is not a number, as f64 */
+static plumb_t is_lost(plumb_graph *g, plumb_t x) { return plumb_cast(g, plumb_is_nan(g, x), PLUMB_F64); }
+
 PLUMB_TEST(forms, values_by_hand)
 {
     plumb_context *context = open_cpu();
@@ -64,6 +67,71 @@ PLUMB_TEST(forms, values_by_hand)
     /* one channel: x / (1 + 1 x^2)^1 */
     const plumb_lrn_options lrn = {.size = sizeof lrn, .channels = 1, .alpha = 1, .beta = 1};
     expect(g, context, plumb_lrn(g, three, &lrn), (double[]){0.5, 0.4, 0.3}, 3, "lrn");
+    plumb_close(context);
+}
+
+PLUMB_TEST(forms, pictures_looked_up_by_hand)
+{
+    plumb_context *context = open_cpu();
+    REQUIRE(context);
+    plumb_graph *g = plumb_graph_new(context, "places");
+    const double quiet = NAN, across[] = {-1, -1, 1, 1, 0, 0, 0.5, -3, quiet, 0}; /* pairs: across, down */
+    plumb_t x = ladder(g, PLUMB_SHAPE(1, 1, 2, 2)); /* 1 2 / 3 4 */
+    plumb_t grid = plumb_constant(g, PLUMB_F64, PLUMB_SHAPE(1, 1, 4, 2), across);
+    plumb_t lost = plumb_constant(g, PLUMB_F64, PLUMB_SHAPE(1, 1, 1, 2), across + 8);
+    plumb_grid_sample_options o = {.size = sizeof o, .align_corners = true};
+    expect(g, context, plumb_grid_sample(g, x, grid, &o), (double[]){1, 4, 2.5, 0}, 4, "corners are elements");
+    expect(g, context, is_lost(g, plumb_grid_sample(g, x, lost, &o)), (double[]){1}, 1, "nowhere");
+    o.outside = PLUMB_OUTSIDE_BORDER;
+    expect(g, context, plumb_grid_sample(g, x, grid, &o), (double[]){1, 4, 2.5, 1.75}, 4, "the border");
+    o.outside = PLUMB_OUTSIDE_REFLECTION; /* -3 is one element above the first: down again at 1 */
+    expect(g, context, plumb_grid_sample(g, x, grid, &o), (double[]){1, 4, 2.5, 3.75}, 4, "mirrored");
+    o = (plumb_grid_sample_options){.size = sizeof o};
+    expect(g, context, plumb_grid_sample(g, x, grid, &o), (double[]){0.25, 1, 2.5, 0}, 4, "corners are edges");
+    o.nearest = true;
+    expect(g, context, plumb_grid_sample(g, x, grid, &o), (double[]){1, 0, 1, 0}, 4, "the nearest"); /* 1.5 to 2 */
+    expect(g, context, is_lost(g, plumb_grid_sample(g, x, lost, &o)), (double[]){1}, 1, "nowhere, nearest");
+    const double turn[] = {0, 1, 0.5, -1, 0, 0};
+    plumb_t theta = plumb_constant(g, PLUMB_F64, PLUMB_SHAPE(1, 2, 3), turn);
+    expect(g, context, plumb_affine_grid(g, theta, 1, 2, true), (double[]){0.5, 1, 0.5, -1}, 4, "turned");
+    expect(g, context, plumb_affine_grid(g, theta, 2, 1, false), (double[]){0, 0, 1, 0}, 4, "turned, edges");
+    plumb_close(context);
+}
+
+/* Rounding up, windows reach over zeros: 3 4 | 5, then 1 .. 4 of a square beside its last column. */
+PLUMB_TEST(forms, powers_of_windows_that_reach_over_the_edge)
+{
+    plumb_context *context = open_cpu();
+    REQUIRE(context);
+    plumb_graph *g = plumb_graph_new(context, "ceil");
+    plumb_pool2d_options o = {.size = sizeof o, .window = {1, 2}, .ceil_mode = true};
+    plumb_t line = plumb_constant(g, PLUMB_F64, PLUMB_SHAPE(1, 1, 1, 3), (double[]){3, 4, 5});
+    expect(g, context, plumb_lp_pool2d(g, line, 2, &o), (double[]){5, 5}, 2, "p = 2");
+    o = (plumb_pool2d_options){.size = sizeof o, .window = {2, 2}, .stride = {2, 2}, .padding = {1, 1, 1, 1}, .ceil_mode = true};
+    expect(g, context, plumb_lp_pool2d(g, ladder(g, PLUMB_SHAPE(1, 1, 2, 2)), 1, &o), (double[]){1, 2, 3, 4}, 4, "p = 1, padded");
+    expect(g, context, plumb_lp_pool2d(g, ladder(g, PLUMB_SHAPE(1, 1, 3, 1)), 1, &o), (double[]){1, 5}, 2, "p = 1, none in the padding");
+    plumb_close(context);
+}
+
+PLUMB_TEST(forms, cells_of_objects_by_hand)
+{
+    plumb_context *context = open_cpu();
+    REQUIRE(context);
+    plumb_graph *g = plumb_graph_new(context, "cells");
+    /* one picture of 1 x 2 cells with two anchors: an object in each cell, and none */
+    const double boxes[] = {0.25, 0.5, 0.2, 0.4, 0.8, 0.25, 0.5, 0.5, 9, 9, 0, 0}, anchors[] = {0.2, 0.4, 0.5, 1};
+    plumb_t b = plumb_constant(g, PLUMB_F64, PLUMB_SHAPE(1, 3, 4), boxes);
+    plumb_t l = plumb_constant(g, PLUMB_I32, PLUMB_SHAPE(1, 3), (const int32_t[]){1, 0, -1});
+    plumb_t sizes = plumb_constant(g, PLUMB_F64, PLUMB_SHAPE(2, 2), anchors);
+    const double cells[28] = {1, 0.5, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+                              0, 0, 0, 0, 0, 0, 0, 1, 0.6, 0.25, 0, log(0.5), 1, 0};
+    expect(g, context, plumb_box_encode_cells(g, b, l, sizes, 1, 2, 2), cells, 28, "cells");
+    /* of one centre and one proportion there is no third term; of another the angles differ */
+    plumb_t a = plumb_constant(g, PLUMB_F64, PLUMB_SHAPE(2, 4), (double[]){0, 0, 4, 2, 0, 0, 2, 2});
+    plumb_t c = plumb_constant(g, PLUMB_F64, PLUMB_SHAPE(2, 4), (double[]){1, 0.5, 3, 1.5, 0, 0, 2, 1});
+    double unlike = 4 / (M_PI * M_PI) * (atan(2) - atan(1)) * (atan(2) - atan(1));
+    expect(g, context, plumb_box_overlap(g, a, c, PLUMB_CIOU),
+           (double[]){0.25, 0.5 - 0.25 * 1 / 8.0 - unlike * unlike / (0.5 + unlike)}, 2, "complete overlap");
     plumb_close(context);
 }
 

@@ -80,6 +80,8 @@ PLUMB_TEST(losses, nothing_left_is_zero)
     plumb_t pair = f64(b.g, PLUMB_SHAPE(2, 2), (const double[]){1, 2, 3, 5});
     CHECK(run(&b, plumb_triplet_hard(b.g, pair, apart, NULL), pair, &value, d, 4) == PLUMB_OK); /* no positives */
     CHECK(value == 0 && d[0] == 0 && d[3] == 0);
+    CHECK(run(&b, plumb_triplet_semi_hard(b.g, pair, apart, NULL), pair, &value, d, 4) == PLUMB_OK);
+    CHECK(value == 0 && d[0] == 0 && d[3] == 0);
     plumb_close(b.context);
 }
 
@@ -116,6 +118,15 @@ PLUMB_TEST(losses, by_hand)
     const plumb_loss_options o = {.size = sizeof(o), .squared = true, .margin = 10};
     CHECK(run(&b, plumb_triplet(b.g, a, p, n, &o), a, &value, d, 1) == PLUMB_OK);
     CHECK(value == 3 && d[0] == 2);
+    /* 0 and 2, 3 and 10: of 3 and 10 nothing is beyond, and the farthest is 0; the other pairs have a negative far enough */
+    plumb_t line = f64(b.g, PLUMB_SHAPE(4, 1), (const double[]){0, 2, 3, 10});
+    plumb_t twos = plumb_constant(b.g, PLUMB_I32, PLUMB_SHAPE(4), (const int32_t[]){0, 0, 1, 1});
+    CHECK(run(&b, plumb_triplet_semi_hard(b.g, line, twos, NULL), line, &value, d, 4) == PLUMB_OK);
+    const double slope[] = {0.25, 0, -0.5, 0.25};
+    CHECK_NEAR(value, (1 + 7 - 3) / 4.0, 1e-14);
+    for (int i = 0; i < 4; i++) {
+        CHECK_NEAR(d[i], slope[i], 1e-14);
+    }
     /* a target of probability 0 costs nothing, whatever was predicted */
     plumb_t q = f64(b.g, PLUMB_SHAPE(2), (const double[]){-INFINITY, -1}), t = f64(b.g, PLUMB_SHAPE(2), (const double[]){0, 1});
     const plumb_loss_options sum = {.size = sizeof(sum), .reduce = PLUMB_REDUCE_SUM};
@@ -134,7 +145,7 @@ PLUMB_TEST(losses, by_hand)
 
 PLUMB_TEST(losses, shapes_that_do_not_fit)
 {
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 10; i++) {
         struct bench b = open_bench();
         REQUIRE(b.g);
         plumb_t x = f64(b.g, PLUMB_SHAPE(2, 3, 2), logs), flat = f64(b.g, PLUMB_SHAPE(4, 3), logs);
@@ -147,6 +158,7 @@ PLUMB_TEST(losses, shapes_that_do_not_fit)
                        : i == 5 ? plumb_triplet_hard(b.g, flat, flat, NULL)
                        : i == 6 ? plumb_total_variation(b.g, flat, false)
                        : i == 7 ? plumb_nll(b.g, x, labels, NULL)
+                       : i == 8 ? plumb_triplet_semi_hard(b.g, flat, flat, NULL)
                                 : plumb_pairwise_distance(b.g, x, flat, false);
         CHECK(made == PLUMB_NONE && plumb_graph_status(b.g) == PLUMB_BAD_INPUT);
         plumb_close(b.context);

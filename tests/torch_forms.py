@@ -213,11 +213,53 @@ def powers(library, result):
     by_hand = lambda t: torch.pow(F.avg_pool2d(torch.pow(torch.abs(t[0]), p), window, stride) * window[0] * window[1], 1 / p)
     compare(library, result, "lp_pool2d %s p %g window %s stride %s" % (shape, p, window, stride), [x],
             lambda s, i: s.op("lp_pool2d", i[0], C.c_double(p), C.byref(options)), by_hand)
+    pad = (0, 1) if window[1] == 2 else (0, 0)
+    ceil = sized(Pool, window=window, stride=stride, padding=pad + pad, ceil_mode=True)
+    compare(library, result, "lp_pool2d %s p %g window %s stride %s pad %s, ceil" % (shape, p, window, stride, pad), [x],
+            lambda s, i: s.op("lp_pool2d", i[0], C.c_double(p), C.byref(ceil)), lambda t: window_norms(t[0], p, window, stride, pad))
     compare(library, result, "global_lp_pool2d %s p %g" % (shape, p), [x],
             lambda s, i: s.op("global_lp_pool2d", i[0], C.c_double(p)),
             lambda t: torch.linalg.vector_norm(t[0], p, (2, 3), True))
     compare(library, result, "global_max_pool2d %s" % (shape,), [x], lambda s, i: s.op("global_max_pool2d", i[0]),
             lambda t: torch.amax(t[0], (2, 3), True))
+
+
+def window_norms(x, p, window, stride, pad):
+    """Norms of windows, the last of which may reach beyond the padded picture, but begins in it or in the padding before."""
+    rows = []
+    starts = [[a for a in range(-pad[d], x.shape[d + 2] + pad[d], stride[d])] for d in (0, 1)]
+    for d in (0, 1):  # no more than it takes to reach the end
+        reach = [a for a in starts[d] if a < x.shape[d + 2]]
+        while len(reach) > 1 and reach[-2] + window[d] >= x.shape[d + 2] + pad[d]:
+            reach.pop()
+        starts[d] = reach
+    for a in starts[0]:
+        for b in starts[1]:
+            part = x[:, :, max(a, 0):a + window[0], max(b, 0):b + window[1]]
+            rows.append(torch.linalg.vector_norm(part, p, (2, 3)))
+    return torch.stack(rows, -1).reshape(*x.shape[:2], len(starts[0]), len(starts[1]))
+
+
+class GridSample(C.Structure):
+    _fields_ = [("size", C.c_size_t), ("nearest", C.c_bool), ("outside", C.c_int), ("align_corners", C.c_bool)]
+
+
+def sampling(library, result):
+    n, c, h, w = dims(4, 1, 5)
+    x, grid = normal(n, c, h, w), normal(n, *dims(2, 1, 4), 2) * 0.9
+    for nearest in (False, True):
+        for outside, name in enumerate(("zeros", "border", "reflection")):
+            for corners in (False, True):
+                options = sized(GridSample, nearest=nearest, outside=outside, align_corners=corners)
+                mode = "nearest" if nearest else "bilinear"
+                compare(library, result, "grid_sample %s at %s %s %s corners %d" % (x.shape, grid.shape, mode, name, corners),
+                        [x, grid], lambda s, i: s.op("grid_sample", i[0], i[1], C.byref(options)),
+                        lambda t: F.grid_sample(t[0], t[1], mode, name, corners), differentiable=[0] if nearest else [0, 1])
+    size = (random.randint(1, 4), random.randint(1, 4))
+    for corners in (False, True):
+        compare(library, result, "affine_grid %s corners %d" % (size, corners), [normal(n, 2, 3)],
+                lambda s, i: s.op("affine_grid", i[0], C.c_int64(size[0]), C.c_int64(size[1]), corners),
+                lambda t: F.affine_grid(t[0], (n, 1) + size, corners))
 
 
 def unpooling(library, result):
@@ -295,7 +337,7 @@ def main():
     np.random.seed(options.seed)
     torch.set_num_threads(1)
     library, result = Library(options.library), Comparison()
-    families = [row_norms, lrn, convolutions, transposed, pooling, adaptive, powers, unpooling, products]
+    families = [row_norms, lrn, convolutions, transposed, pooling, adaptive, powers, sampling, unpooling, products]
     for family in families:
         before = result.passed
         for _ in range(options.cases):

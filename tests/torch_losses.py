@@ -149,6 +149,23 @@ def embeddings(library, result):
                 lambda t: ((t[0][:, None] - t[1][None]) ** 2).sum(-1) ** (1 if squared else 0.5))
         compare(library, result, "triplet_hard %s squared %d" % (labels, squared), [a, labels],
                 call("triplet_hard", squared=squared, margin=0.5), lambda t: hard(t, squared), differentiable=[0])
+        compare(library, result, "triplet_semi_hard %s squared %d" % (labels, squared), [a, labels],
+                call("triplet_semi_hard", squared=squared, margin=0.5), lambda t: semi_hard(t, squared), differentiable=[0])
+
+
+def semi_hard(t, squared):
+    """Pair by pair: the nearest negative beyond the positive, or else the farthest of all."""
+    x, labels, losses = t[0], t[1].tolist(), []
+
+    def d(i, j):
+        return ((x[i] - x[j]) ** 2).sum() ** (1 if squared else 0.5)
+    for i, label in enumerate(labels):
+        others = [d(i, j) for j in range(len(labels)) if labels[j] != label]
+        for j in range(len(labels)):
+            if j != i and labels[j] == label and others:
+                beyond = [v for v in others if v > d(i, j)]
+                losses.append(torch.relu(0.5 + d(i, j) - (min(beyond) if beyond else max(others))))
+    return torch.stack(losses).mean() if losses else 0 * x.sum()
 
 
 def hard(t, squared):

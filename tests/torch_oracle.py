@@ -724,7 +724,7 @@ def aligned_mean(x, roi, options):
 
 def detection(library, result):
     a, b = corner_boxes(random.randint(1, 4)), corner_boxes(random.randint(1, 4))
-    for kind in range(3):
+    for kind in range(4):
         compare(library, result, "box_overlap %d" % kind, [a[:, None], b],
                 lambda s, i, kind=kind: s.op("box_overlap", i[0], i[1], kind),
                 lambda t, kind=kind: torch.stack([torch.stack([overlap_of_tensors(p, q, kind) for q in t[1]])
@@ -747,6 +747,11 @@ def detection(library, result):
         y = (torch.sigmoid(t[0][..., 1]) + torch.arange(h)[None, :, None, None]) / h
         return torch.stack([x, y, torch.exp(t[0][..., 2]) * t[1][:, 0], torch.exp(t[0][..., 3]) * t[1][:, 1]], dim=-1)
     compare(library, result, "box_decode_cells", [cells, sizes], lambda s, i: s.op("box_decode_cells", i[0], i[1]), decoded)
+    objects, classes = random.randint(1, 5), random.randint(0, 3)
+    boxes, labels = np.random.random((n, objects, 4)) * 0.98 + 0.02, np.random.randint(-1, max(classes, 1), (n, objects))
+    compare(library, result, "box_encode_cells", [boxes, labels, sizes + 0.05],
+            lambda s, i: s.op("box_encode_cells", i[0], i[1], i[2], C.c_int64(h), C.c_int64(w), C.c_int64(classes)),
+            lambda t: torch.tensor(cells_of(boxes, labels, sizes + 0.05, h, w, classes)), differentiable=[])
     ratios, areas = (C.c_double * 2)(0.5, 2), (C.c_double * 2)(8, 16)
     wanted = [[x * 4 + 2 - s / r ** 0.5 / 2, y * 4 + 2 - s * r ** 0.5 / 2, x * 4 + 2 + s / r ** 0.5 / 2, y * 4 + 2 + s * r ** 0.5 / 2]
               for y in range(h) for x in range(w) for r in (0.5, 2) for s in (8, 16)]
@@ -782,7 +787,29 @@ def overlap_of_tensors(a, b, kind):
     if kind == 1:
         return iou - (hull.prod() - union) / hull.prod()
     apart = (a[:2] + a[2:] - b[:2] - b[2:]) / 2
-    return iou - apart.square().sum() / hull.square().sum() if kind == 2 else iou
+    if kind < 2:
+        return iou
+    centred = iou - apart.square().sum() / hull.square().sum()
+    if kind == 2:
+        return centred
+    turn = torch.atan((a[2] - a[0]) / (a[3] - a[1])) - torch.atan((b[2] - b[0]) / (b[3] - b[1]))
+    unlike = 4 / np.pi ** 2 * turn ** 2
+    return centred - (unlike / (1 - iou + unlike + 1e-300)).detach() * unlike
+
+
+def cells_of(boxes, labels, sizes, h, w, classes):
+    """The targets of a grid of cells, object by object."""
+    wanted = np.zeros((len(boxes), h, w, len(sizes), 5 + classes))
+    for n, (some, kinds) in enumerate(zip(boxes, labels)):
+        for (x, y, bw, bh), label in zip(some, kinds):
+            if label < 0:
+                continue
+            shared = [min(bw, s[0]) * min(bh, s[1]) for s in sizes]
+            k = int(np.argmax([v / (bw * bh + s[0] * s[1] - v) for v, s in zip(shared, sizes)]))
+            i, j = min(int(y * h), h - 1), min(int(x * w), w - 1)
+            one_hot = [1.0 if c == label else 0.0 for c in range(classes)]
+            wanted[n, i, j, k] = [1, x * w - j, y * h - i, np.log(bw / sizes[k][0]), np.log(bh / sizes[k][1])] + one_hot
+    return wanted
 
 
 def optimizers(library, result):

@@ -6,6 +6,7 @@
 #ifndef PLUMB_OPS_H
 #define PLUMB_OPS_H
 
+#include "plumb/detection.h"
 #include "plumb/graph.h"
 
 #ifdef __cplusplus
@@ -211,6 +212,21 @@ typedef struct plumb_resize_options {
 } plumb_resize_options;
 PLUMB_API plumb_t plumb_resize(plumb_graph *g, plumb_t x, const plumb_resize_options *options);
 
+/* -- sampling (Jaderberg et al. 2015): x (N, C, H, W) looked up at grid (N, OH, OW, 2), places (across, down) between -1 and 1,
+ *    which are the edges of the outermost elements or, with align_corners, their centres -> (N, C, OH, OW). Places outside
+ *    read 0, the nearest edge, or what is mirrored at the edges. Gradients to x and, but for nearest, to the grid. The grid is
+ *    f32 (f64 for f64). A composition: corners are gathered and weighed, four tensors of the result's size. -- */
+typedef enum plumb_outside { PLUMB_OUTSIDE_ZEROS = 0, PLUMB_OUTSIDE_BORDER, PLUMB_OUTSIDE_REFLECTION } plumb_outside;
+typedef struct plumb_grid_sample_options {
+    size_t size;
+    bool nearest; /* halves to the even neighbour; else bilinear */
+    plumb_outside outside;
+    bool align_corners;
+} plumb_grid_sample_options;
+PLUMB_API plumb_t plumb_grid_sample(plumb_graph *g, plumb_t x, plumb_t grid, const plumb_grid_sample_options *options);
+/* The grid of an affine map, theta (N, 2, 3), f32 or f64: places of the result (across, down, 1) -> places in x. */
+PLUMB_API plumb_t plumb_affine_grid(plumb_graph *g, plumb_t theta, int64_t height, int64_t width, bool align_corners);
+
 /* -- linear algebra -- */
 /* op(a) * op(b) over the last two dimensions, (.., M, K) x (.., K, N) -> (.., M, N); leading dimensions broadcast.
  * transpose_x swaps that operand's last two dimensions. A vector is a row (a) or a column (b), and its dimension is dropped
@@ -301,8 +317,8 @@ PLUMB_API plumb_t plumb_max_pool2d(plumb_graph *g, plumb_t x, const plumb_pool2d
 PLUMB_API plumb_t plumb_average_pool2d(plumb_graph *g, plumb_t x, const plumb_pool2d_options *options);
 PLUMB_API plumb_t plumb_global_average_pool2d(plumb_graph *g, plumb_t x); /* (N, C, 1, 1) */
 PLUMB_API plumb_t plumb_global_max_pool2d(plumb_graph *g, plumb_t x);     /* gradient shared equally by ties */
-/* (sum of |x|^p)^(1/p) over each window, padding counting as 0; p > 0. Its gradient is 0 where the result is 0. ceil_mode is
- * refused. */
+/* (sum of |x|^p)^(1/p) over each window, padding counting as 0, also what ceil_mode adds (where PyTorch scales the sum up);
+ * p > 0. Its gradient is 0 where the result is 0. */
 PLUMB_API plumb_t plumb_lp_pool2d(plumb_graph *g, plumb_t x, double p, const plumb_pool2d_options *options);
 PLUMB_API plumb_t plumb_global_lp_pool2d(plumb_graph *g, plumb_t x, double p);
 /* Into height x width bins, of rows floor(i H / height) .. ceil((i + 1) H / height) - 1, as PyTorch's. */
@@ -337,7 +353,8 @@ PLUMB_API plumb_t plumb_output(plumb_graph *g, plumb_t first, int k);     /* the
 /* -- normalisation over every dimension but the channel (dimension 1), Ioffe & Szegedy 2015: the biased variance
  *    normalises; running := (1 - momentum) * running + momentum * batch, with the unbiased variance m/(m-1) unless
  *    `biased_running`. Programs that do not train use the running statistics instead, as constants of their gradients
- *    (gradients of gradients are those of training, unless `fixed`). -- */
+ *    (gradients of gradients are those of training, unless `fixed`). One value per channel is refused: its variance says
+ *    nothing. No values at all (an empty batch) leave the running statistics as they are. -- */
 typedef struct plumb_batch_norm_options {
     size_t size;
     double epsilon;  /* 0: 1e-5; PLUMB_ZERO: none */
@@ -410,7 +427,9 @@ typedef struct plumb_attention_options {
 } plumb_attention_options;
 PLUMB_API plumb_t plumb_attention(plumb_graph *g, plumb_t q, plumb_t k, plumb_t v, const plumb_attention_options *options);
 
-/* -- softmax family, along one axis, shifted by the maximum so that it cannot overflow -- */
+/* -- softmax family, along one axis, shifted by the maximum so that it cannot overflow. Minus infinity has probability 0;
+ *    beside an infinity, or where there is nothing but minus infinities, there is none: all of the lane is NaN (hardmax takes
+ *    the first of the largest). -- */
 PLUMB_API plumb_t plumb_softmax(plumb_graph *g, plumb_t x, int axis);
 PLUMB_API plumb_t plumb_log_softmax(plumb_graph *g, plumb_t x, int axis);
 PLUMB_API plumb_t plumb_hardmax(plumb_graph *g, plumb_t x, int axis); /* one-hot of argmax; gradient 0 */
@@ -462,9 +481,12 @@ PLUMB_API plumb_t plumb_kl_divergence(plumb_graph *g, plumb_t log_probabilities,
 /* Embeddings, features along the last dimension, a loss for each vector or pair (Schroff et al. 2015, Hermans et al. 2017,
  * Hadsell et al. 2006): max(0, margin + d(anchor, positive) - d(anchor, negative)); the same of each anchor's farthest
  * positive and nearest negative in a batch of embeddings (N, D) with labels (N), where anchors without either count for
- * nothing; (t d^2 + (1 - t) max(0, margin - d)^2) / 2 with t 1 for `same` (..), 0 for others. */
+ * nothing; semi-hard, of every pair of one label and the nearest negative that is farther than the positive, or else the
+ * farthest one, a loss (N, N) by anchor and positive (takes N^3 numbers of memory); (t d^2 + (1 - t) max(0, margin - d)^2) / 2
+ * with t 1 for `same` (..), 0 for others. */
 PLUMB_API plumb_t plumb_triplet(plumb_graph *g, plumb_t anchor, plumb_t positive, plumb_t negative, const plumb_loss_options *options);
 PLUMB_API plumb_t plumb_triplet_hard(plumb_graph *g, plumb_t embeddings, plumb_t labels, const plumb_loss_options *options);
+PLUMB_API plumb_t plumb_triplet_semi_hard(plumb_graph *g, plumb_t embeddings, plumb_t labels, const plumb_loss_options *options);
 PLUMB_API plumb_t plumb_contrastive(plumb_graph *g, plumb_t a, plumb_t b, plumb_t same, const plumb_loss_options *options);
 PLUMB_API plumb_t plumb_pairwise_distance(plumb_graph *g, plumb_t a, plumb_t b, bool squared); /* (N, D), (M, D) -> (N, M) */
 PLUMB_API plumb_t plumb_cosine_similarity(plumb_graph *g, plumb_t a, plumb_t b, int axis);      /* 0 of a zero vector */
@@ -516,48 +538,6 @@ typedef enum plumb_scatter_reduce {
 PLUMB_API plumb_t plumb_scatter_elements(plumb_graph *g, plumb_t x, plumb_t indices, plumb_t updates, int axis,
                                          plumb_scatter_reduce reduce);
 PLUMB_API plumb_t plumb_scatter_nd(plumb_graph *g, plumb_t x, plumb_t indices, plumb_t updates, plumb_scatter_reduce reduce);
-
-/* -- detection. A box is four numbers in the last dimension: corners x1, y1, x2, y2, or centre x, y, width, height. -- */
-PLUMB_API plumb_t plumb_boxes_to_corners(plumb_graph *g, plumb_t centre_boxes);
-PLUMB_API plumb_t plumb_boxes_to_centre(plumb_graph *g, plumb_t corner_boxes);
-/* How boxes of corners (.., 4) overlap, broadcasting, (..); for all pairs of (N, 4) and (M, 4): of (N, 1, 4) and (M, 4).
- * Intersection over union, 0 of two empty boxes; its generalisation (Rezatofighi et al. 2019). */
-typedef enum plumb_overlap { PLUMB_IOU = 0, PLUMB_GIOU, PLUMB_DIOU } plumb_overlap;
-PLUMB_API plumb_t plumb_box_overlap(plumb_graph *g, plumb_t a, plumb_t b, plumb_overlap kind);
-/* Offsets from anchors, both of corners (.., 4) (Ren et al. 2015): (dx, dy) / size, log of the ratio of sizes, times weights
- * (NULL: 1; SSD's variances are their reciprocals). Decoding limits the last two to `most` (0: no limit). */
-PLUMB_API plumb_t plumb_box_encode(plumb_graph *g, plumb_t boxes, plumb_t anchors, const double weights[4]);
-PLUMB_API plumb_t plumb_box_decode(plumb_graph *g, plumb_t deltas, plumb_t anchors, const double weights[4], double most);
-/* YOLO (Redmon & Farhadi 2017): t (N, H, W, A, 4) and the anchors' sizes (A, 2) -> centre boxes, in fractions of the picture:
- * sigmoid(tx) from a cell's left edge, sizes times e^t. */
-PLUMB_API plumb_t plumb_box_decode_cells(plumb_graph *g, plumb_t t, plumb_t sizes);
-/* Anchors of corners, (height * width * n_sizes * n_ratios, 4): around (i + offset) * stride in each cell, of area size^2 and
- * height / width = ratio; sizes turn slower than ratios. */
-PLUMB_API plumb_t plumb_anchors(plumb_graph *g, plumb_dtype dtype, int64_t height, int64_t width, double stride, double offset,
-                                const double *sizes, int n_sizes, const double *ratios, int n_ratios);
-typedef struct plumb_nms_options {
-    size_t size;
-    int64_t most;   /* selected for each class of each picture; 0: all */
-    double overlap; /* boxes whose intersection over union with a better one is above this are dropped */
-    double score;   /* only boxes above this are looked at */
-    bool use_score;
-    bool inclusive; /* drop also at the threshold */
-    bool centre;    /* boxes are given by their centre; else by any two opposite corners */
-} plumb_nms_options;
-/* boxes (N, B, 4), scores (N, C, B) -> selection i64 (N * C * most, 3): picture, class, box, by falling score within a class,
- * of equal ones the first; behind the `count` (second output, i64 scalar) that were selected rows of -1. ONNX's
- * NonMaxSuppression. Scores that are not a number are never selected. */
-PLUMB_API plumb_t plumb_non_max_suppression(plumb_graph *g, plumb_t boxes, plumb_t scores, const plumb_nms_options *options);
-typedef struct plumb_roi_options {
-    size_t size;
-    int64_t height, width; /* bins; 0: 1 */
-    double scale;          /* from boxes to elements of x; 0: 1 */
-    int64_t sampling;      /* samples along each side of a bin; 0: as many as the bin is elements wide, at least */
-    bool aligned;          /* elements are centred (half_pixel), and small boxes stay small; else sides are at least 1 */
-    bool max;              /* the largest sample instead of the average; needs `sampling` */
-} plumb_roi_options;
-/* x (N, C, H, W), boxes of corners (K, 4), the picture i32/i64 (K) that each is of -> (K, C, height, width). */
-PLUMB_API plumb_t plumb_roi_align(plumb_graph *g, plumb_t x, plumb_t rois, plumb_t batch, const plumb_roi_options *options);
 
 /* -- random: keyed (seed, stream, step, element), so equal on every device, thread count and after resume; each call
  *    gets a stream of its own. Training programs draw anew each step; inference programs pass x through dropout. -- */

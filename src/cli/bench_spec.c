@@ -33,6 +33,12 @@ struct field {
 #define ROW_NORM(op, is_centred)                                                                                      \
     FIELD(op, plumb_attr_row_norm, epsilon, NUMBER, 1, 1e-5), FIELD(op, plumb_attr_row_norm, groups, WHOLE, 1, 1),    \
         FIELD(op, plumb_attr_row_norm, centred, SHORT, 1, is_centred)
+#define ORDER(op, all_or_one)                                                                                         \
+    FIELD(op, plumb_attr_order, k, WHOLE, 1, all_or_one), FIELD(op, plumb_attr_order, axis, SHORT, 1, 0),             \
+        FIELD(op, plumb_attr_order, descending, SHORT, 1, 0)
+#define PLACES(op)                                                                                                    \
+    FIELD(op, plumb_attr_scatter, axis, SHORT, 1, 0), FIELD(op, plumb_attr_scatter, batch, SHORT, 1, 0),              \
+        FIELD(op, plumb_attr_scatter, reduce, SHORT, 1, 0)
 #define UPDATE(op, slots_of_it)                                                                                       \
     FIELD(op, plumb_attr_update, beta1, NUMBER, 1, 0.9), FIELD(op, plumb_attr_update, beta2, NUMBER, 1, 0.999),       \
         FIELD(op, plumb_attr_update, epsilon, NUMBER, 1, 1e-8),                                                       \
@@ -79,6 +85,11 @@ static const struct field fields[] = {
     REDUCE("log_sum_exp"),
     REDUCE("any"),
     REDUCE("all"),
+    FIELD("cumsum", plumb_attr_scan, axis, SHORT, 1, 0),
+    FIELD("cumsum", plumb_attr_scan, exclusive, SHORT, 1, 0),
+    FIELD("cumsum", plumb_attr_scan, reverse, SHORT, 1, 0),
+    ORDER("sort", -1),
+    ORDER("top_k", 1),
     FIELD("argmax", plumb_attr_reduce, axis, SHORT, 1, 0),
     FIELD("argmin", plumb_attr_reduce, axis, SHORT, 1, 0),
     FIELD("sum_to", plumb_attr_shape, shape, SHAPE, 1, 0),
@@ -90,6 +101,16 @@ static const struct field fields[] = {
     FIELD("concat", plumb_attr_axis, axis, SHORT, 1, 0),
     FIELD("gather", plumb_attr_gather, shape, SHAPE, 1, 0),
     FIELD("gather", plumb_attr_gather, axis, SHORT, 1, 0),
+    PLACES("gather_elements"),
+    PLACES("gather_nd"),
+    PLACES("scatter_elements"),
+    PLACES("scatter_nd"),
+    FIELD("attention", plumb_attr_attention, scale, NUMBER, 1, 1),
+    FIELD("attention", plumb_attr_attention, causal, WHOLE, 1, 0),
+    FIELD("ctc_loss", plumb_attr_ctc, blank, WHOLE, 1, 0),
+    FIELD("ctc_loss", plumb_attr_ctc, zero_infinity, WHOLE, 1, 0),
+    FIELD("triangle", plumb_attr_triangle, k, WHOLE, 1, 0),
+    FIELD("triangle", plumb_attr_triangle, upper, SHORT, 1, 0),
     FIELD("one_hot", plumb_attr_one_hot, made.dtype, DTYPE, 1, PLUMB_F32),
     FIELD("one_hot", plumb_attr_one_hot, classes, WHOLE, 1, 10),
     FIELD("one_hot", plumb_attr_one_hot, on, NUMBER, 1, 1),

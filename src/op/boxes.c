@@ -1,9 +1,10 @@
 /* What detection needs beside its kernels, as compositions of element-wise ops: forms of boxes, overlaps (which as losses are
- * 1 minus them), offsets from anchors, and the anchors themselves, which are constants.
+ * 1 minus them), offsets from anchors, targets of cells, and the anchors themselves, which are constants.
  *
  * Decided here: overlaps of boxes that cover nothing are 0, with gradient 0 through the union, rather than not a number. Sizes
- * of boxes to be encoded must be positive: a logarithm is taken of them. */
-#include "op/attr.h"
+ * of boxes to be encoded must be positive: a logarithm is taken of them. The weight of complete overlap's last term is a
+ * constant of the gradient, as its authors have it. Of two objects in one cell with one anchor the later one stays. */
+#include "op/forms.h"
 
 #include <math.h>
 
@@ -67,6 +68,12 @@ static plumb_t ratio(plumb_graph *g, plumb_t a, plumb_t b)
     return plumb_div(g, a, plumb_where(g, none, plumb_full_like(g, b, 1), b));
 }
 
+/* The angle whose tangent is width / height, of (.., 2), as (..). */
+static plumb_t slope(plumb_graph *g, plumb_t sides)
+{
+    return plumb_sum(g, plumb_atan2(g, part(g, sides, 0, 1), part(g, sides, 1, 1)), PLUMB_AXES(-1), false);
+}
+
 plumb_t plumb_box_overlap(plumb_graph *g, plumb_t a, plumb_t b, plumb_overlap kind)
 {
     if (!are_boxes(g, "box_overlap", a) || !are_boxes(g, "box_overlap", b))
@@ -86,7 +93,13 @@ plumb_t plumb_box_overlap(plumb_graph *g, plumb_t a, plumb_t b, plumb_overlap ki
     plumb_t apart = plumb_sub(g, plumb_add(g, low_a, high_a), plumb_add(g, low_b, high_b)); /* twice the centres' distance */
     plumb_t distance = plumb_sum(g, plumb_square(g, apart), PLUMB_AXES(-1), false);
     plumb_t diagonal = plumb_sum(g, plumb_square(g, hull), PLUMB_AXES(-1), false);
-    return plumb_sub(g, iou, plumb_affine(g, ratio(g, distance, diagonal), 0.25, 0));
+    plumb_t centred = plumb_sub(g, iou, plumb_affine(g, ratio(g, distance, diagonal), 0.25, 0));
+    if (kind != PLUMB_CIOU)
+        return centred;
+    plumb_t turn = plumb_sub(g, slope(g, plumb_sub(g, high_a, low_a)), slope(g, plumb_sub(g, high_b, low_b)));
+    plumb_t unlike = plumb_affine(g, plumb_square(g, turn), 4 / (M_PI * M_PI), 0);
+    plumb_t weight = ratio(g, unlike, plumb_add(g, plumb_affine(g, iou, -1, 1), unlike));
+    return plumb_sub(g, centred, plumb_mul(g, plumb_stop_gradient(g, weight), unlike));
 }
 
 /* ---- offsets from anchors ---- */
@@ -145,6 +158,68 @@ plumb_t plumb_box_decode_cells(plumb_graph *g, plumb_t t, plumb_t sizes)
     plumb_t y = plumb_affine(g, plumb_add(g, part(g, at, 1, 1), row), 1 / h, 0);
     plumb_t size = plumb_mul(g, plumb_exp(g, part(g, t, 2, 2)), sizes);
     return plumb_concat(g, (plumb_t[]){x, y, size}, 3, -1);
+}
+
+/* ---- targets of cells ---- */
+
+/* i64, (.., 1): the cell that a place in [0, 1] of each box lies in, number k of it; *rest: how far into the cell. */
+static plumb_t cell_of(plumb_graph *g, plumb_t boxes, int k, int64_t cells, plumb_t *rest)
+{
+    plumb_t at = plumb_affine(g, part(g, boxes, k, 1), (double)cells, 0);
+    plumb_t cell = plumb_clamp(g, plumb_floor(g, at), 0, (double)(cells - 1));
+    *rest = plumb_sub(g, at, cell);
+    return plumb_cast(g, cell, PLUMB_I64);
+}
+
+/* i64 (N, M, 1): the anchor of sizes (A, 2) that overlaps each box most when both have one centre, the first of equal ones. */
+static plumb_t nearest_anchor(plumb_graph *g, plumb_t sides, plumb_t sizes)
+{
+    plumb_t each = plumb_unsqueeze(g, sides, PLUMB_AXES(2)); /* (N, M, 1, 2) */
+    plumb_t shared = area(g, plumb_minimum(g, each, sizes));
+    plumb_t both = plumb_sub(g, plumb_add(g, area(g, each), area(g, sizes)), shared);
+    return plumb_argmax(g, ratio(g, shared, both), 2, true);
+}
+
+static plumb_t times(plumb_graph *g, plumb_t whole, int64_t factor)
+{
+    return plumb_mul(g, whole, plumb_scalar(g, PLUMB_I64, (double)factor));
+}
+
+plumb_t plumb_box_encode_cells(plumb_graph *g, plumb_t boxes, plumb_t labels, plumb_t sizes, int64_t height, int64_t width,
+                               int64_t classes)
+{
+    static const char what[] = "box_encode_cells";
+    plumb_shape s = plumb_shape_of(g, boxes), anchors = plumb_shape_of(g, sizes), l = plumb_shape_of(g, labels);
+    plumb_dtype dtype = plumb_dtype_of(g, boxes);
+    char a[160], b[160], c[160];
+    if (!are_boxes(g, what, boxes))
+        return PLUMB_NONE;
+    if (s.rank != 3 || s.dim[0] == PLUMB_UNKNOWN || s.dim[1] < 1 || l.rank != 2 || anchors.rank != 2 || anchors.dim[0] < 1 ||
+        anchors.dim[1] != 2)
+        return plumb_poison(g, "%s: boxes (N, M, 4), labels (N, M) and sizes (A, 2) are expected, not %s, %s and %s", what,
+                            plumb_shape_text(&s, a, sizeof a), plumb_shape_text(&l, b, sizeof b),
+                            plumb_shape_text(&anchors, c, sizeof c));
+    if (height < 1 || width < 1 || classes < 0)
+        return plumb_poison(g, "%s: %lld x %lld cells and %lld classes", what, (long long)height, (long long)width,
+                            (long long)classes);
+    int64_t n_anchors = anchors.dim[0], places = height * width * n_anchors;
+    boxes = plumb_stop_gradient(g, boxes);
+    labels = plumb_unsqueeze(g, plumb_cast(g, labels, PLUMB_I64), PLUMB_AXES(2));
+    plumb_t x, y, sides = part(g, boxes, 2, 2), anchor = nearest_anchor(g, sides, sizes);
+    plumb_t column = cell_of(g, boxes, 0, width, &x), row = cell_of(g, boxes, 1, height, &y);
+    plumb_t place = plumb_add(g, times(g, plumb_add(g, times(g, row, width), column), n_anchors), anchor);
+    plumb_t none = plumb_less(g, labels, plumb_scalar(g, PLUMB_I64, 0)); /* these go behind the last place */
+    place = plumb_where(g, none, plumb_scalar(g, PLUMB_I64, (double)places), place);
+    plumb_t picture = plumb_div(g, plumb_iota_like(g, PLUMB_I64, labels, 0, 1), plumb_scalar(g, PLUMB_I64, (double)s.dim[1]));
+    plumb_t growth = plumb_log(g, plumb_div(g, sides, plumb_gather(g, sizes, plumb_squeeze(g, anchor, PLUMB_AXES(2)), 0)));
+    plumb_t row_of[5] = {plumb_full_like(g, x, 1), x, y, growth};
+    if (classes > 0)
+        row_of[4] = plumb_one_hot(g, plumb_squeeze(g, labels, PLUMB_AXES(2)), classes, dtype);
+    plumb_t rows = plumb_concat(g, row_of, classes > 0 ? 5 : 4, -1);
+    plumb_t empty = plumb_full(g, dtype, PLUMB_SHAPE(s.dim[0], places + 1, 5 + classes), 0);
+    plumb_t at = plumb_concat(g, (plumb_t[]){picture, place}, 2, -1), all = plumb_scatter_nd(g, empty, at, rows, PLUMB_SCATTER_NONE);
+    all = plumb_slice(g, all, (const int64_t[]){0, 0, 0}, (const int64_t[]){PLUMB_END, places, PLUMB_END}, NULL);
+    return plumb_laid(g, what, all, PLUMB_SHAPE(s.dim[0], height, width, n_anchors, 5 + classes));
 }
 
 /* ---- anchors ---- */

@@ -83,16 +83,8 @@ static plumb_status infer_roi_align(plumb_infer *q)
 static plumb_status infer_roi_align_backward(plumb_infer *q)
 {
     plumb_shape x, y;
-    const plumb_shape *dy = &q->in[0].shape;
-    if (plumb_lent_shape(q, &x) || need_rois(q, &x, &y))
+    if (plumb_lent_shape(q, &x) || need_rois(q, &x, &y) || plumb_need_made(q, 0, &y, "RoI align"))
         return PLUMB_BAD_INPUT;
-    bool agree = dy->rank == 4;
-    for (int d = 0; agree && d < 4; d++)
-        agree = plumb_dims_agree(dy->dim[d], y.dim[d]);
-    char a[160], b[160];
-    if (!agree)
-        return plumb_refuse(q, "input 0 has shape %s, RoI align makes %s", plumb_shape_text(dy, a, sizeof a),
-                            plumb_shape_text(&y, b, sizeof b));
     q->out[0] = (plumb_type){.dtype = q->in[0].dtype, .shape = x};
     return PLUMB_OK;
 }

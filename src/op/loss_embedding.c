@@ -4,7 +4,8 @@
  * - Distances of pairs are computed from differences, with PyTorch's 1e-6 added to each where they are not squared, so
  *   that equal vectors have a gradient. Distances of all pairs of a batch are |a|^2 + |b|^2 - 2 a b, one product instead
  *   of N x N x D differences, never below 0; where that is 0 its root has the gradient 0.
- * - Mining takes an anchor's examples by label. What has no positive or no negative counts for nothing.
+ * - Mining takes an anchor's examples by label. What has no positive or no negative counts for nothing. Semi-hard mining
+ *   compares every pair with every negative, which is N x N x N numbers for a batch of N.
  * - Cosines are of norms that are at least 1e-8 (PyTorch), so that a zero vector has cosine and gradient 0. */
 #include "op/loss.h"
 
@@ -110,6 +111,30 @@ plumb_t plumb_triplet_hard(plumb_graph *g, plumb_t embeddings, plumb_t labels, c
     plumb_t negative = plumb_min(g, plumb_where(g, p.same, far, p.distance), PLUMB_AXES(1), false);
     plumb_t loss = plumb_relu(g, plumb_affine(g, plumb_sub(g, positive, negative), 1, plumb_loss_default(o.margin, 1)));
     plumb_t counts = plumb_mul(g, beyond(g, p.alike, 1), beyond(g, p.others, 0)); /* an anchor is its own first positive */
+    return plumb_loss_reduced(g, loss, plumb_loss_product(g, counts, o.weights), o.reduce);
+}
+
+plumb_t plumb_triplet_semi_hard(plumb_graph *g, plumb_t embeddings, plumb_t labels, const plumb_loss_options *options)
+{
+    const plumb_loss_options o = plumb_loss_read(options);
+    pairs p;
+    if (!plumb_loss_reduces(g, "triplet_semi_hard", o.reduce) ||
+        !find_pairs(g, "triplet_semi_hard", embeddings, labels, o.squared, &p))
+        return PLUMB_NONE;
+    /* (anchor, positive, 1) beside (anchor, 1, negative) */
+    plumb_t to_positive = plumb_unsqueeze(g, p.distance, PLUMB_AXES(2)), to_negative = plumb_unsqueeze(g, p.distance, PLUMB_AXES(1));
+    plumb_t alike = plumb_unsqueeze(g, p.same, PLUMB_AXES(1)), beside = plumb_less_equal(g, to_negative, to_positive);
+    plumb_t all = plumb_expand_like(g, to_negative, beside), far = plumb_full_like(g, all, INFINITY);
+    plumb_t nearest = plumb_min(g, plumb_where(g, plumb_logical_or(g, alike, beside), far, all), PLUMB_AXES(2), false);
+    plumb_t none = plumb_full_like(g, p.distance, 0);
+    plumb_t farthest = plumb_max(g, plumb_where(g, p.same, none, p.distance), PLUMB_AXES(1), true); /* where none is beyond */
+    plumb_t is_beyond = plumb_is_finite(g, nearest);
+    plumb_t negative = plumb_where(g, is_beyond, nearest, plumb_expand_like(g, farthest, nearest));
+    plumb_t loss = plumb_relu(g, plumb_affine(g, plumb_sub(g, p.distance, negative), 1, plumb_loss_default(o.margin, 1)));
+    plumb_t itself = plumb_equal(g, plumb_iota_like(g, PLUMB_I64, p.distance, 0, 1),
+                                 plumb_transpose(g, plumb_iota_like(g, PLUMB_I64, p.distance, 0, 1), NULL));
+    plumb_t counts = plumb_cast(g, plumb_logical_and(g, p.same, plumb_logical_not(g, itself)), plumb_dtype_of(g, p.distance));
+    counts = plumb_mul(g, counts, plumb_unsqueeze(g, beyond(g, p.others, 0), PLUMB_AXES(1)));
     return plumb_loss_reduced(g, loss, plumb_loss_product(g, counts, o.weights), o.reduce);
 }
 

@@ -156,6 +156,21 @@ plumb_status plumb_lent_shape(const plumb_infer *q, plumb_shape *shape)
     return PLUMB_OK;
 }
 
+plumb_status plumb_need_made(const plumb_infer *q, int input, const plumb_shape *made, const char *by)
+{
+    const plumb_shape *shape = &q->in[input].shape;
+    bool agree = shape->rank == made->rank;
+    char a[160], b[160];
+    for (int d = 0; agree && d < made->rank; d++) {
+        agree = plumb_dims_agree(shape->dim[d], made->dim[d]);
+    }
+    if (agree) {
+        return PLUMB_OK;
+    }
+    return plumb_refuse(q, "input %d has shape %s, %s makes %s", input, plumb_shape_text(shape, a, sizeof(a)), by,
+                        plumb_shape_text(made, b, sizeof(b)));
+}
+
 plumb_status plumb_need_axis(const plumb_infer *q, int rank, int *axis)
 {
     if (*axis < -rank || *axis >= rank) {

@@ -48,6 +48,8 @@ plumb_status plumb_need_index(const plumb_infer *q, int input); /* i32 or i64 */
 plumb_status plumb_broadcast(const plumb_infer *q, const plumb_shape *a, const plumb_shape *b, plumb_shape *out);
 /* The result shape of a PLUMB_OP_LIKE op: the lender's, or the bound shape of the attribute; refuses a malformed one. */
 plumb_status plumb_lent_shape(const plumb_infer *q, plumb_shape *shape);
+/* Input `input`, a gradient, has the shape that the forward op (`by`: "padding") makes, or is not known to differ. */
+plumb_status plumb_need_made(const plumb_infer *q, int input, const plumb_shape *made, const char *by);
 /* -rank <= axis < rank -> 0 <= *axis < rank; refuses otherwise. */
 plumb_status plumb_need_axis(const plumb_infer *q, int rank, int *axis);
 

@@ -4,8 +4,9 @@
  * - One dimension is two with a height of 1: a view.
  * - Three dimensions are pooled in two steps, each plane first and then the depth of what comes out. Windows are boxes, so
  *   maxima, their first places and an average's divisors are those of the box. The index is computed where it is asked for.
- * - Powers are pooled as averages times the window, whose padding counts as zeros. A root has no slope at 0: the gradient
- *   there is 0, where a window holds nothing but zeros. */
+ * - Powers are pooled as averages times the window, whose padding counts as zeros; where rounding up makes windows reach
+ *   further, zeros are put there first. A root has no slope at 0: the gradient there is 0, where a window holds nothing but
+ *   zeros. */
 #include "op/forms.h"
 
 #include <math.h>
@@ -184,6 +185,26 @@ static bool good_power(plumb_graph *g, const char *what, double p)
     return false;
 }
 
+/* x with the zeros below and at the right that windows of ceil_mode reach into, so that these are whole; takes ceil_mode off. */
+static plumb_t with_zeros(plumb_graph *g, plumb_t x, plumb_pool2d_options *o, const plumb_shape *s)
+{
+    int64_t after[4] = {0};
+    char text[160];
+    o->ceil_mode = false;
+    for (int i = 0; i < 2; i++) {
+        int64_t size = s->dim[i + 2], window = o->window[i], stride = o->stride[i] ? o->stride[i] : window;
+        int64_t rest = size + o->padding[i] + o->padding[i + 2] - window;
+        if (size < 0)
+            return plumb_poison(g, "lp_pool2d: input is %s, ceil_mode needs height and width to be known",
+                                plumb_shape_text(s, text, sizeof text));
+        if (stride < 1 || rest < 0 || rest % stride == 0)
+            continue; /* what cannot be, average_pool2d refuses */
+        int64_t last = (rest / stride + 1) * stride;
+        after[i + 2] = last < size + o->padding[i] ? last - rest : 0; /* none begins in the padding */
+    }
+    return plumb_pad(g, x, NULL, after, PLUMB_PAD_CONSTANT, 0);
+}
+
 plumb_t plumb_lp_pool2d(plumb_graph *g, plumb_t x, double p, const plumb_pool2d_options *options)
 {
     plumb_pool2d_options o;
@@ -191,10 +212,11 @@ plumb_t plumb_lp_pool2d(plumb_graph *g, plumb_t x, double p, const plumb_pool2d_
     plumb_options_taken(&o, sizeof o, options);
     if (!plumb_takes_rank(g, "lp_pool2d", x, 4, &s) || !good_power(g, "lp_pool2d", p))
         return PLUMB_NONE;
-    if (o.ceil_mode)
-        return plumb_poison(g, "lp_pool2d: has no ceil_mode");
     o.exclude_padding = false;
-    plumb_t mean = plumb_average_pool2d(g, powers(g, x, p), &o);
+    x = powers(g, x, p);
+    if (o.ceil_mode && !(x = with_zeros(g, x, &o, &s)))
+        return PLUMB_NONE;
+    plumb_t mean = plumb_average_pool2d(g, x, &o);
     return mean ? root(g, plumb_affine(g, mean, (double)o.window[0] * (double)o.window[1], 0), p) : PLUMB_NONE;
 }
 

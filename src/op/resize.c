@@ -149,16 +149,8 @@ static plumb_status infer_resize(plumb_infer *q)
 static plumb_status infer_resize_backward(plumb_infer *q)
 {
     plumb_shape x, y;
-    const plumb_shape *dy = &q->in[0].shape;
-    if (plumb_lent_shape(q, &x) || resized(q, &x, &y))
+    if (plumb_lent_shape(q, &x) || resized(q, &x, &y) || plumb_need_made(q, 0, &y, "resizing"))
         return PLUMB_BAD_INPUT;
-    bool agree = dy->rank == y.rank;
-    for (int d = 0; agree && d < dy->rank; d++)
-        agree = plumb_dims_agree(dy->dim[d], y.dim[d]);
-    char a[160], b[160];
-    if (!agree)
-        return plumb_refuse(q, "input 0 has shape %s, resizing makes %s", plumb_shape_text(dy, a, sizeof a),
-                            plumb_shape_text(&y, b, sizeof b));
     q->out[0] = (plumb_type){.dtype = q->in[0].dtype, .shape = x};
     return PLUMB_OK;
 }

@@ -59,6 +59,11 @@ void cases_activation(case_list *list)
     add_each(list, PLUMB_SHAPE(5, 3, 1, 311), 1, false, "odd width");
     add_each(list, PLUMB_SHAPE(1100, 3), 1, false, "many rows");
 
+    op_case ones = back(PLUMB_SHAPE(1, 2, 40, 40), PLUMB_ACTIVATION_RELU, 1, "1600 ones to a channel");
+    ones.in[0] = ones.in[1] = integers(PLUMB_NO_DTYPE, ones.in[0].shape, 1, 1); /* bf16 itself would stop at 256 */
+    ones.no_gradient = true;
+    add_case(list, &ones);
+
     refused(list, back(PLUMB_SHAPE(3, 4), PLUMB_ACTIVATION_NONE, 1, "refused"));
     refused(list, back(PLUMB_SHAPE(3, 4), 4, 1, "refused: unknown"));
     refused(list, back(PLUMB_SHAPE(3, 4), PLUMB_ACTIVATION_RELU, 2, "refused: past the axes"));

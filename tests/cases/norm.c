@@ -16,7 +16,7 @@ struct row {
 
 static const struct row *rows(int *count)
 {
-    static struct row all[41];
+    static struct row all[42];
     int n = 0;
     all[n++] = (struct row){.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5)};
     all[n++] = (struct row){.label = "features", .x = PLUMB_SHAPE(6, 5)};
@@ -36,6 +36,7 @@ static const struct row *rows(int *count)
     all[n++] = (struct row){.label = "residual block", .x = PLUMB_SHAPE(2, 16, 8, 8), .big = true};
     all[n++] = (struct row){.label = "odd sizes", .x = PLUMB_SHAPE(5, 3, 7, 13), .big = true};
     all[n++] = (struct row){.label = "wide features", .x = PLUMB_SHAPE(17, 70), .big = true};
+    all[n++] = (struct row){.label = "770 examples", .x = PLUMB_SHAPE(770, 2), .big = true};
     all[n++] = (struct row){.label = "batch 0", .x = PLUMB_SHAPE(0, 3, 4, 4)};
     all[n++] = (struct row){.label = "no channels", .x = PLUMB_SHAPE(3, 0, 4, 4)};
     all[n++] = (struct row){.label = "pictures", .x = PLUMB_SHAPE(3, 4, 2, 5), .wide = true};

@@ -73,6 +73,14 @@ static void add_long(case_list *list, const plumb_op *op)
     }
 }
 
+/* Summed in bf16 itself, ones stop at 256 (PyTorch #68048). */
+static void add_ones(case_list *list)
+{
+    static const struct form ones = {{4, {1, 2, 40, 40}}, 13, "1600 ones to a channel"};
+    add_form(list, &plumb_op_sum, &ones, false, integers(PLUMB_NO_DTYPE, ones.shape, 1, 1), 0, "");
+    list->items[list->count - 1].no_gradient = true; /* too many elements to differentiate one by one */
+}
+
 /* Over no elements at all: sums are 0, means not a number. */
 static void add_empty(case_list *list)
 {
@@ -273,6 +281,7 @@ void cases_reduce(case_list *list)
         add_forms(list, ops[i], i >= 2);
         add_long(list, ops[i]);
     }
+    add_ones(list);
     add_empty(list);
     add_ties(list, &plumb_op_max, false);
     add_ties(list, &plumb_op_min, false);

@@ -1,6 +1,8 @@
 /* Cases of the softmax family and of the cross-entropy of integer labels. */
 #include "cases.h"
 
+#include <math.h>
+
 static plumb_attr_axis along(int axis)
 {
     plumb_attr_axis attr;
@@ -68,6 +70,29 @@ static void forward_cases(case_list *list, const plumb_op *op)
     whole.in[whole.n_in++] = integers(PLUMB_I32, PLUMB_SHAPE(3, 5), 0, 9);
     whole.expect = PLUMB_BAD_INPUT;
     add_case(list, &whole);
+}
+
+/* Minus infinity is probability 0, or none at all where there is nothing else; infinity has no softmax (not a number). Lanes
+ * of 5, one way or the other, and longer than a vector. */
+static void infinite_cases(case_list *list, const plumb_op *op)
+{
+    static const double short_[] = {-INFINITY, 0,         1,  -INFINITY, 2, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY,
+                                    INFINITY,  3,         -1, -INFINITY, 0, INFINITY,  INFINITY,  1,         2,         -2,
+                                    -INFINITY, -INFINITY, 4,  -INFINITY, -INFINITY};
+    static double long_[4 * 70];
+    for (int i = 0; i < 4 * 70; i++) {
+        long_[i] = i / 70 == 1 || (i * 7 / 3 + i / 70) % 3 == 0 ? -INFINITY : (i % 11) / 4.0;
+    }
+    long_[2 * 70 + 40] = INFINITY;
+    for (int way = 0; way < 3; way++) {
+        plumb_attr_axis attr = along(way != 0);
+        op_case one = make_case(op, &attr, "infinities%s", way == 0 ? ", axis 0" : way == 1 ? "" : ", 70 classes");
+        one.in[one.n_in++] = (case_input){.shape = way < 2 ? PLUMB_SHAPE(5, 5) : PLUMB_SHAPE(4, 70), .fill = CASE_GIVEN,
+                                          .given = way < 2 ? short_ : long_};
+        one.mostly_zero = true;
+        one.no_gradient = true; /* there is none at an infinity */
+        add_case(list, &one);
+    }
 }
 
 static void backward_cases(case_list *list, const plumb_op *op, double low, double high)
@@ -208,6 +233,9 @@ void cases_softmax(case_list *list)
     forward_cases(list, &plumb_op_softmax);
     forward_cases(list, &plumb_op_log_softmax);
     forward_cases(list, &plumb_op_hardmax);
+    infinite_cases(list, &plumb_op_softmax);
+    infinite_cases(list, &plumb_op_log_softmax);
+    infinite_cases(list, &plumb_op_hardmax);
     backward_cases(list, &plumb_op_softmax_backward, 0, 1);
     backward_cases(list, &plumb_op_log_softmax_backward, -3, 0);
     for (int i = 0; i < ENTROPIES; i++) {

@@ -313,6 +313,131 @@ def optimizers():
             keep(f"optimizer {rule} {set_text(lr=lr, **options)}", arrays)
 
 
+# ---- ops that came later: behind the others, so that these stay what they were ----
+
+LATER_UNARY = {
+    "tan": (torch.tan, -1.4, 1.4, None), "asin": (torch.asin, -0.95, 0.95, None), "acos": (torch.acos, -0.95, 0.95, None),
+    "atan": (torch.atan, -5, 5, None), "sinh": (torch.sinh, -4, 4, None), "cosh": (torch.cosh, -4, 4, None),
+    "asinh": (torch.asinh, -9, 9, None), "acosh": (torch.acosh, 1.1, 9, None), "atanh": (torch.atanh, -0.95, 0.95, None),
+    "erfc": (torch.erfc, -3, 3, None), "mish": (F.mish, -6, 6, None),
+}
+LATER_BINARY = {"fmod": torch.fmod, "remainder": torch.remainder, "atan2": torch.atan2, "logaddexp": torch.logaddexp}
+
+
+def later_elementwise():
+    for name, (function, low, high, kink) in LATER_UNARY.items():
+        for n in range(10):
+            vector(name, [floats(*dims(n % 5), low=low, high=high, away=kink)], lambda t, f=function: f(t[0]))
+    for n in range(10):
+        x = floats(*dims(n % 5), low=-4, high=4)
+        vector("gelu_tanh", [x], lambda t: F.gelu(t[0], approximate="tanh"))
+        x = np.where(np.abs(x - np.round(x)) < 0.05, x + 0.125, x)
+        for name in ("floor", "ceil", "round", "trunc"):
+            vector(name, [x], lambda t, f=getattr(torch, name): f(t[0]))
+    for name, function in LATER_BINARY.items():
+        for n in range(16):
+            full = dims(n % 4 + 1)
+            x, y = floats(*full), floats(*[d if dice.rand() < 0.7 else 1 for d in full], low=0.4, high=1.9)
+            if name in ("fmod", "remainder"):  # clear of where a multiple begins
+                x = np.round(x / y) * y + np.where(dice.rand(*x.shape) < 0.5, 0.3, 0.6) * y
+            vector(name, [x.astype(np.float32).astype(np.float64), y], lambda t, f=function: f(t[0], t[1]))
+    for n in range(16):
+        shape = (*dims(2), *dims(n % 3))
+        slopes = floats(shape[1], *[1] * (len(shape) - 2))
+        vector("prelu", [floats(*shape, away=0), slopes], lambda t: F.prelu(t[0], t[1].reshape(-1)))
+
+
+def later_reductions():
+    def axes_of(shape):
+        return sorted(int(a) for a in dice.choice(len(shape), dice.randint(1, len(shape) + 1), replace=False))
+    functions = {
+        "abs_sum": lambda t, axes, keep_dims: t.abs().sum(axes, keep_dims),
+        "square_sum": lambda t, axes, keep_dims: t.square().sum(axes, keep_dims),
+        "log_sum_exp": lambda t, axes, keep_dims: torch.logsumexp(t, axes, keep_dims),
+    }
+    for name, function in functions.items():
+        for n in range(16):
+            shape, keep_dims = dims(n % 4 + 1), bool(n % 2)
+            axes = axes_of(shape)
+            vector(name, [floats(*shape, away=0)], lambda t, f=function: f(t[0], axes, keep_dims), axes=axes, keep=keep_dims)
+    for n in range(16):
+        shape, keep_dims = dims(n % 4 + 1, 2, 4), bool(n % 2)
+        axes = axes_of(shape)
+        vector("variance", [floats(*shape)], lambda t: torch.var(t[0], axes, unbiased=bool(n & 2), keepdim=keep_dims), axes=axes,
+               keep=keep_dims, correction=n >> 1 & 1)
+        axis = int(dice.randint(len(shape)))
+        vector("prod", [floats(*shape)], lambda t: torch.prod(t[0], axis, keep_dims), axes=[axis], keep=keep_dims)
+        vector("cumsum", [floats(*shape)],
+               lambda t: torch.flip(torch.cumsum(torch.flip(t[0], [axis]), axis), [axis]) if n & 1 else torch.cumsum(t[0], axis),
+               axis=axis, reverse=bool(n & 1))
+        down = bool(n & 2)
+        vector("sort", [distinct(*shape)], lambda t: (torch.sort(t[0], axis, down)[0], None), axis=axis, descending=down)
+        k = int(dice.randint(1, shape[axis] + 1))
+        vector("top_k", [distinct(*shape)], lambda t: (torch.topk(t[0], k, axis, down)[0], None), k=k, axis=axis, descending=down)
+
+
+def later_norms():
+    for n in range(24):
+        rows, channels, places = int(dice.randint(1, 4)), int(dice.randint(2, 5)), int(dice.randint(1, 4))
+        arrays = [floats(rows, channels, places)] + [floats(channels) for _ in range(n % 3)]
+
+        def affine(t, y):
+            y = y * t[1][None, :, None] if len(t) > 1 else y
+            return y + t[2][None, :, None] if len(t) > 2 else y
+        vector("layer_norm", arrays, lambda t: (affine(t, F.layer_norm(t[0], (channels, places), eps=0.01)), None, None),
+               epsilon=0.01)
+        vector("rms_norm", arrays[:2],
+               lambda t: (affine(t[:2], t[0] / torch.sqrt(t[0].square().mean((1, 2), True) + 0.01)), None), epsilon=0.01)
+        groups = pick(1, 2)
+        arrays = [floats(rows, 2 * groups, places)] + [floats(2 * groups) for _ in range(n % 3)]
+        vector("group_norm", arrays, lambda t: (F.group_norm(t[0], groups, *t[1:], eps=0.01), None, None), groups=groups,
+               epsilon=0.01)
+        size = int(dice.randint(1, 5))
+        vector("lrn", [floats(rows, channels, places)], lambda t: F.local_response_norm(t[0], size, 0.5, 0.8, 1.5),
+               before=size // 2, after=(size - 1) // 2, scale=0.5 / size, beta=0.8, bias=1.5)
+
+
+def later_places():
+    for n in range(24):
+        shape = dims(n % 3 + 1, 2, 4)
+        axis = int(dice.randint(len(shape)))
+        fewer = tuple(int(dice.randint(1, d + 1)) for d in shape)
+        index = np.asarray(dice.randint(0, shape[axis], fewer), dtype=np.int64)
+        x = floats(*shape)
+        vector("gather_elements", [x, index], lambda t: torch.gather(t[0], axis, t[1]), differentiable=[0], axis=axis)
+        vector("scatter_elements", [x, index, floats(*fewer)], lambda t: torch.scatter_add(t[0], axis, t[1], t[2]),
+               differentiable=[0, 2], axis=axis, reduce=1)
+        at = np.stack([dice.randint(0, d, 3) for d in shape], -1).astype(np.int64)
+        vector("gather_nd", [x, at], lambda t: t[0][tuple(t[1].T)], differentiable=[0])
+        k, upper = int(dice.randint(-2, 3)), bool(n & 1)
+        square = floats(*dims(n % 2), *dims(2))
+        vector("triangle", [square], lambda t: torch.triu(t[0], k) if upper else torch.tril(t[0], k), k=k, upper=upper)
+
+
+def later_sequences():
+    for n in range(40):
+        batch, heads, queries, keys, width, values = dims(6, 1, 4)
+        causal, scale = n % 4 == 1, pick(0.5, 0.7)
+        arrays = [floats(batch, heads, queries, width), floats(batch, heads, keys, width), floats(batch, heads, keys, values)]
+        arrays += [floats(batch, heads, queries, keys)] if n % 4 == 2 else []
+
+        def theirs(t):
+            scores = scale * t[0] @ t[1].transpose(-1, -2) + (t[3] if len(t) > 3 else 0)
+            if causal:
+                scores = scores.masked_fill(torch.ones(queries, keys).triu(1).bool(), -np.inf)
+            return torch.softmax(scores, -1) @ t[2], torch.logsumexp(scores, -1)
+        vector("attention", arrays, theirs, scale=scale, causal=causal)
+    for n in range(20):
+        batch, classes, longest = int(dice.randint(1, 3)), int(dice.randint(2, 5)), int(dice.randint(1, 3))
+        steps = 2 * longest + int(dice.randint(0, 3))
+        targets = np.asarray(dice.randint(1, classes, (batch, longest)), dtype=np.int64)
+        lengths = np.asarray(dice.randint(1, longest + 1, batch), dtype=np.int64)
+        log_p = torch.log_softmax(torch.tensor(floats(steps, batch, classes)), -1).numpy().astype(np.float32).astype(np.float64)
+        # PyTorch's gradient is that of the logits before log_softmax: none is kept
+        vector("ctc_loss", [log_p, targets, np.full(batch, steps, dtype=np.int64), lengths],
+               lambda t: F.ctc_loss(*t, reduction="none").detach(), differentiable=[])
+
+
 # ---- the file ----
 
 def encoded():
@@ -358,7 +483,7 @@ def main():
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     for make in (elementwise, broadcasting, reductions, products, convolutions, pooling, batch_norm, recurrent, lookups,
-                 losses, optimizers):
+                 losses, optimizers, later_elementwise, later_reductions, later_norms, later_places, later_sequences):
         make()
     data = encoded()
     assert all(np.all(np.isfinite(a)) for a in tensors.values()) and len(data) < 8 << 20

@@ -70,6 +70,13 @@ static void elementwise(struct scene *s)
     expect_marks(s, plumb_add(s->g, plumb_affine(s->g, s->x, 2, 0), plumb_relu(s->g, s->x)), 3);
 }
 
+/* Through both 16-bit dtypes: the marks are exact in either. */
+static void casts(struct scene *s)
+{
+    plumb_t there = plumb_cast(s->g, s->x, PLUMB_F16);
+    expect_marks(s, plumb_cast(s->g, there, PLUMB_BF16), 1);
+}
+
 static void reductions(struct scene *s)
 {
     float *rows = expect(s, plumb_sum(s->g, grid(s), PLUMB_AXES(1), false), s->rows, 0);
@@ -177,9 +184,9 @@ static const struct {
     const char *name;
     void (*build)(struct scene *s);
     int copies; /* tensors of that size alive at once, about */
-} cases[] = {{"element-wise", elementwise, 3}, {"reductions", reductions, 2},     {"transposed copy", copies, 3},
-             {"softmax of rows", softmax_rows, 3}, {"convolutions", convolutions, 4}, {"max pooling", pooling, 5},
-             {"lookup", lookup, 2}};
+} cases[] = {{"element-wise", elementwise, 3}, {"casts", casts, 3},               {"reductions", reductions, 2},
+             {"transposed copy", copies, 3},   {"softmax of rows", softmax_rows, 3}, {"convolutions", convolutions, 4},
+             {"max pooling", pooling, 5},      {"lookup", lookup, 2}};
 
 /* ---- trying ---- */
 

@@ -1,7 +1,8 @@
 /* Element-wise ops on f32, bf16 and f16. Each scalar function is one line below; it is compiled for every
  * instruction set in the forms that matter (operands side by side, or one element for the whole row) and in a
- * plain one for any strides. The functions without a vector form go through the C library in double, on all
- * threads.
+ * plain one for any strides. What f32 alone would not do well is computed in double, in vectors as well (wide.h), a
+ * block at a time, so that there is one form of it. The functions without a vector form go through the C library in
+ * double, on all threads.
  *
  * Low operands are widened, computed on in f32 and rounded a block at a time, in a buffer that stays in the
  * nearest cache: memory sees each operand once. Rounding what f32 has rounded is as good as rounding once for
@@ -9,6 +10,7 @@
 #include "cpu/native/functions.h"
 #include "cpu/native/half.h"
 #include "cpu/native/strided.h"
+#include "cpu/native/wide.h"
 #include "op/attr.h"
 
 /* A row: y[i] = f(a[i], b[i], c[i]), elements stride[...] apart in the order y, a, b, c; `n` the op's
@@ -43,8 +45,19 @@ typedef void kernel(void *y, const void *a, const void *b, const void *c, const 
     X(isa, TARGET, huber, fabsf(x) <= n->a ? 0.5f * x * x : n->a * (fabsf(x) - 0.5f * n->a))                 \
     X(isa, TARGET, clamp, x < n->low ? n->a : x > n->high ? n->b : x)
 
+/* op, expression of x in double */
+#define WIDE(X, isa, TARGET)                                                                                 \
+    X(isa, TARGET, expm1, wide_expm1(x))                                                                     \
+    X(isa, TARGET, erf, wide_erf(x))                                                                         \
+    X(isa, TARGET, erfc, wide_erfc(x))                                                                       \
+    X(isa, TARGET, elu, x > 0 ? x : (double)n->a * wide_expm1(x))                                            \
+    X(isa, TARGET, gelu, wide_gated(x, 0.5 * wide_erfc(-x * M_SQRT1_2)))                                     \
+    X(isa, TARGET, gelu_tanh, wide_gated(x, wide_sigmoid(M_SQRT2 * M_2_SQRTPI * (x + 0.044715 * x * x * x)))) \
+    X(isa, TARGET, mish, wide_gated(x, wide_mish_gate(x)))                                                   \
+    X(isa, TARGET, silu, wide_gated(x, wide_sigmoid(x)))                                                     \
+    X(isa, TARGET, softplus, wide_softplus(x))
+
 #define LIBRARY(X)                                                                                           \
-    X(expm1, expm1(x))                                                                                       \
     X(log1p, log1p(x))                                                                                       \
     X(sin, sin(x))                                                                                           \
     X(cos, cos(x))                                                                                           \
@@ -56,15 +69,7 @@ typedef void kernel(void *y, const void *a, const void *b, const void *c, const 
     X(cosh, cosh(x))                                                                                         \
     X(asinh, asinh(x))                                                                                       \
     X(acosh, acosh(x))                                                                                       \
-    X(atanh, atanh(x))                                                                                       \
-    X(erf, erf(x))                                                                                           \
-    X(erfc, erfc(x))                                                                                         \
-    X(elu, x > 0 ? x : (double)n->a * expm1(x))                                                              \
-    X(gelu, gated(x, 0.5 * erfc(-x * M_SQRT1_2)))                                                            \
-    X(gelu_tanh, gated(x, 1 / (1 + exp(-M_SQRT2 * M_2_SQRTPI * (x + 0.044715 * x * x * x)))))                \
-    X(mish, gated(x, tanh(log1p(exp(x)))))                                                                   \
-    X(silu, gated(x, 1 / (1 + exp(-x))))                                                                     \
-    X(softplus, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)))
+    X(atanh, atanh(x))
 
 /* op, result type, expression of a and b */
 #define BINARY(X, isa, TARGET)                                                                               \
@@ -182,8 +187,46 @@ NATIVE_EACH_ISA(BINARY_ROWS)
     }
 NATIVE_EACH_ISA(WHERE_ROW)
 
-/* A shut gate gives 0 even where x is infinite. */
-static double gated(double x, double gate) { return gate == 0 ? copysign(0, x) : x * gate; }
+enum { WIDE_BLOCK = 64 };
+
+/* n <= WIDE_BLOCK elements of a row side by side, zeros behind them. */
+static void take_block(float *block, const float *x, int64_t stride, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        block[i] = x[i * stride];
+    }
+    memset(block + n, 0, (size_t)(WIDE_BLOCK - n) * sizeof *block);
+}
+
+static void give_block(float *y, int64_t stride, const float *block, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i * stride] = block[i];
+    }
+}
+
+#define WIDE_ROW(isa, TARGET, name, expression)                                                              \
+    TARGET static void name##_##isa(void *y_, const void *a_, const void *b_, const void *c_,                \
+                                    const int64_t *stride, int64_t count, const struct numbers *n_)          \
+    {                                                                                                        \
+        const struct numbers copy = *n_, *n = &copy;                                                         \
+        const float *in = a_;                                                                                \
+        float *y = y_;                                                                                       \
+        _Alignas(64) float block[WIDE_BLOCK];                                                                \
+        (void)b_, (void)c_, (void)n;                                                                         \
+        for (int64_t done = 0; done < count; done += WIDE_BLOCK) {                                           \
+            int64_t here = count - done < WIDE_BLOCK ? count - done : WIDE_BLOCK;                            \
+            take_block(block, in + done * stride[1], stride[1], here);                                       \
+            NATIVE_LOOP                                                                                      \
+            for (int i = 0; i < WIDE_BLOCK; i++) {                                                           \
+                double x = (double)block[i];                                                                 \
+                block[i] = (float)(expression);                                                              \
+            }                                                                                                \
+            give_block(y + done * stride[0], stride[0], block, here);                                        \
+        }                                                                                                    \
+    }
+#define WIDE_ROWS(isa, TARGET) WIDE(WIDE_ROW, isa, TARGET)
+NATIVE_EACH_ISA(WIDE_ROWS)
 
 #define LIBRARY_ROW(name, expression)                                                                        \
     static void name##_row(void *y_, const void *a_, const void *b_, const void *c_, const int64_t *stride,  \
@@ -362,6 +405,7 @@ static bool supports_cast(const plumb_call *call) { return call->out[0].dtype ==
 
 UNARY(OF_UNARY, , )
 BINARY(OF_BINARY, , )
+WIDE(OF_UNARY, , )
 LIBRARY(OF_LIBRARY)
 LIBRARY_OF_TWO(OF_LIBRARY)
 IMPLEMENTATION(where, SINGLE_AND_LOW, PLUMB_IMPL_EXACT, NATIVE_PICK(where, call->isa))
