@@ -1,5 +1,5 @@
 /* The gradient check program: the gradient rule of every op, for every input and in four layouts, against five-point
- * difference quotients in f64; rules of rules where the op is smooth; then planted mistakes and whole models.
+ * difference quotients in f64; rules of rules, which every smooth op must have; then planted mistakes and whole models.
  *
  *     plumb-gradcheck [--filter OP] [--threads N] [--verbose]
  *
@@ -367,10 +367,10 @@ static int64_t elements_of(const struct probe *probe)
 static void check_model(struct model *m, plumb_context *context, int store)
 {
     struct dice dice = {plumb_hash(m->one->label)};
+    struct probe probe = {.context = context, .graph = m->graph};
     struct probe_result result;
     bool answered[CASE_MAX_IN] = {false};
     char why[1280];
-    struct probe probe = {.context = context, .graph = m->graph};
     if (!ask_rule(m, answered, why, sizeof(why))) {
         tell(m->one, store, why);
         return;
@@ -437,14 +437,12 @@ static void check_case(plumb_context *context, const op_case *one)
         if (!store_matters(one, store) || (one->no_gradient && store != STORE_PLAIN)) {
             continue;
         }
-        if (open_model(&m, context, one, store)) {
-            if (one->no_gradient) {
-                check_answer(&m);
-            } else {
-                check_model(&m, context, store);
-            }
-        } else {
+        if (!open_model(&m, context, one, store)) {
             tell(one, store, plumb_message(context));
+        } else if (one->no_gradient) {
+            check_answer(&m);
+        } else {
+            check_model(&m, context, store);
         }
         close_model(&m);
         plumb_clear_error(context);
@@ -500,6 +498,16 @@ static int64_t count_unanswered(void)
     return open;
 }
 
+/* Smooth, and no second derivative was held against difference quotients. */
+static int is_unbent(const plumb_op *op, const struct score *s)
+{
+    bool open = s->no_second || (s->passed > 0 && s->second == 0 && !op->branch);
+    if (open) {
+        printf("FAIL %s: %s\n", op->name, s->no_second ? "its gradient has no gradient" : "no case is small enough for seconds");
+    }
+    return open;
+}
+
 static void print_scores(bool verbose)
 {
     if (verbose) {
@@ -540,11 +548,11 @@ void check_ops(struct gradcheck_count *count, const char *filter, int threads, b
         pthread_join(thread[i], NULL);
     }
     print_scores(verbose);
-    for (int i = 0; i < MAX_OPS; i++) {
+    for (int i = 0; plumb_op_at(i); i++) {
         checks += all.score[i].passed;
         second += all.score[i].second;
         elements += all.score[i].elements;
-        count->failed += all.score[i].failed;
+        count->failed += all.score[i].failed + is_unbent(plumb_op_at(i), &all.score[i]);
         worst = all.score[i].worst > worst ? all.score[i].worst : worst;
         course = all.score[i].course > course ? all.score[i].course : course;
     }
