@@ -40,6 +40,13 @@ int check_failures(void)
     return failures;
 }
 
+double test_cpu_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 #ifdef PLUMB_CRITERION
 
 void check_fail(const char *file, int line, const char *format, ...)
@@ -131,13 +138,6 @@ static bool is_wanted(const struct check_test *test, int count, char **filters)
         }
     }
     return count == 0;
-}
-
-double test_cpu_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* Once a leak is found it is found after every later test too, so only the first is told. */

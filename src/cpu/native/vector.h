@@ -30,10 +30,17 @@
 #define NATIVE_WIDE ",prefer-vector-width=512"
 #endif
 
+/* Beside AVX2, which every x86 processor of the last ten years has, the base has to be right and may be slow. */
+#if defined(__clang__)
+#define NATIVE_SMALL
+#else
+#define NATIVE_SMALL __attribute__((optimize("Os")))
+#endif
+
 #if defined(__x86_64__)
 /* clang-format off */
 #define NATIVE_EACH_ISA(wrappers)                                                                            \
-    wrappers(base, )                                                                                         \
+    wrappers(base, NATIVE_SMALL)                                                                             \
     wrappers(avx2, __attribute__((target("avx2,fma"))))                                                      \
     wrappers(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" NATIVE_WIDE))))
 /* clang-format on */
