@@ -104,7 +104,7 @@ PLUMB_TEST(zoo, variables_have_the_names_of_torchvision)
 
 /* ---- training ---- */
 
-enum { EXAMPLES = 4, STEPS = 4, CLASSES = 3, PARAMETERS = 512, ROOM = 3 << 18 };
+enum { EXAMPLES = 4, STEPS = 3, CLASSES = 3, PARAMETERS = 512, ROOM = 3 << 18 };
 
 static void fill(double *x, int64_t count, uint64_t seed)
 {
@@ -179,10 +179,9 @@ PLUMB_TEST(zoo, every_kind_of_structure_learns)
         const char *name;
         int64_t side;
         double lr;
-    } rows[] = {{"alexnet", 64, 0.001},      {"alexnet-2012", 67, 0.01},    {"vgg11", 32, 0.01},
-                {"vgg11-bn", 32, 0.001},     {"resnet34", 33, 0.01},        {"resnet50", 33, 0.01},
-                {"resnet20-cifar-a", 16, 0.01}, {"googlenet-heads", 64, 0.01}, {"googlenet-2014-heads", 64, 0.01},
-                {"inception-v3", 75, 0.01}, {"mobilenet-v2", 32, 0.01},    {"unet", 32, 0.01}};
+    } rows[] = {{"alexnet-2012", 67, 0.001}, {"vgg11-bn", 32, 0.001}, {"resnet50", 33, 0.01}, {"resnet20-cifar-a", 16, 0.01},
+                {"googlenet-heads", 64, 0.01}, {"googlenet-2014-heads", 64, 0.01}, {"inception-v3", 75, 0.01},
+                {"mobilenet-v2", 32, 0.01}, {"unet", 32, 0.01}};
     plumb_context *context = open_context();
     REQUIRE(context);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
