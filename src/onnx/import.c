@@ -2,7 +2,6 @@
  * every value is made before it is used. What depends on known values alone is computed on the way, see onnx.h. */
 #include "onnx/onnx.h"
 
-#include <stdio.h>
 
 static plumb_status refuse(const struct onnx_build *b, const char *what, const char *name, const char *why)
 {

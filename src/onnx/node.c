@@ -2,7 +2,6 @@
 #include "onnx/onnx.h"
 
 #include <math.h>
-#include <stdio.h>
 
 plumb_status onnx_refuse(const struct onnx_node *q, const char *attribute, const char *format, ...)
 {

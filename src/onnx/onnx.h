@@ -7,6 +7,8 @@
 #ifndef PLUMB_ONNX_INTERNAL_H
 #define PLUMB_ONNX_INTERNAL_H
 
+#include <stdio.h>
+
 #include "core/core.h"
 #include "onnx.pb-c.h"
 #include "plumb/onnx.h"

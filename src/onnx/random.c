@@ -42,7 +42,7 @@ static plumb_status shape_of(struct onnx_node *q, plumb_shape *shape)
     return count < 0 || count > ONNX_MAX_ELEMENTS ? onnx_refuse(q, "shape", "is missing or out of range") : PLUMB_OK;
 }
 
-static plumb_status random(struct onnx_node *q)
+static plumb_status draw(struct onnx_node *q)
 {
     bool uniform = strncmp(q->row->name, "RandomU", 7) == 0, like = strstr(q->row->name, "Like") != NULL;
     double a = uniform ? onnx_float(q, "low", 0) : onnx_float(q, "mean", 0);
@@ -71,9 +71,9 @@ static plumb_status bernoulli(struct onnx_node *q)
 static const struct onnx_row rows[] = {
     {"Bernoulli", 15, 0, 1, 1, bernoulli, {NULL}, true},
     {"Dropout", 7, 0, 1, 3, dropout, {NULL}, true},
-    {"RandomNormal", 1, 0, 0, 0, random, {NULL}, true},
-    {"RandomNormalLike", 1, 0, 1, 1, random, {NULL}, true},
-    {"RandomUniform", 1, 0, 0, 0, random, {NULL}, true},
-    {"RandomUniformLike", 1, 0, 1, 1, random, {NULL}, true},
+    {"RandomNormal", 1, 0, 0, 0, draw, {NULL}, true},
+    {"RandomNormalLike", 1, 0, 1, 1, draw, {NULL}, true},
+    {"RandomUniform", 1, 0, 0, 0, draw, {NULL}, true},
+    {"RandomUniformLike", 1, 0, 1, 1, draw, {NULL}, true},
 };
 const struct onnx_family plumb_onnx_random = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -17,7 +17,7 @@ static plumb_t gates_of(struct onnx_node *q, const struct layer *l, int input, i
     for (int k = 0; k < l->gates; k++) {
         int64_t begin[3] = {d, from + l->order[k] * l->hidden, 0};
         int64_t end[3] = {d + 1, from + (l->order[k] + 1) * l->hidden, PLUMB_END};
-        parts[k] = plumb_squeeze(q->g, plumb_slice(q->g, x, begin, end, NULL), PLUMB_AXES(0), 1);
+        parts[k] = plumb_squeeze(q->g, plumb_slice(q->g, x, begin, end, NULL), PLUMB_AXES(0));
     }
     return l->gates == 1 ? parts[0] : plumb_concat(q->g, parts, l->gates, 0);
 }
@@ -32,7 +32,7 @@ static plumb_t state_of(struct onnx_node *q, const struct layer *l, int input, i
     int64_t begin[3] = {0}, end[3] = {PLUMB_END, PLUMB_END, PLUMB_END};
     begin[axis] = d;
     end[axis] = d + 1;
-    return plumb_squeeze(q->g, plumb_slice(q->g, onnx_in(q, input), begin, end, NULL), PLUMB_AXES(axis), 1);
+    return plumb_squeeze(q->g, plumb_slice(q->g, onnx_in(q, input), begin, end, NULL), PLUMB_AXES(axis));
 }
 
 /* The standard activations of the operator, for every direction; *relu: an RNN's are Relu. */
