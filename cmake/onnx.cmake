@@ -1,5 +1,5 @@
-# ONNX: an optional component on protobuf-c, libplumb-onnx beside libplumb, and built into the command. The code that unpacks
-# the format is generated from src/onnx/onnx.proto. Where protobuf-c is missing, `plumb run` says so.
+# ONNX: an optional component on protobuf-c, libplumb-onnx.a beside libplumb.a, which does not grow by it. The code that unpacks
+# the format is generated from src/onnx/onnx.proto. Where protobuf-c is missing the configuration says so.
 
 if(PLUMB_BARE)
   return()
@@ -29,8 +29,6 @@ set_target_properties(plumb_onnx_static PROPERTIES OUTPUT_NAME plumb-onnx LINKER
 target_link_libraries(plumb_onnx_static PUBLIC plumb_static PkgConfig::PROTOBUF_C)
 install(TARGETS plumb_onnx_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
-target_link_libraries(plumb PRIVATE plumb_onnx_static)
-target_compile_definitions(plumb PRIVATE PLUMB_HAVE_ONNX)
 plumb_add_test_program(plumb-onnx-cases tests/onnx_cases.c)
 target_link_libraries(plumb-onnx-cases PRIVATE plumb_onnx_static)
 target_include_directories(plumb-onnx-cases PRIVATE ${PLUMB_ONNX_GENERATED})

@@ -17,7 +17,23 @@
 #define DEFAULT_FOLDER "/usr/share/libonnx-testdata/data"
 #define MOST 32 /* inputs or outputs of a case */
 
-enum outcome { PASSED, LOOSE, FAILED, REFUSED, OUTCOMES };
+/* What cannot agree, whatever is right. Their models must run all the same. */
+static const char *const incomparable[] = {
+    "test_bernoulli", /* each library draws in its own way */
+    /* the stored results come of a length that is no whole number: 4 elements scaled by 0.6 count as 2.4, where there are 2 */
+    "test_resize_downsample_scales_cubic_align_corners", "test_resize_downsample_scales_linear_align_corners"};
+
+static bool is_incomparable(const char *name)
+{
+    for (size_t i = 0; i < sizeof(incomparable) / sizeof(incomparable[0]); i++) {
+        if (strncmp(name, incomparable[i], strlen(incomparable[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum outcome { PASSED, LOOSE, DRAWN, FAILED, REFUSED, OUTCOMES };
 
 struct tally {
     int count[OUTCOMES];
@@ -108,9 +124,9 @@ static enum outcome run(plumb_context *context, const plumb_onnx_model *model, c
 /* FOLDER/test_data_set_K/input_I.pb ... until one is missing. -1: one cannot be read. */
 static int read_all(plumb_context *context, const char *folder, const char *what, int set, struct tensor *to, char *why, size_t room)
 {
-    char path[1024];
+    char path[2048];
     for (int i = 0; i < MOST; i++) {
-        snprintf(path, sizeof(path), "%s/test_data_set_%d/%s_%d.pb", folder, set, what, i);
+        snprintf(path, sizeof(path), "%.1000s/test_data_set_%d/%s_%d.pb", folder, set, what, i);
         if (access(path, R_OK) != 0) {
             return i;
         }
@@ -124,9 +140,9 @@ static int read_all(plumb_context *context, const char *folder, const char *what
 
 static enum outcome one_set(plumb_context *context, const char *folder, int set, char *why, size_t room)
 {
-    struct tensor in[MOST], out[MOST];
-    char path[1024];
-    snprintf(path, sizeof(path), "%s/model.onnx", folder);
+    struct tensor in[MOST] = {0}, out[MOST] = {0};
+    char path[2048];
+    snprintf(path, sizeof(path), "%.1000s/model.onnx", folder);
     plumb_onnx *file = plumb_onnx_open(context, path);
     if (!file) {
         snprintf(why, room, "%s", plumb_message(context));
@@ -147,10 +163,8 @@ static enum outcome one_set(plumb_context *context, const char *folder, int set,
     }
     plumb_graph_free(model.graph);
     plumb_state_free(model.state);
-    for (int i = 0; i < n_in; i++) {
+    for (int i = 0; i < MOST; i++) {
         plumb_arena_free(&in[i].arena);
-    }
-    for (int i = 0; i < n_out; i++) {
         plumb_arena_free(&out[i].arena);
     }
     return outcome;
@@ -158,11 +172,11 @@ static enum outcome one_set(plumb_context *context, const char *folder, int set,
 
 static void one_case(struct tally *tally, const char *folder)
 {
-    static const char *const words[] = {"passed", "loose", "FAILED", "refused"};
-    char path[1024], why[1024] = "";
+    static const char *const words[] = {"passed", "loose", "drawn", "FAILED", "refused"};
+    char path[2048], why[1024] = "";
     enum outcome outcome = PASSED;
     for (int set = 0; outcome <= LOOSE; set++) {
-        snprintf(path, sizeof(path), "%s/test_data_set_%d", folder, set);
+        snprintf(path, sizeof(path), "%.1000s/test_data_set_%d", folder, set);
         if (access(path, R_OK) != 0) {
             if (set == 0) {
                 return; /* a model that has to be downloaded */
@@ -173,6 +187,9 @@ static void one_case(struct tally *tally, const char *folder)
         enum outcome one = context ? one_set(context, folder, set, why, sizeof(why)) : FAILED;
         outcome = one > outcome ? one : outcome;
         plumb_close(context);
+    }
+    if (outcome == FAILED && strncmp(why, "values", 6) == 0 && is_incomparable(strrchr(folder, '/') + 1)) {
+        outcome = DRAWN;
     }
     tally->count[outcome]++;
     if (outcome == FAILED || (outcome != PASSED && tally->verbose)) {
@@ -190,8 +207,8 @@ static void walk(struct tally *tally, const char *folder)
     struct dirent **entries = NULL;
     int n = scandir(folder, &entries, only_folders, alphasort);
     for (int i = 0; i < n; i++) {
-        char path[1024];
-        snprintf(path, sizeof(path), "%s/%s", folder, entries[i]->d_name);
+        char path[2048];
+        snprintf(path, sizeof(path), "%.1000s/%.255s", folder, entries[i]->d_name);
         if (strncmp(entries[i]->d_name, "test_", 5) != 0) {
             walk(tally, path);
         } else if (!tally->filter || strstr(entries[i]->d_name, tally->filter)) {
@@ -220,7 +237,9 @@ int main(int argc, char **argv)
         return 0;
     }
     walk(&tally, folder);
-    printf("%d within 1e-5, %d within 1e-3 only, %d refused by name\n", tally.count[PASSED], tally.count[LOOSE], tally.count[REFUSED]);
-    printf("%d passed, %d failed, %d skipped\n", tally.count[PASSED] + tally.count[LOOSE], tally.count[FAILED], tally.count[REFUSED]);
+    printf("%d within 1e-5, %d within 1e-3 only, %d run but not comparable, %d refused by name\n", tally.count[PASSED], tally.count[LOOSE],
+           tally.count[DRAWN], tally.count[REFUSED]);
+    printf("%d passed, %d failed, %d skipped\n", tally.count[PASSED] + tally.count[LOOSE], tally.count[FAILED],
+           tally.count[REFUSED] + tally.count[DRAWN]);
     return tally.count[FAILED] || tally.count[PASSED] == 0;
 }

@@ -1,6 +1,6 @@
-/* Models in the ONNX format, read with protobuf-c: a component of its own, libplumb-onnx (the command has it built in),
- * left out where protobuf-c is missing. Opsets 7 to 22, IR versions up to 10; operators that are not known, element types
- * other than f32, f64, bf16, f16, i32, i64, u8 and bool, and sequences are refused by name.
+/* Models in the ONNX format, read with protobuf-c: a component of its own, libplumb-onnx.a, left out of a build
+ * where protobuf-c is missing. Opsets up to 22, IR versions up to 12; operators that are not known, element types other than f32,
+ * f64, bf16, f16, i32, i64, u8 and bool, and sequences are refused by name.
  *
  * A model becomes a graph of plumb's own ops and a state: initialisers of floating point are its parameters, so it can be
  * trained further, saved and differentiated as any other graph. Nothing outside the file's folder is read. */

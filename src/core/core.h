@@ -19,7 +19,7 @@ struct plumb_device;
  * as long as the context and are reused first-freed-first, so a stale handle meets another generation. */
 enum plumb_kind {
     PLUMB_KIND_FREE = 0, PLUMB_KIND_GRAPH = 0x6701, PLUMB_KIND_STATE, PLUMB_KIND_PROGRAM, PLUMB_KIND_OTHER,
-    PLUMB_KIND_DATASET, PLUMB_KIND_LOADER, PLUMB_KIND_CHECKPOINTS, PLUMB_KIND_ONNX
+    PLUMB_KIND_DATASET, PLUMB_KIND_LOADER, PLUMB_KIND_CHECKPOINTS
 };
 
 struct plumb_cell {

@@ -180,7 +180,7 @@ plumb_onnx *plumb_onnx_open(plumb_context *context, const char *path)
     plumb_status status = file->path ? unpack(file) : PLUMB_FAILED;
     status = status ? status : check_versions(file);
     status = status ? status : check_ports(file);
-    file->handle = status ? NULL : plumb_handle_new(context, PLUMB_KIND_ONNX, file, destroy);
+    file->handle = status ? NULL : plumb_handle_new(context, PLUMB_KIND_OTHER, file, destroy);
     if (!file->handle) {
         destroy(file);
         return NULL;
@@ -190,12 +190,12 @@ plumb_onnx *plumb_onnx_open(plumb_context *context, const char *path)
 
 void plumb_onnx_free(plumb_onnx *file)
 {
-    plumb_handle_free(file, PLUMB_KIND_ONNX);
+    plumb_handle_free(file, PLUMB_KIND_OTHER);
 }
 
 plumb_onnx *plumb_onnx_get(const plumb_onnx *handle)
 {
-    return plumb_handle_get(handle, PLUMB_KIND_ONNX);
+    return plumb_handle_get(handle, PLUMB_KIND_OTHER);
 }
 
 int plumb_onnx_inputs(const plumb_onnx *handle)

@@ -63,7 +63,7 @@ static plumb_status scatter_nd(struct onnx_node *q)
     return status;
 }
 
-/* Indices may be of floating point; those outside leave all `off`. */
+/* Values are {off, on}. Indices may be of floating point; those outside leave all `off`. */
 static plumb_status one_hot(struct onnx_node *q)
 {
     double depth = 0, values[2] = {0};
@@ -75,7 +75,7 @@ static plumb_status one_hot(struct onnx_node *q)
         return status ? status : onnx_refuse(q, NULL, "values: are not two, or the axis is outside");
     }
     plumb_t index = plumb_cast(q->g, onnx_in(q, 0), PLUMB_I64);
-    onnx_out(q, 0, plumb_one_hot_of(q->g, index, (int64_t)depth, onnx_dtype(q, 2), axis, values[0], values[1]));
+    onnx_out(q, 0, plumb_one_hot_of(q->g, index, (int64_t)depth, onnx_dtype(q, 2), axis, values[1], values[0]));
     return PLUMB_OK;
 }
 

@@ -1,5 +1,5 @@
 /* RNN, GRU and LSTM. ONNX stacks directions in front and orders gates i, o, f, c and z, r, h; plumb takes one direction and i, f,
- * g, o and r, z, n. Both orders of GRU's reset gate, peepholes and sequences of different lengths wait for ops that have them. */
+ * g, o and r, z, n, and peepholes i, o, f for i, f, o. */
 #include "onnx/onnx.h"
 
 struct layer {
@@ -20,6 +20,14 @@ static plumb_t gates_of(struct onnx_node *q, const struct layer *l, int input, i
         parts[k] = plumb_squeeze(q->g, plumb_slice(q->g, x, begin, end, NULL), PLUMB_AXES(0));
     }
     return l->gates == 1 ? parts[0] : plumb_concat(q->g, parts, l->gates, 0);
+}
+
+/* (3 * hidden) for i, f, o of direction d, from i, o, f. */
+static plumb_t peepholes_of(struct onnx_node *q, const struct layer *l, int d)
+{
+    static const int order[] = {0, 2, 1};
+    const struct layer three = {.gates = 3, .order = order, .hidden = l->hidden};
+    return onnx_has(q, 7) ? gates_of(q, &three, 7, d, 0) : PLUMB_NONE;
 }
 
 /* Initial state of direction d: (directions, N, H), or (N, directions, H). */
@@ -71,8 +79,12 @@ static plumb_status check(struct onnx_node *q, const struct layer *l, int *direc
     if (onnx_has(q, 3) && (b.rank != 2 || b.dim[0] != *directions || b.dim[1] != 2 * l->gates * l->hidden)) {
         return onnx_refuse(q, NULL, "B has another shape than (directions, %lld)", (long long)(2 * l->gates * l->hidden));
     }
-    if (onnx_has(q, 4) || onnx_has(q, 7) || onnx_int(q, "input_forget", 0) || onnx_attribute(q, "clip")) {
-        return onnx_refuse(q, onnx_attribute(q, "clip") ? "clip" : NULL, "sequence_lens, peepholes, input_forget and clip are not supported");
+    plumb_shape p = onnx_shape(q, 7);
+    if (onnx_has(q, 7) && (p.rank != 2 || p.dim[0] != *directions || p.dim[1] != 3 * l->hidden)) {
+        return onnx_refuse(q, NULL, "P has another shape than (directions, %lld)", (long long)(3 * l->hidden));
+    }
+    if (onnx_int(q, "input_forget", 0) || onnx_attribute(q, "clip")) {
+        return onnx_refuse(q, onnx_attribute(q, "clip") ? "clip" : "input_forget", "is not supported");
     }
     return q->failed;
 }
@@ -80,7 +92,10 @@ static plumb_status check(struct onnx_node *q, const struct layer *l, int *direc
 /* One direction's y (T, N, H) and last states. */
 static void run(struct onnx_node *q, const struct layer *l, plumb_t x, int d, bool reverse, bool relu, plumb_t out[3])
 {
-    const plumb_recurrent_options o = {.size = sizeof(o), .reverse = reverse, .relu = relu};
+    bool after = l->gates == 3 && onnx_int(q, "linear_before_reset", 0) != 0;
+    const plumb_recurrent_options o = {.size = sizeof(o), .reverse = reverse, .relu = relu, .lengths = onnx_in(q, 4),
+                                       .reset = l->gates == 3 && !after ? PLUMB_RESET_BEFORE : PLUMB_RESET_AFTER,
+                                       .peepholes = l->cell ? peepholes_of(q, l, d) : PLUMB_NONE};
     plumb_t w = gates_of(q, l, 1, d, 0), r = gates_of(q, l, 2, d, 0);
     plumb_t wb = onnx_has(q, 3) ? gates_of(q, l, 3, d, 0) : PLUMB_NONE;
     plumb_t rb = onnx_has(q, 3) ? gates_of(q, l, 3, d, l->gates * l->hidden) : PLUMB_NONE;
@@ -131,9 +146,6 @@ static plumb_status rnn(struct onnx_node *q)
 static plumb_status gru(struct onnx_node *q)
 {
     static const int order[] = {1, 0, 2};
-    if (onnx_int(q, "linear_before_reset", 0) == 0) {
-        return onnx_refuse(q, "linear_before_reset", "0 is not supported");
-    }
     return recurrent(q, (struct layer){.gates = 3, .order = order});
 }
 

@@ -120,7 +120,7 @@ static plumb_status copy_values(const struct reading *r, void *to, plumb_dtype d
         }
         found = fields[i].there ? i : found;
     }
-    if (found < 0) {
+    if (found < 0 || (found == 0 && bytes == 0 && t->raw_data.len == 0)) {
         return count == 0 ? PLUMB_OK : refuse(r, "raw_data", "there are no values");
     }
     if (!fields[found].fits) {
