@@ -99,7 +99,7 @@ static void put_batch(const char *folder, const char *name, int seed, int64_t si
     bool hundred = strcmp(name, "train.bin") == 0 || strcmp(name, "test.bin") == 0;
     int record = hundred ? RECORD100 : RECORD;
     for (int i = 0; i < (int)sizeof(file); i++) {
-        file[i] = plain ? 0 : (unsigned char)(seed + i / 7);
+        file[i] = (unsigned char)(plain ? 0 : seed + i / 7);
     }
     for (int i = 0; i < 3; i++) {
         file[i * record] = (unsigned char)(hundred ? i % 2 : plain ? 4 : (seed + i) % 10);

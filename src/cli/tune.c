@@ -534,6 +534,19 @@ static plumb_status tune(struct tune *t)
     return status;
 }
 
+/* Whether the options of every training keep a part back for choices like this one. */
+static bool keeps_dev(const char *const *option)
+{
+    for (; *option; option++) {
+        bool split = strncmp(*option, "--split", 7) == 0;
+        const char *shares = !split ? NULL : strchr(*option, '=') ? *option : option[1];
+        if (strncmp(*option, "--dev", 5) == 0 || (shares && strchr(shares, '/') != strrchr(shares, '/'))) { /* of three */
+            return true;
+        }
+    }
+    return false;
+}
+
 int command_tune(int argc, char **argv)
 {
     struct tune_options o = {.parallel = 1,
@@ -542,7 +555,6 @@ int command_tune(int argc, char **argv)
                              .grace = 1,
                              .strategy = "random",
                              .stop = "median",
-                             .metric = "test_accuracy",
                              .out = "tune"};
     static struct tune t;
     t = (struct tune){.o = &o};
@@ -551,8 +563,8 @@ int command_tune(int argc, char **argv)
         {"strategy", "NAME", "how trials are placed (default random)", OPTION_NAME, &o.strategy, 0, 0, strategy_name},
         {"trials", "N", "with the first, which is the default (default 20; grid: all)", OPTION_WHOLE, &o.trials, 2, TRIALS_MOST,
          NULL},
-        {"metric", "NAME", "of train --json; made large, unless it is a loss (default test_accuracy)", OPTION_TEXT, &o.metric, 0,
-         0, NULL},
+        {"metric", "NAME", "of train --json; made large, unless it is a loss (default dev_accuracy where a dev set is kept back, else"
+         " test_accuracy)", OPTION_TEXT, &o.metric, 0, 0, NULL},
         {"stop", "RULE", "ends trials that fall behind (default median)", OPTION_NAME, &o.stop, 0, 0, stop_name},
         {"grace", "EPOCHS", "before which none is ended (default 1)", OPTION_WHOLE, &o.grace, 1, EPOCHS_MOST, NULL},
         {"parallel", "N", "trials at once, as memory allows (default 1)", OPTION_WHOLE, &o.parallel, 1, PARALLEL_MOST, NULL},
@@ -575,6 +587,9 @@ int command_tune(int argc, char **argv)
     }
     if (o.space.count == 0) {
         return cli_refuse("tune", "what is to be tried? --try lr=1e-4:1e-1:log");
+    }
+    if (!o.metric) {
+        o.metric = keeps_dev(t.fixed) ? "dev_accuracy" : "test_accuracy";
     }
     t.s = (struct search){.folder = o.out,
                           .strategy = o.strategy,
