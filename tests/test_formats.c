@@ -60,7 +60,7 @@ PLUMB_TEST(formats, csv)
 
 PLUMB_TEST(formats, bad_rows_are_left_out)
 {
-    const char *list;
+    const char *list = NULL;
     char folder[64];
     files_begin(folder);
     plumb_context *context = open_context();
