@@ -534,19 +534,6 @@ static plumb_status tune(struct tune *t)
     return status;
 }
 
-/* Whether the options of every training keep a part back for choices like this one. */
-static bool keeps_dev(const char *const *option)
-{
-    for (; *option; option++) {
-        bool split = strncmp(*option, "--split", 7) == 0;
-        const char *shares = !split ? NULL : strchr(*option, '=') ? *option : option[1];
-        if (strncmp(*option, "--dev", 5) == 0 || (shares && strchr(shares, '/') != strrchr(shares, '/'))) { /* of three */
-            return true;
-        }
-    }
-    return false;
-}
-
 int command_tune(int argc, char **argv)
 {
     struct tune_options o = {.parallel = 1,
@@ -589,7 +576,7 @@ int command_tune(int argc, char **argv)
         return cli_refuse("tune", "what is to be tried? --try lr=1e-4:1e-1:log");
     }
     if (!o.metric) {
-        o.metric = keeps_dev(t.fixed) ? "dev_accuracy" : "test_accuracy";
+        o.metric = tune_keeps_dev(t.fixed) ? "dev_accuracy" : "test_accuracy";
     }
     t.s = (struct search){.folder = o.out,
                           .strategy = o.strategy,

@@ -23,6 +23,8 @@ struct space {
 };
 /* False after refusing, with the reason printed. */
 bool tune_read_space(const struct option_list *list, struct space *space);
+/* Whether the options of every training keep a part back for choices like this one. */
+bool tune_keeps_dev(const char *const *option);
 /* The value as the command line takes it. */
 const char *tune_value_text(const struct dimension *dimension, double value, char to[64]);
 

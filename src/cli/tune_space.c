@@ -103,3 +103,15 @@ const char *tune_value_text(const struct dimension *d, double value, char to[64]
     snprintf(to, 64, whole ? "%.0f" : "%.6g", value);
     return to;
 }
+
+bool tune_keeps_dev(const char *const *option)
+{
+    for (; *option; option++) {
+        bool split = strncmp(*option, "--split", 7) == 0;
+        const char *shares = !split ? NULL : strchr(*option, '=') ? *option : option[1];
+        if (strncmp(*option, "--dev", 5) == 0 || (shares && strchr(shares, '/') != strrchr(shares, '/'))) { /* of three */
+            return true;
+        }
+    }
+    return false;
+}
