@@ -575,9 +575,7 @@ int command_tune(int argc, char **argv)
     if (o.space.count == 0) {
         return cli_refuse("tune", "what is to be tried? --try lr=1e-4:1e-1:log");
     }
-    if (!o.metric) {
-        o.metric = tune_keeps_dev(t.fixed) ? "dev_accuracy" : "test_accuracy";
-    }
+    o.metric = o.metric ? o.metric : tune_keeps_dev(t.fixed) ? "dev_accuracy" : "test_accuracy";
     t.s = (struct search){.folder = o.out,
                           .strategy = o.strategy,
                           .metric = o.metric,
