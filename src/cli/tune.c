@@ -158,7 +158,7 @@ static void become_training(const struct tune *t, int index, int to)
     add_arguments(t, index, argument, room, names);
     int complaints = open(trial_file(t, index, ".log", log), O_WRONLY | O_CREAT | O_TRUNC, 0666);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a search that is killed leaves no training behind */
-    if (complaints < 0 || dup2(to, 1) < 0 || dup2(complaints, 2) < 0) {
+    if (complaints < 0 || dup2(to, 1) < 0 || dup2(complaints, 2) < 0 || !tune_await(out)) {
         _exit(PLUMB_IO_ERROR);
     }
     setpgid(0, 0); /* Ctrl-C reaches a terminal's whole group, but the search tells its trials itself */

@@ -63,4 +63,7 @@ plumb_status tune_journal_add(const struct search *search, int trial);
 plumb_status tune_write_picture(const struct search *search);
 plumb_status tune_write_table(const struct search *search);
 
+/* Waits for a training to let go of its folder: one whose search was killed may take a moment to die. False: it does not. */
+bool tune_await(const char *folder);
+
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "cli/tune.h"
@@ -163,4 +164,21 @@ plumb_status tune_journal_open(struct search *s, const char *head)
         return append(s, head, strlen(head));
     }
     return status;
+}
+
+bool tune_await(const char *folder)
+{
+    char path[4300];
+    snprintf(path, sizeof(path), "%s/lock", folder);
+    int fd = open(path, O_RDONLY | O_CLOEXEC), locked = -1;
+    for (int i = 0; fd >= 0 && i < 100 && (locked = flock(fd, LOCK_SH | LOCK_NB)) != 0; i++) {
+        usleep(100000);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (fd >= 0 && locked != 0) {
+        fprintf(stderr, "%s: another run is using this folder\n", folder);
+    }
+    return fd < 0 || locked == 0;
 }
