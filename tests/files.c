@@ -47,3 +47,19 @@ const char *files_put(const char *folder, const char *name, const void *data, si
     }
     return path;
 }
+
+char *files_read(const char *path, size_t *bytes)
+{
+    FILE *file = fopen(path, "rb");
+    struct stat st;
+    char *data = NULL;
+    *bytes = 0;
+    if (file && fstat(fileno(file), &st) == 0) {
+        data = calloc(1, (size_t)st.st_size + 1);
+        *bytes = fread(data, 1, (size_t)st.st_size, file);
+    }
+    if (file) {
+        fclose(file);
+    }
+    return data;
+}

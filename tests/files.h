@@ -12,4 +12,7 @@ void files_end(const char *folder);
 const char *files_put(const char *folder, const char *name, const void *data, size_t bytes);
 const char *files_name(const char *folder, const char *name);
 
+/* The whole file, a zero behind it, to be freed; NULL: it is not there. */
+char *files_read(const char *path, size_t *bytes);
+
 #endif

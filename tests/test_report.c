@@ -1,31 +1,15 @@
 /* The report page, the history as lines of JSON, and TensorBoard's files. The page is read as a browser would at least
  * have to: tags that match, nothing from outside, pictures that are PNG. Event files are read back by a parser that
  * shares nothing with the writer, checksums included. */
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "core/core.h"
+#include "files.h"
 #include "plumb/plumb.h"
 
 #define SIDE 8
 #define COUNT 30
-
-static char *slurp(const char *path, size_t *bytes)
-{
-    FILE *file = fopen(path, "rb");
-    struct stat st;
-    char *data = NULL;
-    *bytes = 0;
-    if (file && fstat(fileno(file), &st) == 0) {
-        data = calloc(1, (size_t)st.st_size + 1);
-        *bytes = fread(data, 1, (size_t)st.st_size, file);
-    }
-    if (file) {
-        fclose(file);
-    }
-    return data;
-}
 
 /* ---- what is reported on ---- */
 
@@ -207,7 +191,7 @@ PLUMB_TEST(report, page_has_everything_and_needs_nothing)
     plumb_report report = whole_report(&s);
     CHECK_MSG(plumb_write_report_html(s.context, s.path, &report) == PLUMB_OK, "%s", plumb_message(s.context));
     size_t bytes;
-    char *html = slurp(s.path, &bytes);
+    char *html = files_read(s.path, &bytes);
     REQUIRE(html);
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         CHECK_TEXT(html, parts[i]);
@@ -230,7 +214,7 @@ PLUMB_TEST(report, page_leaves_out_what_is_not_known)
     const plumb_report nothing = {.title = NULL};
     CHECK(plumb_write_report_html(s.context, s.path, &nothing) == PLUMB_OK);
     size_t bytes;
-    char *html = slurp(s.path, &bytes);
+    char *html = files_read(s.path, &bytes);
     REQUIRE(html);
     CHECK_TEXT(html, "<h1>Report</h1>");
     CHECK(!strstr(html, "<section"));
@@ -253,7 +237,7 @@ PLUMB_TEST(report, every_failing_allocation_leaves_the_old_page)
     plumb_report report = whole_report(&s);
     REQUIRE(plumb_write_report_html(s.context, s.path, &report) == PLUMB_OK);
     size_t bytes, other;
-    char *page = slurp(s.path, &bytes);
+    char *page = files_read(s.path, &bytes);
     int64_t n = 0;
     plumb_status status = PLUMB_FAILED;
     for (; status && n < 100000 && check_failures() < 5; n++) {
@@ -268,7 +252,7 @@ PLUMB_TEST(report, every_failing_allocation_leaves_the_old_page)
                   (long long)(plumb_memory_now(s.context) - held));
     }
     CHECK_MSG(n > 200, "only %lld allocations", (long long)n);
-    char *last = slurp(s.path, &other);
+    char *last = files_read(s.path, &other);
     CHECK(page && last && bytes == other && memcmp(page, last, bytes) == 0);
     free(page);
     free(last);
@@ -281,7 +265,7 @@ PLUMB_TEST(report, history_as_lines_of_json)
     REQUIRE(open_subject(&s));
     CHECK(plumb_write_history_jsonl(s.context, s.path, s.history, 3) == PLUMB_OK);
     size_t bytes;
-    char *text = slurp(s.path, &bytes);
+    char *text = files_read(s.path, &bytes);
     CHECK_TEXT(text, "{\"epoch\":1,\"steps\":10,\"lr\":0.1,\"train_loss\":1,\"train_accuracy\":0.5,\"test_loss\":1.1,"
                      "\"test_accuracy\":0.4,\"seconds\":2,\"test_seconds\":0,\"train_images_per_s\":1000,"
                      "\"data_wait\":0.01,\"skipped_steps\":0,\"dev_loss\":null,\"dev_accuracy\":null,\"better\":0}\n{\"epoch\":2,");
@@ -413,7 +397,7 @@ PLUMB_TEST(report, events_are_what_tensorboard_reads)
     CHECK(plumb_add_histogram(s.context, s.path, "weights", 3, values, 5) == PLUMB_OK);
     CHECK(plumb_add_picture(s.context, s.path, "picture", 4, 2, 2, 3, pixels) == PLUMB_OK);
     size_t bytes, at = 0, length = 0;
-    char *file = slurp(s.path, &bytes);
+    char *file = files_read(s.path, &bytes);
     const uint8_t *data = (const uint8_t *)file, *event;
     struct field f, value;
     REQUIRE(file);

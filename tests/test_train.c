@@ -1,9 +1,9 @@
 /* The training loop and its reports, on the brighter half (halves.h). */
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "core/core.h"
+#include "files.h"
 #include "halves.h"
 
 static bool open_bench(struct halves_bench *b, const char *model, int threads, int64_t bad)
@@ -256,27 +256,11 @@ PLUMB_TEST(train, refuses_what_does_not_fit)
 
 /* ---- reports ---- */
 
-static char *slurp(const char *path, size_t *bytes)
-{
-    FILE *file = fopen(path, "rb");
-    struct stat st;
-    char *data = NULL;
-    *bytes = 0;
-    if (file && fstat(fileno(file), &st) == 0) {
-        data = calloc(1, (size_t)st.st_size + 1);
-        *bytes = fread(data, 1, (size_t)st.st_size, file);
-    }
-    if (file) {
-        fclose(file);
-    }
-    return data;
-}
-
 /* Every "<name" has its end, and no number went wrong. */
 static void check_svg(const char *path, const char *title)
 {
     size_t bytes;
-    char *text = slurp(path, &bytes);
+    char *text = files_read(path, &bytes);
     int depth = 0;
     REQUIRE(text);
     CHECK_TEXT(text, title);
@@ -315,13 +299,13 @@ PLUMB_TEST(train, reports_are_written)
     CHECK(plumb_write_confusion_svg(b.context, path[2], "halves", b.test, &e) == PLUMB_OK);
     CHECK(plumb_write_mistakes_png(b.context, path[3], "halves", b.test, &e, 3, 2) == PLUMB_OK);
     CHECK_MSG(plumb_last_status(b.context) == PLUMB_OK, "%s", plumb_message(b.context));
-    char *csv = slurp(path[0], &bytes);
+    char *csv = files_read(path[0], &bytes);
     CHECK_TEXT(csv, "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s,"
                     "data_wait,dev_loss,dev_accuracy\n1,5,0.001,");
     free(csv);
     check_svg(path[1], "A &amp; B &lt; C");
     check_svg(path[2], "halves");
-    char *png = slurp(path[3], &bytes);
+    char *png = files_read(path[3], &bytes);
     CHECK(png && bytes > 100 && memcmp(png, "\x89PNG\r\n\x1a\n", 8) == 0);
     free(png);
     CHECK(plumb_write_history_csv(b.context, "/nonexistent/history.csv", history, 2) == PLUMB_IO_ERROR);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "cli/train.h"
+#include "train/train.h"
 
 /* ---- Ctrl-C: once finishes the step and saves, twice leaves at once ---- */
 
@@ -41,31 +42,15 @@ static void print_epoch(const struct train_options *o, const plumb_epoch *e)
            e->images_per_s, e->seconds, 100 * e->data_wait, e->better ? " *" : "");
 }
 
-static void print_epoch_json(const plumb_epoch *e)
+static void print_epoch_json(plumb_context *context, const plumb_epoch *epoch)
 {
-    const struct {
-        const char *key;
-        double value;
-    } pairs[] = {{"steps", (double)e->steps},
-                 {"lr", e->lr},
-                 {"train_loss", e->train_loss},
-                 {"train_accuracy", e->train_accuracy},
-                 {"test_loss", e->test_loss},
-                 {"test_accuracy", e->test_accuracy},
-                 {"seconds", e->seconds},
-                 {"test_seconds", e->test_seconds},
-                 {"train_images_per_s", e->images_per_s},
-                 {"data_wait", e->data_wait},
-                 {"skipped_steps", (double)e->skipped},
-                 {"dev_loss", e->dev_loss},
-                 {"dev_accuracy", e->dev_accuracy},
-                 {"better", e->better}};
-    printf("{\"epoch\":%d", e->epoch);
-    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-        printf(",\"%s\":", pairs[i].key);
-        json_number(stdout, pairs[i].value);
+    struct plumb_text line = {.context = context};
+    plumb_epoch_json(&line, epoch);
+    char *text = plumb_text_take(&line);
+    if (text) {
+        fputs(text, stdout);
     }
-    printf("}\n");
+    plumb_free(context, text);
 }
 
 static bool on_step(void *user, const plumb_progress *progress)
@@ -80,7 +65,7 @@ static bool on_epoch(void *user, const plumb_epoch *epoch)
     const struct train_run *r = user;
     progress_clear();
     if (r->o->common.json) {
-        print_epoch_json(epoch);
+        print_epoch_json(r->context, epoch);
     } else {
         print_epoch(r->o, epoch);
     }

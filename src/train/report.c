@@ -44,36 +44,40 @@ plumb_status plumb_write_history_csv(plumb_context *context, const char *path, c
     return plumb_write_text(context, path, &text);
 }
 
+void plumb_epoch_json(struct plumb_text *text, const plumb_epoch *e)
+{
+    const struct {
+        const char *key;
+        double value;
+    } pairs[] = {{"steps", (double)e->steps},
+                 {"lr", e->lr},
+                 {"train_loss", e->train_loss},
+                 {"train_accuracy", e->train_accuracy},
+                 {"test_loss", e->test_loss},
+                 {"test_accuracy", e->test_accuracy},
+                 {"seconds", e->seconds},
+                 {"test_seconds", e->test_seconds},
+                 {"train_images_per_s", e->images_per_s},
+                 {"data_wait", e->data_wait},
+                 {"skipped_steps", (double)e->skipped},
+                 {"dev_loss", e->dev_loss},
+                 {"dev_accuracy", e->dev_accuracy},
+                 {"better", e->better}};
+    plumb_text_add(text, "{\"epoch\":%d", e->epoch);
+    for (size_t k = 0; k < sizeof(pairs) / sizeof(pairs[0]); k++) {
+        char number[PLUMB_NUMBER_ROOM];
+        plumb_text_add(text, ",\"%s\":%s", pairs[k].key,
+                       isfinite(pairs[k].value) ? plumb_general(number, pairs[k].value, 10) : "null");
+    }
+    plumb_text_add(text, "}\n");
+}
+
 plumb_status plumb_write_history_jsonl(plumb_context *context, const char *path, const plumb_epoch *history,
                                        int count)
 {
     struct plumb_text text = {.context = context};
     for (int i = 0; i < count; i++) {
-        const plumb_epoch *e = &history[i];
-        const struct {
-            const char *key;
-            double value;
-        } pairs[] = {{"steps", (double)e->steps},
-                     {"lr", e->lr},
-                     {"train_loss", e->train_loss},
-                     {"train_accuracy", e->train_accuracy},
-                     {"test_loss", e->test_loss},
-                     {"test_accuracy", e->test_accuracy},
-                     {"seconds", e->seconds},
-                     {"test_seconds", e->test_seconds},
-                     {"train_images_per_s", e->images_per_s},
-                     {"data_wait", e->data_wait},
-                     {"skipped_steps", (double)e->skipped},
-                     {"dev_loss", e->dev_loss},
-                     {"dev_accuracy", e->dev_accuracy},
-                     {"better", e->better}};
-        plumb_text_add(&text, "{\"epoch\":%d", e->epoch);
-        for (size_t k = 0; k < sizeof(pairs) / sizeof(pairs[0]); k++) {
-            char number[PLUMB_NUMBER_ROOM];
-            plumb_text_add(&text, ",\"%s\":%s", pairs[k].key,
-                           isfinite(pairs[k].value) ? plumb_general(number, pairs[k].value, 10) : "null");
-        }
-        plumb_text_add(&text, "}\n");
+        plumb_epoch_json(&text, &history[i]);
     }
     return plumb_write_text(context, path, &text);
 }

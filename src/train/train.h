@@ -105,4 +105,7 @@ struct plumb_culprit {
 };
 void plumb_find_not_finite(const plumb_model *model, struct plumb_culprit *culprit);
 
+/* An epoch as a line of JSON: of history.jsonl and of `plumb train --json`. */
+void plumb_epoch_json(struct plumb_text *text, const plumb_epoch *epoch);
+
 #endif
